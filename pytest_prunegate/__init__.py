@@ -1,0 +1,1 @@
+"""pytest-prunegate: a pytest quality gate for pruned language models."""

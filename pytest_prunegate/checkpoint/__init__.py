@@ -1,0 +1,1 @@
+"""What a checkpoint's files say without a forward pass."""

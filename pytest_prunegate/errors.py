@@ -1,0 +1,40 @@
+"""Errors whose message is written for the user and shown without a traceback.
+
+PrunegateError
+├── InputError        what the user wrote is wrong: options, paths, thresholds.yaml (usage error, exit code 4)
+└── EvaluationError   measuring broke: the items that need it end as ERROR, never as FAILED
+    ├── ModelError    a model cannot be loaded, or gives numbers that are not numbers
+    ├── TaskError     a task or its data cannot be built, does not fit, or cannot be scored
+    ├── StoreError    responses cannot be kept
+    └── FixtureError  a test asks the fixture for what its mark does not declare
+"""
+
+from __future__ import annotations
+
+
+class PrunegateError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class InputError(PrunegateError):
+    """What the user wrote is wrong; the message says where, the rule, and what to write instead."""
+
+
+class EvaluationError(PrunegateError):
+    """Measuring broke: no verdict on the model follows from it."""
+
+
+class ModelError(EvaluationError):
+    """A model cannot be loaded or run."""
+
+
+class TaskError(EvaluationError):
+    """A task cannot be built, executed as asked, or scored."""
+
+
+class StoreError(EvaluationError):
+    """The store of responses cannot be opened or written."""
+
+
+class FixtureError(EvaluationError):
+    """A test uses the prunegate fixture in a way that its mark does not declare."""

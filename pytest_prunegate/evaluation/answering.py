@@ -1,0 +1,231 @@
+"""Responses to a task's requests: from the store where they are kept, else from the model.
+
+Imports torch only when a request has to be executed.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_prunegate.errors import TaskError
+from pytest_prunegate.evaluation.index import lm_eval_version
+from pytest_prunegate.evaluation.requests import Conditions, request_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.evaluation.requests import Request
+    from pytest_prunegate.evaluation.tasks import PreparedTask
+    from pytest_prunegate.store import Response, Store
+
+_DEFAULT_MAX_GEN_TOKS = 256  # of lm-eval's transformers backend, where a task names none
+_NAMED_DOCUMENTS = 5
+
+
+class Executor(Protocol):
+    """Executes requests on models. Where a response was made is nobody else's business."""
+
+    @property
+    def loaded_side(self) -> str | None:
+        """The side that costs no swap."""
+
+    def load(self, facts: ModelFacts, first: Request) -> None:
+        """Make a model ready, and see that it gives numbers for its first request."""
+
+    def run(
+        self,
+        facts: ModelFacts,
+        requests: Sequence[Request],
+        keep: Callable[[Request, Response], None],
+        long: frozenset[Request],
+    ) -> None:
+        """Execute requests on the model that was loaded last, and hand each response to `keep` as soon as it exists, in any order."""
+
+    def unload(self) -> None:
+        """Free the model's memory."""
+
+
+class Answering:
+    """Answers requests for both models, store first.
+
+    Args:
+        store: keeps the responses.
+        facts: both models by side.
+        dtype: of both models, where the user names one; otherwise the original's.
+        device: as the user wrote it, for the timings.
+        start_executor: makes the executor once it is needed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        facts: Mapping[str, ModelFacts],
+        *,
+        dtype: str,
+        device: str,
+        start_executor: Callable[[dict[str, Conditions]], Executor],
+    ) -> None:
+        self._store = store
+        self._facts = facts
+        self._device = device
+        self._start_executor = start_executor
+        self._executor: Executor | None = None
+        self._known_keys: dict[tuple[str, str], dict[Request, str]] = {}
+        chosen = facts["original"].dtype if dtype == "auto" else dtype
+        self.conditions = {
+            side: Conditions(
+                backend="hf",
+                dtype=chosen,
+                max_length=model.max_length,
+                max_gen_toks=_DEFAULT_MAX_GEN_TOKS,
+                lm_eval=lm_eval_version(),
+            )
+            for side, model in facts.items()
+        }
+
+    def cheapest_order(self) -> list[str]:
+        """Both sides, the one whose model is in memory first."""
+        sides = list(self._facts)
+        loaded = self._executor.loaded_side if self._executor else None
+        return sorted(sides, key=lambda side: side != loaded)
+
+    def missing(self, prepared: PreparedTask, side: str) -> list[Request]:
+        """The requests that the store cannot answer."""
+        keys = self._keys(prepared, side)
+        kept = self._store.get(self._facts[side].fingerprint, keys.values())
+        return [request for request in prepared.requests if keys[request] not in kept]
+
+    def expected_seconds(self, prepared: PreparedTask, side: str, requests: int) -> float | None:
+        """Time for some requests, by this model's earlier ones or else the other's; None where nothing was timed yet."""
+        own, other = self._facts[side].fingerprint, [facts.fingerprint for facts in self._facts.values()]
+        per_request = self._store.seconds_per_request(prepared.name, self._device, (own,))
+        if per_request is None:
+            per_request = self._store.seconds_per_request(prepared.name, self._device, tuple(other))
+        return None if per_request is None else requests * per_request
+
+    def long_prompts(self, prepared: PreparedTask) -> dict[str, frozenset[Request]]:
+        """The requests whose prompt one of the models would cut, by side; nothing is executed for it.
+
+        Raises:
+            TaskError: there are some and the task does not allow it; it names the documents.
+        """
+        found: dict[str, frozenset[Request]] = {}
+        problems: list[str] = []
+        for side, facts in self._facts.items():
+            missing = self.missing(prepared, side)
+            long = _too_long(facts, missing, self.conditions[side]) if missing else {}
+            found[side] = frozenset(long)
+            problems += _name_documents(prepared, facts, long)
+        if problems and not prepared.truncate:
+            _refuse_truncation(prepared, problems)
+        return found
+
+    def responses(
+        self,
+        prepared: PreparedTask,
+        side: str,
+        *,
+        long: frozenset[Request],
+        progress: Callable[[Request], None],
+    ) -> list[Response]:
+        """One response for each of the task's requests, in their order.
+
+        Args:
+            prepared: the task.
+            side: original or pruned.
+            long: the requests whose prompt is cut.
+            progress: is told of every request that was executed.
+
+        Raises:
+            ModelError: the model fails.
+            TaskError: a kept response is of a cut prompt, and the task does not allow it.
+        """
+        missing = self.missing(prepared, side)
+        if missing:
+            self._execute(prepared, side, missing, long, progress)
+        keys = self._keys(prepared, side)
+        kept = self._store.get(self._facts[side].fingerprint, keys.values())
+        found = [kept[keys[request]] for request in prepared.requests]
+        if not prepared.truncate and any(response.truncated for response in found):
+            cut = {
+                request: "its prompt was cut in an earlier run"
+                for request, response in zip(prepared.requests, found, strict=True)
+                if response.truncated
+            }
+            _refuse_truncation(prepared, _name_documents(prepared, self._facts[side], cut))
+        return found
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        if self._executor:
+            self._executor.unload()
+
+    def _execute(
+        self,
+        prepared: PreparedTask,
+        side: str,
+        missing: list[Request],
+        long: frozenset[Request],
+        progress: Callable[[Request], None],
+    ) -> None:
+        facts, keys = self._facts[side], self._keys(prepared, side)
+        provenance: dict[str, object] = {
+            "task": prepared.name,
+            "task_version": prepared.version,
+            "device": self._device,
+            "path": facts.path,
+        }
+        self._executor = self._executor or self._start_executor(self.conditions)
+        self._executor.load(facts, missing[0])
+        began = time.monotonic()
+        answered = 0
+
+        def keep(request: Request, response: Response) -> None:
+            nonlocal answered
+            self._store.put(facts.fingerprint, keys[request], response, provenance)
+            answered += 1
+            progress(request)
+
+        try:
+            self._executor.run(facts, missing, keep, long)
+        finally:
+            if answered:
+                seconds = time.monotonic() - began
+                self._store.add_timing(
+                    facts.fingerprint, prepared.name, self._device, requests=answered, seconds=seconds
+                )
+
+    def _keys(self, prepared: PreparedTask, side: str) -> dict[Request, str]:
+        if (prepared.name, side) not in self._known_keys:
+            self._known_keys[prepared.name, side] = request_keys(prepared.requests, self.conditions[side])
+        return self._known_keys[prepared.name, side]
+
+
+def _too_long(facts: ModelFacts, requests: Sequence[Request], conditions: Conditions) -> dict[Request, str]:
+    from pytest_prunegate.evaluation.lengths import load_tokenizer, too_long
+
+    return too_long(load_tokenizer(facts), requests, conditions)
+
+
+def _name_documents(prepared: PreparedTask, facts: ModelFacts, reasons: Mapping[Request, str]) -> list[str]:
+    """A line for each document that one of these requests belongs to."""
+    if not reasons:
+        return []
+    affected = {prepared.requests.index(request): reason for request, reason in reasons.items()}
+    lines = []
+    for document in prepared.documents:
+        hits = [affected[position] for positions in document.requests for position in positions if position in affected]
+        if hits:
+            lines.append(f"document {document.doc_id}, {facts.title}: {hits[0]}")
+    return lines
+
+
+def _refuse_truncation(prepared: PreparedTask, problems: list[str]) -> None:
+    shown = "\n".join(f"  {problem}" for problem in problems[:_NAMED_DOCUMENTS])
+    more = f"\n  and {len(problems) - _NAMED_DOCUMENTS} more" if len(problems) > _NAMED_DOCUMENTS else ""
+    raise TaskError(
+        f"{prepared.name}: prompts do not fit, and would lose their beginning:\n{shown}{more}\n"
+        "Use fewer examples (num_fewshot), or allow it with `truncate: allow` in the thresholds file."
+    )

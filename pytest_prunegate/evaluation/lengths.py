@@ -1,0 +1,56 @@
+"""Which prompts do not fit a model. Needs its tokenizer, and no weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.evaluation.requests import Conditions, Request
+
+
+def load_tokenizer(facts: ModelFacts) -> Any:
+    """The model's own tokenizer.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(facts.folder), trust_remote_code=False)
+    except Exception as error:  # transformers raises what the files happen to raise
+        raise ModelError(
+            f"{facts.title}: its tokenizer cannot be loaded: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        ) from error
+
+
+def too_long(tokenizer: Any, requests: Sequence[Request], conditions: Conditions) -> dict[Request, str]:
+    """Requests that lm-eval would cut from the left, each with what it needs and what there is.
+
+    A generation needs room for its prompt and all of its new tokens; a log-likelihood needs room for the prompt and
+    all but the last token of the continuation.
+    """
+    from lm_eval.models.utils import normalize_gen_kwargs
+
+    found = {}
+    for request in requests:
+        if request.gen_kwargs is None:
+            needed = _count(tokenizer, request.context + (request.continuation or "")) - 1
+            new_tokens = 0
+        else:
+            new_tokens = int(normalize_gen_kwargs(request.arguments[1], conditions.max_gen_toks)["max_gen_toks"])
+            needed = _count(tokenizer, request.context) + new_tokens
+        if needed > conditions.max_length:
+            parts = f" ({needed - new_tokens} of prompt and {new_tokens} to generate)" if new_tokens else ""
+            found[request] = f"{needed} tokens{parts}, the model takes {conditions.max_length}"
+    return found
+
+
+def _count(tokenizer: Any, text: str) -> int:
+    # verbose=False: transformers would warn of the very length that is measured here
+    return len(tokenizer(text, verbose=False)["input_ids"])

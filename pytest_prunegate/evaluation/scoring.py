@@ -1,0 +1,176 @@
+"""Responses -> one score per document on every wanted metric."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate.errors import TaskError
+from pytest_prunegate.evaluation import squad
+from pytest_prunegate.scores import MetricScores, OutputShares, exact, mean_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_prunegate.evaluation.tasks import Document, PreparedTask
+    from pytest_prunegate.store import Response
+
+MetricKey = tuple[str, str]  # lm-eval's metric and filter
+_SQUAD_SCORERS = {"exact": squad.exact_match, "f1": squad.f1}
+
+
+class Scorer:
+    """One model's responses to one task, scored metric by metric as they are asked for.
+
+    Args:
+        prepared: the task.
+        responses: one for each of the task's requests, in their order.
+    """
+
+    def __init__(self, prepared: PreparedTask, responses: Sequence[Response]) -> None:
+        self._prepared = prepared
+        self._responses = responses
+        self._values: dict[str, dict[int, dict[str, Any]]] = {}
+
+    def score(self, key: MetricKey) -> MetricScores:
+        """Scores of one metric after one filter.
+
+        Raises:
+            TaskError: the task has no such metric, a document cannot be scored, or no document has the metric.
+        """
+        metric, name = key
+        if self._prepared.name == "squadv2":
+            return _score_squad(self._prepared, metric, self._responses)
+        if name not in self._values:
+            self._values[name] = _values_of_filter(self._prepared, name, self._responses)
+        return _aggregate(self._prepared, key, self._values[name])
+
+    def shares(self) -> OutputShares | None:
+        """Shares of empty and of cut outputs; None for a task that generates nothing."""
+        return output_shares(self._prepared, self._responses)
+
+
+def output_shares(prepared: PreparedTask, responses: Sequence[Response]) -> OutputShares | None:
+    """Shares of empty and of cut outputs; None for a task that generates nothing."""
+    outputs = [
+        response
+        for request, response in zip(prepared.requests, responses, strict=True)
+        if request.kind == "generate_until"
+    ]
+    if not outputs:
+        return None
+    empty = sum(not (response.text or "").strip() for response in outputs)
+    unknown = any(response.cut is None for response in outputs)
+    cut = None if unknown else Fraction(sum(bool(response.cut) for response in outputs), len(outputs))
+    return OutputShares(outputs=len(outputs), empty=Fraction(empty, len(outputs)), cut=cut)
+
+
+def _values_of_filter(prepared: PreparedTask, name: str, responses: Sequence[Response]) -> dict[int, dict[str, Any]]:
+    """What lm-eval's ``process_results`` says of each document after a filter, by document id."""
+    ensembles = {ensemble.name: ensemble for ensemble in prepared.task._filters}  # noqa: SLF001 - lm-eval offers no other way to them
+    if name not in ensembles:
+        raise TaskError(f"{prepared.name}: the task has no filter {name}; it has {', '.join(ensembles)}.")
+    instances = []
+    for document in prepared.documents:
+        for instance, positions in zip(document.instances, document.requests, strict=True):
+            instance.resps = [_as_lm_eval(responses[position]) for position in positions]
+            instance.filtered_resps = {}
+            instances.append(instance)
+    ensembles[name].apply(instances)
+    return {document.doc_id: _process(prepared, document, name) for document in prepared.documents}
+
+
+def _process(prepared: PreparedTask, document: Document, name: str) -> dict[str, Any]:
+    try:
+        filtered = [instance.filtered_resps[name] for instance in document.instances]
+        return dict(prepared.task.process_results(document.content, filtered))
+    except Exception as error:  # tasks are foreign code
+        raise TaskError(
+            f"{prepared.name}: document {document.doc_id} cannot be scored: {type(error).__name__}: {error}. "
+            "Its responses are kept; after the task is mended the run goes on from there."
+        ) from error
+
+
+def _as_lm_eval(response: Response) -> str | tuple[float, bool]:
+    if response.loglikelihood is not None:
+        return response.loglikelihood, bool(response.greedy)
+    return response.text or ""
+
+
+def _aggregate(prepared: PreparedTask, key: MetricKey, values: dict[int, dict[str, Any]]) -> MetricScores:
+    metric = key[0]
+    task, name = prepared.task, f"{prepared.name}.{metric}"
+    of_document = {doc_id: result[metric] for doc_id, result in values.items() if metric in result}
+    if not of_document:
+        known = sorted({known for result in values.values() for known in result})
+        raise TaskError(f"{name}: no document has this metric. The task's documents have: {', '.join(known)}.")
+    direction = task.higher_is_better().get(metric)
+    if direction is None:
+        raise TaskError(
+            f"{name}: lm-eval does not say whether higher is better for this metric, so no loss can be told."
+        )
+    aggregation = task.aggregation().get(metric)
+    if (
+        aggregation is None or getattr(aggregation, "__name__", "") == "mean"
+    ):  # lm-eval, too, takes the mean where none is named
+        scores = {doc_id: _exact_of(name, doc_id, value) for doc_id, value in of_document.items()}
+        return mean_scores(scores, higher_is_better=bool(direction))
+    aggregate = float(aggregation(list(of_document.values())))
+    if not math.isfinite(aggregate):
+        raise TaskError(f"{name}: the metric over {len(of_document)} documents is {aggregate}.")
+    return MetricScores(
+        by_document={},
+        aggregate=exact(aggregate),
+        documents=len(of_document),
+        higher_is_better=bool(direction),
+    )
+
+
+def _exact_of(name: str, doc_id: int, value: Any) -> Fraction:
+    try:
+        return exact(float(value))
+    except (TypeError, ValueError) as error:
+        raise TaskError(f"{name}: the score of document {doc_id} is no finite number: {value!r}.") from error
+
+
+def _score_squad(prepared: PreparedTask, metric: str, responses: Sequence[Response]) -> MetricScores:
+    part, _, base = metric.rpartition("_")
+    if base not in _SQUAD_SCORERS or part not in {"", "HasAns", "NoAns", "best"}:
+        raise TaskError(f"squadv2.{metric}: squadv2 has no metric of this name.")
+    if part == "best":
+        best = squad.best_score([_abstention(document, base, responses) for document in prepared.documents])
+        return MetricScores(by_document={}, aggregate=best, documents=len(prepared.documents), higher_is_better=True)
+    scores = {
+        document.doc_id: _squad_score(document, base, responses)
+        for document in prepared.documents
+        if part == "" or bool(document.content["answers"]["text"]) == (part == "HasAns")
+    }
+    if not scores:
+        raise TaskError(
+            f"squadv2.{metric}: none of the {len(prepared.documents)} documents is of this part. Raise the limit."
+        )
+    return mean_scores(scores, higher_is_better=True)
+
+
+def _squad_score(document: Document, base: str, responses: Sequence[Response]) -> Fraction:
+    return _SQUAD_SCORERS[base](_generated(document, responses), document.content["answers"]["text"])
+
+
+def _generated(document: Document, responses: Sequence[Response]) -> str:
+    return responses[document.requests[0][0]].text or ""
+
+
+def _abstention(document: Document, base: str, responses: Sequence[Response]) -> squad.Abstention:
+    if not document.requests[1]:
+        raise TaskError(
+            f"squadv2.best_{base}: its log-likelihoods were not asked for. Name the metric in the thresholds file."
+        )
+    loglikelihood = responses[document.requests[1][0]].loglikelihood
+    assert loglikelihood is not None, "squadv2's second request is a log-likelihood"
+    return squad.Abstention(
+        score=_squad_score(document, base, responses),
+        no_answer_probability=math.exp(loglikelihood),
+        has_answer=bool(document.content["answers"]["text"]),
+        is_empty=not _generated(document, responses),
+    )

@@ -1,0 +1,290 @@
+"""Command line and ini file -> one frozen Options. Imports nothing but the standard library and pytest."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.errors import InputError
+
+if TYPE_CHECKING:
+    import pytest
+
+_NAME = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.+-]*)=(?P<path>.+)", re.DOTALL)
+_DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
+DEFAULT_SEED = 1234  # lm-eval's own default
+BUILT_IN = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelArgument:
+    """A model as the user wrote it: ``path``, ``hub/id``, ``hub/id@revision``, each with ``NAME=`` before it if wanted."""
+
+    side: str
+    written: str
+    name: str | None
+    value: str
+    revision: str | None
+    folder: Path | None
+    """The local directory; None for a hub id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Everything a run was asked for. Paths are absolute."""
+
+    original: ModelArgument
+    pruned: ModelArgument
+    thresholds: Path | None
+    tasks: tuple[str, ...]
+    limit: int | None
+    seed: int
+    batch_size: str
+    device: str
+    dtype: str
+    cache_dir: Path | None
+    output: Path
+    store: Path
+
+
+@dataclass(frozen=True)
+class _Option:
+    """An option: flag, ini twin (None where it has none), default, metavar, help."""
+
+    flag: str
+    ini: str | None
+    default: str | None
+    metavar: str
+    help: str
+
+    @property
+    def dest(self) -> str:
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
+ORIGINAL = _Option(
+    "--original",
+    None,
+    None,
+    "MODEL",
+    "the original model: a directory, a hub id or id@revision; NAME=MODEL names it",
+)
+PRUNED = _Option("--pruned", None, None, "MODEL", "the pruned model, likewise; both together switch the gate on")
+_THRESHOLDS = _Option(
+    "--thresholds",
+    "prunegate_thresholds",
+    None,
+    "FILE",
+    "thresholds file (default: thresholds.yaml), or 'default' for the built-in one",
+)
+_TASKS = _Option(
+    "--prunegate-tasks",
+    None,
+    None,
+    "NAMES",
+    "only these tasks (comma separated); one that the file lacks is added under its defaults",
+)
+_LIMIT = _Option(
+    "--prunegate-limit",
+    None,
+    None,
+    "N",
+    "documents per task: a seeded random sample, the same for both models",
+)
+_SEED = _Option("--prunegate-seed", "prunegate_seed", str(DEFAULT_SEED), "N", "seed of the sample of documents")
+_BATCH = _Option("--prunegate-batch-size", "prunegate_batch_size", "1", "N", "requests per batch, or lm-eval's auto")
+_DEVICE = _Option(
+    "--prunegate-device",
+    "prunegate_device",
+    "auto",
+    "DEVICE",
+    "cpu, cuda, cuda:1, mps (default: a GPU if there is one)",
+)
+_DTYPE = _Option(
+    "--prunegate-dtype", "prunegate_dtype", "auto", "DTYPE", "dtype of both models (default: the original's)"
+)
+_CACHE = _Option(
+    "--prunegate-cache-dir",
+    "prunegate_cache_dir",
+    None,
+    "DIR",
+    "for downloads and the index of lm-eval's tasks",
+)
+_OUTPUT = _Option(
+    "--prunegate-output", "prunegate_output", "prunegate-results", "DIR", "for results, reports and the log"
+)
+_STORE = _Option(
+    "--prunegate-store",
+    "prunegate_store",
+    ".prunegate",
+    "DIR",
+    "keeps every response, so that nothing is computed twice",
+)
+_ALL = (
+    ORIGINAL,
+    PRUNED,
+    _THRESHOLDS,
+    _TASKS,
+    _LIMIT,
+    _SEED,
+    _BATCH,
+    _DEVICE,
+    _DTYPE,
+    _CACHE,
+    _OUTPUT,
+    _STORE,
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare all options and their ini twins."""
+    group = parser.getgroup("prunegate", "pruned language models (pytest-prunegate)")
+    for option in _ALL:
+        group.addoption(option.flag, dest=option.dest, metavar=option.metavar, default=None, help=option.help)
+        if option.ini:
+            parser.addini(option.ini, f"like {option.flag}", default=None)
+
+
+def is_requested(config: pytest.Config) -> bool:
+    """Whether a gate was asked for at all."""
+    return bool(config.getoption(ORIGINAL.dest) or config.getoption(PRUNED.dest))
+
+
+def read_options(config: pytest.Config) -> Options:
+    """All options of this run.
+
+    Raises:
+        InputError: with every mistake among them.
+    """
+    reader = _Reader(config)
+    original, pruned = reader.model(ORIGINAL), reader.model(PRUNED)
+    thresholds = reader.text(_THRESHOLDS)
+    limit = reader.integer(_LIMIT, least=1)
+    seed = reader.integer(_SEED, least=0)
+    batch_size, dtype = reader.batch_size(), reader.choice(_DTYPE, _DTYPES)
+    tasks = tuple(name.strip() for name in (reader.text(_TASKS) or "").split(",") if name.strip())
+    output, store = reader.folder(_OUTPUT), reader.folder(_STORE)
+    cache_dir = reader.folder(_CACHE)
+    if reader.mistakes or original is None or pruned is None or output is None or store is None:
+        raise InputError("\n".join(reader.mistakes))
+    return Options(
+        original=original, pruned=pruned, thresholds=_thresholds_path(thresholds, reader), tasks=tasks, limit=limit,
+        seed=DEFAULT_SEED if seed is None else seed, batch_size=batch_size, device=reader.text(_DEVICE) or "auto",
+        dtype=dtype, cache_dir=cache_dir, output=output, store=store,
+    )  # fmt: skip
+
+
+def _thresholds_path(written: str | None, reader: _Reader) -> Path | None:
+    """The file to read; None where the run has to do with the built-in one."""
+    if written == BUILT_IN:
+        from pytest_prunegate.resources import resource_path
+
+        return resource_path("thresholds.yaml")
+    if written is not None:
+        return reader.resolve(_THRESHOLDS, written)
+    usual = reader.invocation_dir / "thresholds.yaml"
+    return usual if usual.is_file() else None
+
+
+class _Reader:
+    """Reads options one by one, and collects what is wrong with them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self.invocation_dir = config.invocation_params.dir
+        self.mistakes: list[str] = []
+
+    def text(self, option: _Option) -> str | None:
+        given: str | None = self._config.getoption(option.dest)
+        if given is None and option.ini:
+            given = self._config.getini(option.ini) or None
+        return option.default if given is None else given
+
+    def resolve(self, option: _Option, written: str) -> Path:
+        """Absolute path: a command line's from where pytest was called, an ini file's from its own folder."""
+        from_ini = self._config.getoption(option.dest) is None and option.ini and self._config.getini(option.ini)
+        base = self._config.inipath.parent if from_ini and self._config.inipath else self.invocation_dir
+        return (base / Path(written).expanduser()).absolute()
+
+    def folder(self, option: _Option) -> Path | None:
+        written = self.text(option)
+        if written is None:
+            return None
+        path = self.resolve(option, written)
+        if path.exists() and not path.is_dir():
+            self.mistakes.append(f"{option.flag}={written}: this is a file; a folder is needed.")
+        return path
+
+    def integer(self, option: _Option, *, least: int) -> int | None:
+        written = self.text(option)
+        if written is None:
+            return None
+        if not written.strip().isdecimal() or int(written) < least:
+            self.mistakes.append(f"{option.flag}={written}: expected a whole number of at least {least}.")
+            return None
+        return int(written)
+
+    def choice(self, option: _Option, choices: tuple[str, ...]) -> str:
+        written = self.text(option) or choices[0]
+        if written not in choices:
+            self.mistakes.append(f"{option.flag}={written}: expected one of {', '.join(choices)}.")
+        return written
+
+    def batch_size(self) -> str:
+        written = self.text(_BATCH) or "1"
+        if not re.fullmatch(r"[1-9][0-9]*|auto(:[1-9][0-9]*)?", written):
+            self.mistakes.append(f"{_BATCH.flag}={written}: expected a whole number of at least 1, auto or auto:N.")
+        return written
+
+    def model(self, option: _Option) -> ModelArgument | None:
+        written = self._config.getoption(option.dest)
+        if not written:
+            other = PRUNED if option is ORIGINAL else ORIGINAL
+            self.mistakes.append(
+                f"{option.flag} is missing: {other.flag} alone has nothing to be compared with. Give both models."
+            )
+            return None
+        try:
+            return parse_model(option.flag.removeprefix("--"), written, self.invocation_dir)
+        except InputError as error:
+            self.mistakes.append(str(error))
+            return None
+
+
+def parse_model(side: str, written: str, base: Path) -> ModelArgument:
+    """Read one model argument and look whether a local one can be a checkpoint.
+
+    Args:
+        side: original or pruned.
+        written: what the user wrote.
+        base: the directory that relative paths are taken from.
+
+    Raises:
+        InputError: there is no such directory, or no checkpoint in it.
+    """
+    name, value = None, written
+    match = _NAME.fullmatch(written)
+    if match and not (base / written).exists():
+        name, value = match["name"], match["path"]
+    folder = (base / Path(value).expanduser()).absolute()
+    if folder.exists():
+        _judge_folder(side, written, folder)
+        return ModelArgument(side=side, written=written, name=name, value=value, revision=None, folder=folder)
+    hub_id, _, revision = value.partition("@")
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", hub_id):
+        raise InputError(f"--{side}={written}: there is no directory {folder}.")
+    return ModelArgument(side=side, written=written, name=name, value=hub_id, revision=revision or None, folder=None)
+
+
+def _judge_folder(side: str, written: str, folder: Path) -> None:
+    where = f"--{side}={written}"
+    if not folder.is_dir():
+        raise InputError(f"{where}: this is a file; the directory of a checkpoint is needed.")
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise InputError(f"{where}: this is an adapter; those are not supported yet. Merge it into its base model.")
+        raise InputError(
+            f"{where}: there is no config.json in this directory, so it is no checkpoint that transformers can load."
+        )

@@ -1,0 +1,67 @@
+"""Hooks and fixtures. Imports the standard library and pytest only, so that an idle plugin costs nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_prunegate.options import add_options, is_requested
+
+if TYPE_CHECKING:
+    from pytest_prunegate.compare import Comparison
+    from pytest_prunegate.fixtures import Prunegate
+
+_INACTIVE = "needs --original and --pruned"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Switch the gate on where it was asked for."""
+    config.addinivalue_line(
+        "markers",
+        "prunegate(tasks): a check of pytest-prunegate, or a test that uses its fixture on these tasks",
+    )
+    if is_requested(config):
+        from pytest_prunegate.run import start_run
+
+        start_run(config)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for ``prunegate_check`` once for each check of the thresholds file."""
+    if "prunegate_check" not in metafunc.fixturenames:
+        return
+    if not is_requested(metafunc.config):
+        metafunc.parametrize(
+            "prunegate_check", [pytest.param(None, id="inactive", marks=pytest.mark.skip(reason=_INACTIVE))]
+        )
+        return
+    from pytest_prunegate.fixtures import check_parameters
+
+    metafunc.parametrize("prunegate_check", check_parameters(metafunc.config), indirect=True)
+
+
+@pytest.fixture
+def prunegate(request: pytest.FixtureRequest) -> Prunegate:
+    """Both models, measured on the tasks of the test's mark ``prunegate(tasks=[...])``.
+
+    ``prunegate.compare("gsm8k", "accuracy").relative_drop`` is the loss as an exact fraction.
+    """
+    if not is_requested(request.config):
+        pytest.skip(_INACTIVE)
+    from pytest_prunegate.fixtures import measured_tasks
+
+    return measured_tasks(request)
+
+
+@pytest.fixture
+def prunegate_check(request: pytest.FixtureRequest) -> Comparison:
+    """The comparison of one check; the test is run for each check of the thresholds file."""
+    from pytest_prunegate.fixtures import measured_check
+
+    return measured_check(request)

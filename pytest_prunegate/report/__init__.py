@@ -1,0 +1,1 @@
+"""Verdicts -> terminal lines and files; decides nothing."""

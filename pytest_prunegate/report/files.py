@@ -1,0 +1,96 @@
+"""Writes the result files and reports of a run: each is complete, or it is not there."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate.report import wording
+from pytest_prunegate.resources import resource_path
+
+if TYPE_CHECKING:
+    from pytest_prunegate.report.summary import ModelSummary, Summary
+
+MODEL_RESULTS_VERSION = 1
+
+
+def write_reports(summary: Summary, folder: Path) -> list[Path]:
+    """Write the JSON results, the Markdown and the HTML report.
+
+    Args:
+        summary: the run.
+        folder: takes the files; they replace those of an earlier run one by one.
+
+    Returns:
+        The files, the HTML report last.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {_model_file(model): _json(model_results(summary, side)) for side, model in summary.models.items()}
+    texts["comparison_results.json"] = _json(summary.as_json())
+    texts["comparison_report.md"] = render(summary, "report.md.j2")
+    texts["comparison_report.html"] = render(summary, "report.html.j2")
+    for name, text in texts.items():
+        _write(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def model_results(summary: Summary, side: str) -> dict[str, Any]:
+    """One model's scores by task and metric, in the shape that people already parse. What was not measured is null."""
+    model = summary.models[side]
+    tasks: dict[str, dict[str, float | None]] = {}
+    for check in summary.checks:
+        tasks.setdefault(check.task, {})[check.name] = check.original if side == "original" else check.pruned
+    return {
+        "version": MODEL_RESULTS_VERSION,
+        "model_path": model.path,
+        "name": model.name,
+        "fingerprint": model.fingerprint,
+        "sparsity": model.sparsity,
+        "wikitext_ppl": model.wikitext_ppl,
+        "tasks": tasks,
+        "outputs": {task.name: task.outputs[side] for task in summary.tasks},
+        "documents": {task.name: task.documents for task in summary.tasks},
+    }
+
+
+def render(summary: Summary, template: str) -> str:
+    """Render one of the shipped templates. HTML is escaped; Markdown tables get their bars escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(resource_path("templates")), undefined=jinja2.StrictUndefined,
+        autoescape=template.endswith(".html.j2"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "score": wording.score_text,
+        "signed": wording.signed_text,
+        "percent": wording.percent_text,
+        "duration": wording.duration_text,
+        "size": wording.size_text,
+        "cell": lambda text: str(text).replace("|", r"\|").replace("\n", " "),
+    }
+    return environment.get_template(template).render(summary=summary)
+
+
+def _model_file(model: ModelSummary) -> str:
+    suffix = f"_{model.name}" if model.name else ""
+    return f"{model.side}_model_results{suffix}.json"
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(text)
+    temporary = Path(file.name)
+    temporary.chmod(0o644)  # temporary files are private; reports are for everybody
+    temporary.replace(path)

@@ -1,0 +1,66 @@
+"""``evaluation.log``: what a run does, with the records and warnings of the libraries under it, for ``tail -f``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LOGGERS = ("pytest_prunegate", "lm_eval", "transformers", "datasets", "huggingface_hub", "accelerate")
+
+
+class EvaluationLog:
+    """Sends the libraries' log records to a file while it is open, and keeps them out of pytest's captured logs.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "evaluation.log"
+        self._handler = logging.FileHandler(self.path, encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._before: list[tuple[logging.Logger, int, bool]] = []
+        for name in _LOGGERS:
+            logger = logging.getLogger(name)
+            self._before.append((logger, logger.level, logger.propagate))
+            logger.addHandler(self._handler)
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
+
+    def write(self, text: str) -> None:
+        """Add a line of the gate's own."""
+        logging.getLogger("pytest_prunegate").info("%s", text)
+
+    def close(self) -> None:
+        """Close the file, and leave the loggers as they were."""
+        for logger, level, propagate in self._before:
+            logger.removeHandler(self._handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
+        self._handler.close()
+
+
+@contextlib.contextmanager
+def warnings_logged() -> Iterator[None]:
+    """Log the warnings of foreign code: under ``-W error`` they would end a measurement that they do not concern."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            yield
+        finally:
+            log = logging.getLogger("pytest_prunegate")
+            for warning in caught:
+                log.warning(
+                    "%s:%s: %s: %s",
+                    warning.filename,
+                    warning.lineno,
+                    warning.category.__name__,
+                    warning.message,
+                )

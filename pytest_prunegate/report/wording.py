@@ -1,0 +1,98 @@
+"""Numbers and verdicts in words: the same in the terminal, the reports and a failing item."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.compare import Outcome
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from pytest_prunegate.compare import Comparison
+
+_LARGE = 10  # scores lie in [0, 1]; perplexities and the like need fewer decimals
+
+
+def score_text(score: float | None) -> str:
+    """A score as tables show it; a dash where nothing was measured."""
+    if score is None:
+        return "-"
+    return f"{score:.2f}" if abs(score) >= _LARGE else f"{score:.4f}"
+
+
+def signed_text(difference: float | None) -> str:
+    """A difference of scores with its sign."""
+    if difference is None:
+        return "-"
+    return f"{difference:+.2f}" if abs(difference) >= _LARGE else f"{difference:+.4f}"
+
+
+def percent_text(share: float | None, *, signed: bool = False) -> str:
+    """A share in per cent."""
+    if share is None:
+        return "-"
+    return f"{share:+.2%}" if signed else f"{share:.1%}"
+
+
+def relative_change(relative_drop: Fraction | None) -> float | None:
+    """The relative drop with the sign that people know: negative is a loss."""
+    if relative_drop is None:
+        return None
+    return -float(relative_drop) if relative_drop else 0.0
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in its two largest units: ``2 h 5 min``, ``3 min 10 s``, ``42 s``."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {left} s" if minutes else f"{left} s"
+
+
+def size_text(size: int) -> str:
+    """A number of bytes in the largest unit that keeps it above one."""
+    amount = float(size)
+    for unit in ("bytes", "KiB", "MiB"):
+        if amount < 1024:  # noqa: PLR2004 - the unit's own factor
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.2f} GiB"
+
+
+def verdict_sentence(comparison: Comparison, *, total_documents: int) -> str:
+    """One sentence that says what was measured, against what, and how it ended."""
+    check = comparison.check
+    relative = relative_change(comparison.relative_drop)
+    change = signed_text(float(comparison.difference))
+    change += (
+        f", {percent_text(relative, signed=True)} relative"
+        if relative is not None
+        else ", no relative change (the original scores 0)"
+    )
+    thresholds = "; ".join(threshold.describe() for threshold in check.thresholds)
+    scores = f"{score_text(float(comparison.original))} -> {score_text(float(comparison.pruned))}"
+    parts = [
+        f"{check.task} {check.name} {scores}: {change} (threshold: {thresholds}).",
+        f"{comparison.outcome.upper()} on {count_text(comparison.documents, total_documents)}.",
+    ]
+    if comparison.silent:
+        parts.append("All outputs of the pruned model are empty.")
+    if len(check.thresholds) > 1 and comparison.broken:
+        parts.append(f"Broken: {'; '.join(threshold.describe() for threshold in comparison.broken)}.")
+    if comparison.lost is not None and comparison.outcome is Outcome.FAIL:
+        parts.append(f"{comparison.lost} answers lost, {comparison.gained} gained.")
+    return " ".join(parts)
+
+
+def count_text(documents: int, total: int) -> str:
+    """How many documents of how many."""
+    return f"all {total} documents" if documents == total else f"{documents} of {total} documents"
+
+
+def rerun_command(arguments: tuple[str, ...], node_id: str) -> str:
+    """The command that runs one item alone, ready to be pasted into a shell."""
+    return shlex.join(["pytest", *arguments, node_id])
