@@ -105,7 +105,11 @@ def reference_task(gate_task: GateTask, doc_ids: list[int]) -> Any:
         base, config = ConfigurableTask, dict(index[spec.name].cfg)
         config.pop("tag", None)
     local = with_local_data(
-        base, spec.dataset, task=spec.name, config=config or {"validation_split": "validation"}, num_fewshot=spec.num_fewshot or 0
+        base,
+        spec.dataset,
+        task=spec.name,
+        config=config or {"validation_split": "validation"},
+        num_fewshot=spec.num_fewshot or 0,
     )
 
     class Subset(local):  # type: ignore[misc]
@@ -179,29 +183,42 @@ def _score_equal(name: str, sample: dict[str, Any], scores: dict[tuple[str, str]
     if name == "squadv2":
         prediction, reference = sample["exact"]
         official = OFFICIAL(prediction["prediction_text"], reference["answers"]["text"])
-        return all(abs(ours - theirs) < 1e-12 for ours, theirs in zip((scores["exact", "none"], scores["f1", "none"]), official, strict=True))
+        return all(
+            abs(ours - theirs) < 1e-12
+            for ours, theirs in zip((scores["exact", "none"], scores["f1", "none"]), official, strict=True)
+        )
     return bool(scores["exact_match", sample["filter"]] == sample["exact_match"])
 
 
 def official_squad(work: Path) -> Any:
     """EM and F1 of the official definition, by the code that transformers shipped until 5.0."""
-    subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "transformers==4.57.1", "-d", str(work)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "transformers==4.57.1", "-d", str(work)],
+        check=True,
+    )
     wheel = next(work.glob("transformers-4.57.1*.whl"))
     source = zipfile.ZipFile(wheel).read("transformers/data/metrics/squad_metrics.py").decode()
-    source = "import collections, re, string\n" + source[source.index("def normalize_answer") : source.index("def apply_no_ans_threshold")]
+    source = (
+        "import collections, re, string\n"
+        + source[source.index("def normalize_answer") : source.index("def apply_no_ans_threshold")]
+    )
     names: dict[str, Any] = {}
     exec(source, names)  # noqa: S102 - a pinned release, read for this comparison alone
 
     def score(prediction: str, answers: list[str]) -> tuple[float, float]:
         gold = [answer for answer in answers if names["normalize_answer"](answer)] or [""]
-        return max(names["compute_exact"](a, prediction) for a in gold), max(names["compute_f1"](a, prediction) for a in gold)
+        return max(names["compute_exact"](a, prediction) for a in gold), max(
+            names["compute_f1"](a, prediction) for a in gold
+        )
 
     return score
 
 
 def squad_pairs(data: Path, texts: list[str]) -> list[tuple[str, list[str]]]:
     """Prediction pairs: a model's own outputs, and odd changes of gold answers, on every question."""
-    rows = [json.loads(line) for line in (data / "squad_v2" / "validation.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line) for line in (data / "squad_v2" / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     changes = (
         lambda gold: gold, lambda gold: f"  The {gold.upper()}!!", lambda gold: gold[: len(gold) // 2], lambda gold: f"{gold} {gold}",
         lambda _: "", lambda _: " \t ", lambda _: "the", lambda _: "unanswerable", lambda gold: gold.replace(" ", "\u00a0"),

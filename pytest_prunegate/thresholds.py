@@ -191,7 +191,10 @@ class _Reader:
             for key, value in node.entries(what="thresholds"):
                 if key == "filter" and _expect_text(value, "the name of one of the task's filters"):
                     filter_name = value.text
-        thresholds = self._defaulted(node, () if node.kind == "null" else self._thresholds(node, extra=("filter",)))
+        before = len(self._mistakes.found)
+        thresholds = () if node.kind == "null" else self._thresholds(node, extra=("filter",))
+        if len(self._mistakes.found) == before:  # a threshold that is wrong is not a missing one
+            thresholds = self._defaulted(node, thresholds)
         return MetricSpec(name=name, line=node.line, thresholds=thresholds, filter=filter_name)
 
     def _defaulted(self, node: Node, own: tuple[Threshold, ...]) -> tuple[Threshold, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
@@ -107,6 +108,7 @@ class LocalModels:
             return
         self.unload()
         conditions = self._conditions[facts.side]
+        transformers.utils.logging.disable_progress_bar()
         _log.info("loading %s from %s as %s", facts.title, facts.folder, conditions.dtype)
         try:
             lm = _GateLM(

@@ -126,12 +126,11 @@ def build_summary(
     """
     checks = tuple(_check(gate, check) for check in gate.checks)
     outcomes = [Outcome(check.outcome) for check in checks]
-    measured = sum(outcome is not Outcome.NOT_RUN for outcome in outcomes)
     return Summary(
         version=SUMMARY_VERSION,
         verdict=_verdict(outcomes),
         headline=_headline(outcomes),
-        checks_measured=measured,
+        checks_measured=_measured(outcomes),
         checks_total=len(checks),
         models={side: _model(gate, side) for side in SIDES},
         checks=checks,
@@ -157,9 +156,14 @@ def _verdict(outcomes: list[Outcome]) -> str:
     return "incomplete" if Outcome.NOT_RUN in outcomes or not outcomes else Outcome.PASS.value
 
 
+def _measured(outcomes: list[Outcome]) -> int:
+    """Checks with a verdict; one that ended in an error has none."""
+    return sum(outcome not in {Outcome.NOT_RUN, Outcome.ERROR} for outcome in outcomes)
+
+
 def _headline(outcomes: list[Outcome]) -> str:
     counts = {outcome: outcomes.count(outcome) for outcome in Outcome}
-    total, measured = len(outcomes), len(outcomes) - counts[Outcome.NOT_RUN]
+    total, measured = len(outcomes), _measured(outcomes)
     words = {
         Outcome.FAIL: "failed",
         Outcome.ERROR: "ended in an error",

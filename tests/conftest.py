@@ -1,0 +1,114 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.pytester import SysModulesSnapshot
+from scripted import ScriptedExecutor, write_checkpoint, write_data
+
+from pytest_prunegate.evaluation import index
+from pytest_prunegate.gate import Gate
+
+pytest_plugins = ["pytester"]
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def index_dir(pytestconfig: pytest.Config) -> Path:
+    """A cache directory with the index of lm-eval's tasks, kept between runs."""
+    assert pytestconfig.cache is not None
+    folder = Path(pytestconfig.cache.mkdir("prunegate-index"))
+    if index.load_index(folder) is None:
+        index.build_index(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tasks(index_dir: Path) -> index.TaskIndex:
+    """lm-eval's tasks."""
+    found = index.load_index(index_dir)
+    assert found is not None
+    return found
+
+
+class Bench:
+    """A project folder with two scripted checkpoints, small data, and runs of pytest in it."""
+
+    def __init__(self, pytester: pytest.Pytester, cache: Path, executor: ScriptedExecutor) -> None:
+        self.pytester = pytester
+        self.path = pytester.path
+        self.executor = executor
+        self._cache = cache
+        write_data(self.path / "data")
+
+    def models(self, *, original: dict[str, Any] | None = None, pruned: dict[str, Any] | None = None) -> None:
+        """Write both checkpoints."""
+        write_checkpoint(self.path / "original", **(original or {}))
+        write_checkpoint(self.path / "pruned", **(pruned or {"wrong": [19]}))
+
+    def thresholds(self, text: str, name: str = "thresholds.yaml") -> Path:
+        """Write a thresholds file."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    def run(
+        self, *arguments: str, models: tuple[str, ...] = ("--original=original", "--pruned=pruned")
+    ) -> pytest.RunResult:
+        """Run pytest in the folder, in this process."""
+        return self.pytester.runpytest_inprocess(
+            *models,
+            f"--prunegate-cache-dir={self._cache}",
+            "-p",
+            "no:hypothesispytest",
+            *arguments,
+            no_reraise_ctrlc=True,
+        )
+
+    @property
+    def results(self) -> Path:
+        return self.path / "prunegate-results"
+
+
+@pytest.fixture
+def bench(real_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A project with scripted models instead of real ones."""
+    monkeypatch.setattr(Gate, "_start_executor", lambda _self, _conditions: real_bench.executor)
+    return real_bench
+
+
+@pytest.fixture
+def real_bench(pytester: pytest.Pytester, index_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A project whose models are loaded with transformers."""
+    monkeypatch.setattr(SysModulesSnapshot, "restore", lambda _self: _forget_modules_in(pytester.path))
+    for name in (
+        "HF_HUB_CACHE",
+        "HF_DATASETS_CACHE",
+        "TOKENIZERS_PARALLELISM",
+        "HF_HUB_DISABLE_PROGRESS_BARS",
+        "TRANSFORMERS_VERBOSITY",
+    ):
+        monkeypatch.setenv(name, "1")  # so that what a run sets is undone
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return Bench(pytester, index_dir, ScriptedExecutor())
+
+
+def _forget_modules_in(folder: Path) -> None:
+    """Forget the project's own test modules, and no library: torch and PyYAML do not survive a second import."""
+    for name, module in list(sys.modules.items()):
+        if str(folder) in (getattr(module, "__file__", None) or ""):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Real data beside the project; tests that need it are skipped where it is missing."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the real data is not at {SHARED_DATA}")
+    return SHARED_DATA

@@ -1,0 +1,212 @@
+"""Verdicts, as a user and a CI system see them: outcome, exit code, JUnit, message."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+from scripted import BOOLQ, GSM8K, SQUAD
+
+if TYPE_CHECKING:
+    from conftest import Bench
+
+ACCURACY = f"""
+tasks:
+  gsm8k:
+    num_fewshot: 0
+    {GSM8K}
+    metrics:
+      accuracy: {{max_relative_drop: 5%, filter: flexible-extract}}
+"""
+
+
+def junit(bench: Bench) -> dict[str, ET.Element]:
+    root = ET.parse(bench.path / "junit.xml").getroot()  # noqa: S314 - our own file
+    return {case.attrib["name"]: case for case in root.iter("testcase")}
+
+
+def test_drop_at_the_threshold_passes(bench: Bench) -> None:
+    bench.models(pruned={"wrong": [3]})  # 19 of 20 right: a drop of exactly 5%
+    bench.thresholds(ACCURACY)
+    result = bench.run("--junitxml=junit.xml")
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in junit(bench)["accuracy"].iter("property")}
+    assert properties["prunegate_original"] == "1.0"
+    assert properties["prunegate_relative"] == "-0.05"
+    assert properties["prunegate_verdict"] == "pass"
+
+
+def test_drop_beyond_the_threshold_fails(bench: Bench) -> None:
+    bench.models(pruned={"wrong": [3, 4]})
+    bench.thresholds(ACCURACY)
+    result = bench.run("--junitxml=junit.xml")
+    result.assert_outcomes(failed=1)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines([
+        "thresholds.yaml:7: gsm8k accuracy 1.0000 -> 0.9000: -0.1000, -10.00% relative "
+        "(threshold: relative drop at most 5%). FAIL on all 20 documents. 2 answers lost, 0 gained.",
+        "Run it alone: pytest --original=original --pruned=pruned thresholds.yaml::gsm8k::accuracy",
+        "gsm8k *accuracy * 1.0000 *0.9000 * -0.1000 * -10.00% *FAIL",
+        "FAIL: 1 of 1 checks measured: 1 failed",
+    ])  # fmt: skip
+    result.stdout.no_fnmatch_line("*Traceback*")
+    case = junit(bench)["accuracy"]
+    assert case.find("failure") is not None
+    assert case.find("error") is None
+
+
+def test_zero_baseline_is_an_error_and_not_a_failure(bench: Bench) -> None:
+    bench.models(original={"wrong": list(range(20))})
+    bench.thresholds(ACCURACY)
+    result = bench.run("--junitxml=junit.xml")
+    result.assert_outcomes(errors=1)
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(
+        ["thresholds.yaml:7: gsm8k.accuracy: the original model scores 0 on 20 documents, so that no relative*"]
+    )
+    case = junit(bench)["accuracy"]
+    assert case.find("error") is not None
+    assert case.find("failure") is None
+
+
+def test_a_failure_outranks_an_error(bench: Bench) -> None:
+    bench.models(original={"wrong": [0, 4, 8, 12, 16]}, pruned={"wrong": list(range(20))})
+    bench.thresholds(f"""
+        tasks:
+          squadv2:
+            {SQUAD}
+            metrics: {{f1: 5%, NoAns_f1: 5%}}
+        """)
+    result = bench.run()
+    result.assert_outcomes(failed=1, errors=1)
+    assert result.ret == 1
+
+
+def test_several_thresholds_name_the_broken_one(bench: Bench) -> None:
+    bench.models(pruned={"wrong": [1, 2]})
+    bench.thresholds(f"""
+        tasks:
+          boolq:
+            {BOOLQ}
+            metrics: {{acc: {{min_score: 0.5, max_absolute_drop: 0.05, min_recovery: 80%}}}}
+        """)
+    result = bench.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Broken: absolute drop at most 0.05.*"])
+
+
+def test_a_task_that_cannot_be_built_leaves_the_others_alone(bench: Bench) -> None:
+    bench.models()
+    bench.thresholds(f"""
+        tasks:
+          gsm8k:
+            {GSM8K.replace("test: data/gsm8k.jsonl", "dev: data/gsm8k.jsonl")}
+            metrics: {{"exact_match,strict-match": 5%, "exact_match,flexible-extract": 5%}}
+          boolq:
+            {BOOLQ}
+            metrics: {{accuracy: 5%}}
+        """)
+    result = bench.run("--junitxml=junit.xml")
+    result.assert_outcomes(errors=2, passed=1)
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(
+        ["gsm8k: the task needs the split 'test'; its `dataset` in the thresholds file has train, dev. Add test*"]
+    )
+    assert bench.executor.loads == ["original", "pruned"]
+
+
+def test_a_task_is_measured_once_for_all_of_its_checks(bench: Bench) -> None:
+    bench.models()
+    bench.thresholds(f"tasks:\n  squadv2:\n    {SQUAD}\n    metrics: {{f1: 50%, exact_match: 50%, HasAns_f1: 50%}}\n")
+    bench.run().assert_outcomes(passed=3)
+    assert len(bench.executor.requests) == 2 * 20, "one generation for each document and model, no log-likelihood"
+
+
+def test_best_metrics_run_the_loglikelihood_too(bench: Bench) -> None:
+    bench.models()
+    bench.thresholds(f"tasks:\n  squadv2:\n    {SQUAD}\n    metrics: {{best_f1: 50%}}\n")
+    bench.run().assert_outcomes(passed=1)
+    assert {request.kind for _, request in bench.executor.requests} == {"generate_until", "loglikelihood"}
+
+
+def test_lower_is_better(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lm_eval.api.task import ConfigurableTask
+
+    monkeypatch.setattr(ConfigurableTask, "higher_is_better", lambda _self: {"acc": False})
+    bench.models(original={"wrong": list(range(10))}, pruned={"wrong": list(range(9))})
+    bench.thresholds(f"tasks:\n  boolq:\n    {BOOLQ}\n    metrics: {{acc: {{max_relative_drop: 9%}}}}\n")
+    result = bench.run()
+    result.assert_outcomes(failed=1)  # 0.50 -> 0.55 is 10% worse where lower is better
+    result.stdout.fnmatch_lines(["*0.5000 -> 0.5500: +0.0500, -10.00% relative*1 answers lost, 0 gained*"])
+
+
+def test_a_silent_pruned_model_fails_although_it_abstains_rightly(bench: Bench) -> None:
+    bench.models(original={"wrong": [0, 4, 8]}, pruned={"empty": list(range(20))})
+    bench.thresholds(f"tasks:\n  squadv2:\n    {SQUAD}\n    metrics: {{NoAns_f1: {{max_absolute_drop: 1}}}}\n")
+    # The original answers unanswerable questions, so that its NoAns score is 0 and the pruned model's 1.
+    result = bench.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*All outputs of the pruned model are empty.*"])
+
+
+def test_a_silent_original_is_an_error(bench: Bench) -> None:
+    bench.models(original={"empty": list(range(20))})
+    bench.thresholds(f"tasks:\n  squadv2:\n    {SQUAD}\n    metrics: {{f1: 5%}}\n")
+    result = bench.run()
+    result.assert_outcomes(errors=1)
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["squadv2: all 20 outputs of the original model are empty*"])
+
+
+def test_output_shares_have_thresholds(bench: Bench) -> None:
+    bench.models(pruned={"empty": [1, 2, 3], "cut": [5]})
+    bench.thresholds(f"""
+        tasks:
+          squadv2:
+            {SQUAD}
+            metrics: {{f1: 90%}}
+            outputs: {{max_empty: 10%, max_cut: 5%}}
+        """)
+    result = bench.run()
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*max_empty *0.0000 *0.1500 *FAIL",
+            "*max_cut *0.0000 *0.0500 *PASS",
+            "Outputs of squadv2, pruned: 15.0% empty, 5.0% cut*",
+        ]
+    )
+    summary = json.loads((bench.results / "comparison_results.json").read_text())
+    assert summary["tasks"][0]["outputs"]["pruned"] == {"outputs": 20, "empty": 0.15, "cut": 0.05}
+
+
+def test_an_unexpected_exception_is_an_error_with_its_traceback(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripted._answer", lambda *_args, **_kwargs: 1 / 0)
+    bench.models()
+    bench.thresholds(ACCURACY)
+    result = bench.run()
+    result.assert_outcomes(errors=1)
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["*ZeroDivisionError*"])
+    summary = json.loads((bench.results / "comparison_results.json").read_text())
+    assert summary["checks"][0]["outcome"] == "error"
+    assert summary["checks"][0]["original"] is None
+
+
+def test_a_document_that_cannot_be_scored_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lm_eval.api.task import ConfigurableTask
+
+    def broken(_self: object, doc: dict[str, object], _results: object) -> dict[str, float]:
+        if doc["idx"] == 7:
+            raise ValueError("no such choice")
+        return {"acc": 1.0}
+
+    monkeypatch.setattr(ConfigurableTask, "process_results", broken)
+    bench.models()
+    bench.thresholds(f"tasks:\n  boolq:\n    {BOOLQ}\n    metrics: {{acc: 5%}}\n")
+    result = bench.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["boolq: document 7 cannot be scored: ValueError: no such choice*"])

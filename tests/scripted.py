@@ -1,0 +1,148 @@
+"""Checkpoints and an executor for tests: the answers follow a script, so that every verdict is known beforehand.
+
+The tasks are lm-eval's own gsm8k, squadv2 and boolq on small data; questions carry a number, and the script says
+which numbers a model gets wrong, leaves empty, or has cut.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate.store import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.evaluation.requests import Request
+
+_NUMBER = re.compile(r"number (\d+)")
+
+
+def write_safetensors(path: Path, tensors: dict[str, list[float]]) -> None:
+    """A small safetensors file of float32 vectors."""
+    header: dict[str, Any] = {}
+    blob = b""
+    for name, values in tensors.items():
+        data = struct.pack(f"<{len(values)}f", *values)
+        header[name] = {"dtype": "F32", "shape": [len(values)], "data_offsets": [len(blob), len(blob) + len(data)]}
+        blob += data
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + blob)
+
+
+def write_tokenizer(folder: Path) -> None:
+    """A tokenizer that counts words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "</s>": 1}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]", "eos_token": "</s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def write_checkpoint(folder: Path, *, max_length: int = 2048, **script: list[int]) -> Path:
+    """A checkpoint whose answers follow a script (wrong, empty, cut: numbers of questions)."""
+    folder.mkdir(parents=True)
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "max_position_embeddings": max_length,
+        "dtype": "float32",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    write_tokenizer(folder)
+    digits = json.dumps(script, sort_keys=True).encode()
+    write_safetensors(folder / "model.safetensors", {"weight": [float(byte) for byte in digits]})
+    (folder / "script.json").write_text(json.dumps(script))
+    return folder
+
+
+@dataclass
+class ScriptedExecutor:
+    """Answers by the script in the model's folder, and counts its calls."""
+
+    loads: list[str] = field(default_factory=list)
+    requests: list[tuple[str, Request]] = field(default_factory=list)
+    loaded_side: str | None = None
+    fail_after: int | None = None
+
+    def load(self, facts: ModelFacts, first: Request) -> None:
+        if self.loaded_side != facts.side:
+            self.loads.append(facts.side)
+            self.loaded_side = facts.side
+
+    def run(
+        self,
+        facts: ModelFacts,
+        requests: Sequence[Request],
+        keep: Callable[[Request, Response], None],
+        long: frozenset[Request],
+    ) -> None:
+        script = json.loads((facts.folder / "script.json").read_text())
+        for request in requests:
+            if self.fail_after is not None and len(self.requests) >= self.fail_after:
+                raise KeyboardInterrupt
+            self.requests.append((facts.side, request))
+            keep(request, _answer(request, script, truncated=request in long))
+
+    def unload(self) -> None:
+        self.loaded_side = None
+
+
+def _answer(request: Request, script: dict[str, list[int]], *, truncated: bool) -> Response:
+    number = int(_NUMBER.findall(request.context)[-1])
+    wrong, empty, cut = (number in script.get(key, ()) for key in ("wrong", "empty", "cut"))
+    if request.continuation is not None:
+        says_yes = (number % 2 == 0) != wrong
+        likely = request.continuation.strip() == ("yes" if says_yes else "no")
+        return Response(loglikelihood=-1.0 if likely else -2.0, greedy=likely, truncated=truncated)
+    right = f" The total is {number}.\n#### {number}" if "Background:" not in request.context else f" word{number}"
+    text = "" if empty else " 99999" if wrong else right
+    return Response(text=text, cut=cut, truncated=truncated)
+
+
+def write_data(folder: Path, documents: int = 20) -> None:
+    """Data in the shape of gsm8k, squadv2 (every fourth question unanswerable) and boolq."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = range(documents)
+    _jsonl(
+        folder / "gsm8k.jsonl",
+        [{"question": f"What is the number {n}?", "answer": f"It is {n}.\n#### {n}"} for n in numbers],
+    )
+    _jsonl(
+        folder / "boolq.jsonl",
+        [
+            {"question": f"is number {n} even", "passage": "Numbers.", "idx": n, "label": int(n % 2 == 0)}
+            for n in numbers
+        ],
+    )
+    _jsonl(folder / "squad.jsonl", [_squad_row(n) for n in numbers])
+
+
+def _squad_row(number: int) -> dict[str, Any]:
+    answers: dict[str, list[Any]] = (
+        {"text": [f"word{number}"], "answer_start": [0]} if number % 4 else {"text": [], "answer_start": []}
+    )
+    return {
+        "id": str(number),
+        "title": "T",
+        "context": f"word{number} is here",
+        "question": f"Which word has number {number}?",
+        "answers": answers,
+    }
+
+
+def _jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+GSM8K = "dataset: {path: json, data_files: {train: data/gsm8k.jsonl, test: data/gsm8k.jsonl}}"
+SQUAD = "dataset: {path: json, data_files: {validation: data/squad.jsonl}}"
+BOOLQ = "dataset: {path: json, data_files: {validation: data/boolq.jsonl}}"

@@ -1,0 +1,127 @@
+"""The rooms' arrows, and what an idle plugin costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "pytest_prunegate"
+HEAVY = (
+    "torch",
+    "transformers",
+    "lm_eval",
+    "datasets",
+    "yaml",
+    "jinja2",
+    "numpy",
+    "huggingface_hub",
+    "psutil",
+    "xxhash",
+)
+# A room may import the rooms below it (at run time; types are free), and errors.
+ROOMS = {
+    "plugin": ["run", "fixtures", "options"],
+    "run": [
+        "fixtures",
+        "collection",
+        "rootdir",
+        "report",
+        "gate",
+        "checks",
+        "thresholds",
+        "options",
+        "evaluation",
+        "resources",
+        "compare",
+    ],
+    "fixtures": ["run", "collection", "report", "gate", "checks"],
+    "collection": ["report", "gate", "checks", "compare"],
+    "rootdir": ["options"],
+    "report": ["gate", "compare", "resources"],
+    "gate": ["evaluation", "compare", "store", "checkpoint", "checks", "scores"],
+    "compare": ["thresholds", "scores", "checks"],
+    "evaluation": ["store", "scores"],
+    "checks": ["thresholds", "yaml_nodes"],
+    "thresholds": ["yaml_nodes"],
+    "checkpoint": [],
+    "store": [],
+    "options": ["resources"],
+    "scores": [],
+    "yaml_nodes": [],
+    "resources": [],
+    "errors": [],
+}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def runtime_imports(path: Path) -> set[str]:
+    """Modules of this package that a file imports, those for types left out."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+        for node in ast.walk(branch)
+    }
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and id(node) not in typing_only]
+    return {(node.module or "").split(".")[1] for node in nodes if (node.module or "").startswith("pytest_prunegate.")}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_arrows_run_downwards(path: Path) -> None:
+    room = room_of(path)
+    if room == "__init__":
+        return
+    allowed = {room, "errors", *ROOMS[room]}
+    assert runtime_imports(path) <= allowed
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_evaluation_imports_the_heavy_packages(path: Path) -> None:
+    names = {
+        alias.name.split(".")[0]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    names |= {
+        (node.module or "").split(".")[0]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+    }
+    heavy = names & {"torch", "transformers", "lm_eval", "datasets"}
+    assert not heavy or room_of(path) == "evaluation"
+
+
+def modules_after(code: str, cwd: Path) -> set[str]:
+    probe = f"import sys\n{code}\nprint(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=cwd)
+    return set(result.stdout.splitlines()[-1].split())
+
+
+def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
+    loaded = modules_after(
+        "import pytest\nassert pytest.main(['--markers', '-p', 'no:hypothesispytest']) == 0", tmp_path
+    )
+    assert "pytest_prunegate.plugin" in loaded, "the plugin is installed"
+    assert not loaded & set(HEAVY)
+    ours = {name for name in loaded if name.startswith("pytest_prunegate.")}
+    assert ours == {"pytest_prunegate.plugin", "pytest_prunegate.options", "pytest_prunegate.errors"}
+
+
+def test_an_idle_run_imports_nothing_heavy(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
+    loaded = modules_after("import pytest\nassert pytest.main(['-p', 'no:hypothesispytest']) == 0", tmp_path)
+    assert not loaded & set(HEAVY)
+
+
+def test_modules_stay_readable() -> None:
+    long = {path.name: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert {name: lines for name, lines in long.items() if lines > 360} == {}

@@ -1,0 +1,195 @@
+"""The gate on a tiny model that transformers loads and lm-eval runs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from scripted import BOOLQ, GSM8K
+from tiny import write_tiny_llama
+
+from pytest_prunegate.evaluation import models
+from pytest_prunegate.evaluation.datasets import with_local_data
+from pytest_prunegate.gate import Gate, Measurement
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Bench
+
+THRESHOLDS = f"""
+tasks:
+  boolq:
+    {BOOLQ}
+    metrics: {{acc: {{max_absolute_drop: 1}}}}
+  gsm8k:
+    {GSM8K}
+    num_fewshot: 1
+    max_gen_toks: 12
+    metrics: {{"exact_match,flexible-extract": {{max_absolute_drop: 1}}}}
+"""
+
+
+@pytest.fixture
+def project(real_bench: Bench) -> Bench:
+    write_tiny_llama(real_bench.path / "original", seed=1)
+    write_tiny_llama(real_bench.path / "pruned", seed=2)
+    real_bench.thresholds(THRESHOLDS)
+    return real_bench
+
+
+@pytest.fixture
+def measurements(monkeypatch: pytest.MonkeyPatch) -> dict[str, Measurement]:
+    """What the gate of an inner run measured, by task."""
+    found: dict[str, Measurement] = {}
+    measure = Gate.measure
+
+    def spy(self: Gate, name: str) -> Measurement:
+        found[name] = measure(self, name)
+        return found[name]
+
+    monkeypatch.setattr(Gate, "measure", spy)
+    return found
+
+
+@pytest.mark.parametrize("batch_size", ["1", "4"])
+def test_scores_are_those_of_lm_eval(project: Bench, measurements: dict[str, Measurement], batch_size: str) -> None:
+    project.run(f"--prunegate-batch-size={batch_size}").assert_outcomes(passed=2)
+    for side in ("original", "pruned"):
+        reference = evaluate_with_lm_eval(project.path / side, project.path / "data")
+        for name, key in (("boolq", ("acc", "none")), ("gsm8k", ("exact_match", "flexible-extract"))):
+            ours = measurements[name].scorers[side].score(key)
+            theirs = {
+                sample["doc_id"]: sample[key[0]] for sample in reference["samples"][name] if sample["filter"] == key[1]
+            }
+            assert {doc_id: float(score) for doc_id, score in ours.by_document.items()} == theirs
+            assert float(ours.aggregate) == pytest.approx(reference["results"][name][",".join(key)], abs=1e-12)
+            texts = [response.text for response in measurements[name].scorers[side]._responses]
+            if name == "gsm8k":
+                assert texts == [
+                    sample["resps"][0][0] for sample in reference["samples"][name] if sample["filter"] == key[1]
+                ]
+
+
+def evaluate_with_lm_eval(model: Path, data: Path) -> dict[str, Any]:
+    """lm-eval's own evaluator on the same data."""
+    from lm_eval import evaluate
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+    from lm_eval.tasks import __path__ as tasks_path
+
+    loaded = {}
+    for name, folder, files, shots in (
+        ("boolq", "super_glue/boolq", {"validation": "boolq.jsonl"}, 0), ("gsm8k", "gsm8k", {"train": "gsm8k.jsonl", "test": "gsm8k.jsonl"}, 1),
+    ):  # fmt: skip
+        config = dict(
+            TaskManager(include_defaults=False, include_path=f"{tasks_path[0]}/{folder}").task_index[name].cfg or {}
+        )
+        config.pop("tag", None)
+        config = json.loads(json.dumps(config))
+        dataset = {"path": "json", "data_files": {split: str(data / file) for split, file in files.items()}}
+        task = with_local_data(ConfigurableTask, dataset, task=name, config=config, num_fewshot=shots)(config=config)
+        task.set_config("num_fewshot", shots)
+        task.set_fewshot_seed(1234)
+        if name == "gsm8k":
+            task.set_config("generation_kwargs", {"max_gen_toks": 12}, update=True)
+        loaded[name] = task
+    lm = HFLM(pretrained=str(model), device="cpu", dtype="float32", batch_size=1)
+    found: dict[str, Any] = evaluate(lm=lm, task_dict={"tasks": loaded}, bootstrap_iters=0)
+    return found
+
+
+def test_outputs_at_the_token_limit_are_counted_as_cut(project: Bench, measurements: dict[str, Measurement]) -> None:
+    project.run("-m", "gsm8k")
+    responses = measurements["gsm8k"].scorers["original"]._responses
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(project.path / "original")
+    assert any(response.cut for response in responses)
+    for response in responses:
+        stopped = len(tokenizer(response.text)["input_ids"]) < 10  # 12 tokens may decode to text of fewer
+        assert response.cut or stopped
+    shares = measurements["gsm8k"].shares["original"]
+    assert shares is not None
+    assert shares.cut == sum(bool(response.cut) for response in responses) / len(responses)
+
+
+def test_a_stop_string_or_eos_within_the_limit_is_no_cut(project: Bench, measurements: dict[str, Measurement]) -> None:
+    project.thresholds(THRESHOLDS.replace("max_gen_toks: 12", "max_gen_toks: 3\n    gen_kwargs: {until: [never]}"))
+    project.run("-m", "gsm8k", "--prunegate-limit=4")
+    unstopped = [response.cut for response in measurements["gsm8k"].scorers["original"]._responses]
+    text = next(response.text for response in measurements["gsm8k"].scorers["original"]._responses if response.text)
+    project.thresholds(
+        THRESHOLDS.replace("max_gen_toks: 12", f"max_gen_toks: 3\n    gen_kwargs: {{until: [{json.dumps(text[0])}]}}")
+    )
+    project.run("-m", "gsm8k", "--prunegate-limit=4")
+    stopped = [response.cut for response in measurements["gsm8k"].scorers["original"]._responses]
+    assert sum(map(bool, stopped)) < sum(map(bool, unstopped))
+
+
+def test_a_nan_model_is_named_before_the_first_document(project: Bench) -> None:
+    write_tiny_llama(project.path / "broken", seed=2, broken=True)
+    result = project.run(models=("--original=original", "--pruned=w60=broken"))
+    result.assert_outcomes(errors=2)
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["pruned model w60: its logits are NaN or infinite (* on a prompt of * tokens*"])
+
+
+def test_weights_that_do_not_fit_the_configuration(project: Bench) -> None:
+    config = project.path / "pruned" / "config.json"
+    config.write_text(config.read_text().replace('"hidden_size": 32', '"hidden_size": 64'))
+    result = project.run("-m", "boolq")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["pruned model pruned: cannot be loaded from */pruned: *"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_code_in_a_checkpoint_is_not_run(project: Bench) -> None:
+    folder = project.path / "pruned"
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "evil",
+        "auto_map": {"AutoConfig": "evil.EvilConfig", "AutoModelForCausalLM": "evil.EvilModel"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    marker = project.path / "code-was-run"
+    (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    result = project.run("-m", "boolq")
+    result.assert_outcomes(errors=1)
+    assert not marker.exists()
+
+
+def test_out_of_memory_says_what_to_do_and_keeps_what_is_done(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    generate = models._GateLM._model_generate
+    calls: list[int] = []
+
+    def failing(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return generate(self, *args, **kwargs)
+
+    monkeypatch.setattr(models._GateLM, "_model_generate", failing)
+    result = project.run("-m", "gsm8k")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["original model original: out of memory on cpu at batch size 1. What was answered is kept*"]
+    )
+    project.run("-m", "gsm8k").assert_outcomes(passed=1)
+    assert len(calls) == 5 + 16 + 20, "the four answers from before were not asked for again"
+
+
+def test_both_models_take_the_originals_dtype(project: Bench) -> None:
+    config = project.path / "pruned" / "config.json"
+    config.write_text(config.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))
+    project.run("-m", "boolq")
+    summary = json.loads((project.results / "comparison_results.json").read_text())
+    assert {model["dtype"] for model in summary["models"].values()} == {"float32"}
+    project.run("-m", "boolq", "--prunegate-dtype=bfloat16")
+    summary = json.loads((project.results / "comparison_results.json").read_text())
+    assert {model["dtype"] for model in summary["models"].values()} == {"bfloat16"}
+    assert summary["tasks"][0]["executed"] == {"original": 40, "pruned": 40}, "another dtype is another answer"
