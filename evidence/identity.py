@@ -1,6 +1,6 @@
 """Evidence that the gate measures what lm-eval measures: prompts, texts and per-document scores, on a real model.
 
-    python evidence/identity.py DATA_DIR MODELS_DIR OUTPUT.json
+    python evidence/identity.py DATA_DIR MODELS_DIR OUTPUT.json [SQUAD_DOCUMENTS GSM8K_DOCUMENTS]
 
 DATA_DIR holds gsm8k/ and squad_v2/, MODELS_DIR a checkpoint `smollm2` (see demo/models.py). A 20% magnitude-pruned copy
 is made beside it. The gate's own answers are compared with those that lm-eval's evaluator gives on the same documents,
@@ -31,14 +31,15 @@ from pytest_prunegate.resources import resource_path
 from pytest_prunegate.thresholds import load_thresholds
 
 SPARSITY = 0.2
+DOCUMENTS = (60, 20)  # of squadv2 and gsm8k
 THRESHOLDS = """
 tasks:
   squadv2:
-    limit: 60
+    limit: {squad}
     dataset: {{path: json, data_files: {{validation: {data}/squad_v2/validation.jsonl}}}}
     metrics: {{f1: 5%, exact_match: 5%}}
   gsm8k:
-    limit: 20
+    limit: {gsm8k}
     num_fewshot: 5
     dataset: {{path: json, data_files: {{train: {data}/gsm8k/train.jsonl, test: {data}/gsm8k/test.jsonl}}}}
     metrics: {{"exact_match,strict-match": 5%, "exact_match,flexible-extract": 5%}}
@@ -72,10 +73,10 @@ def prune_by_magnitude(source: Path, target: Path) -> None:
     AutoTokenizer.from_pretrained(source).save_pretrained(target)
 
 
-def make_gate(data: Path, models: Path, work: Path) -> Gate:
+def make_gate(data: Path, models: Path, work: Path, documents: tuple[int, int]) -> Gate:
     """A gate on both tasks, with a store of its own."""
     path = work / "thresholds.yaml"
-    path.write_text(THRESHOLDS.format(data=data), encoding="utf-8")
+    path.write_text(THRESHOLDS.format(data=data, squad=documents[0], gsm8k=documents[1]), encoding="utf-8")
     file, mistakes = load_thresholds(path, display=str(path))
     built_in, _ = load_thresholds(resource_path("thresholds.yaml"), display="thresholds.yaml", built_in=True)
     cache = default_cache_dir()
@@ -238,13 +239,14 @@ def main() -> None:
     global OFFICIAL  # noqa: PLW0603 - a script
     logging.disable(logging.WARNING)
     data, models, output = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), Path(sys.argv[3])
+    documents = (int(sys.argv[4]), int(sys.argv[5])) if sys.argv[4:] else DOCUMENTS
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         OFFICIAL = official_squad(work)
         if not (models / "magnitude-20").is_dir():
             prune_by_magnitude(models / "smollm2", models / "magnitude-20")
-        gate = make_gate(data, models, work)
+        gate = make_gate(data, models, work, documents)
         gate.find_models()
         gate.open([task.spec.name for task in gate.tasks])
         for task in gate.tasks:

@@ -1,4 +1,4 @@
-"""Command line and ini file -> one frozen Options. Imports nothing but the standard library and pytest."""
+"""Command line and ini file -> one frozen Options."""
 
 from __future__ import annotations
 
@@ -8,13 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
+from pytest_prunegate.flags import (
+    BATCH,
+    CACHE,
+    DEFAULT_SEED,
+    DEVICE,
+    DTYPE,
+    LIMIT,
+    ORIGINAL,
+    OUTPUT,
+    PRUNED,
+    SEED,
+    STORE,
+    TASKS,
+    THRESHOLDS,
+    Flag,
+)
 
 if TYPE_CHECKING:
     import pytest
 
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.+-]*)=(?P<path>.+)", re.DOTALL)
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
-DEFAULT_SEED = 1234  # lm-eval's own default
 BUILT_IN = "default"
 
 
@@ -49,109 +64,6 @@ class Options:
     store: Path
 
 
-@dataclass(frozen=True)
-class _Option:
-    """An option: flag, ini twin (None where it has none), default, metavar, help."""
-
-    flag: str
-    ini: str | None
-    default: str | None
-    metavar: str
-    help: str
-
-    @property
-    def dest(self) -> str:
-        return self.flag.removeprefix("--").replace("-", "_")
-
-
-ORIGINAL = _Option(
-    "--original",
-    None,
-    None,
-    "MODEL",
-    "the original model: a directory, a hub id or id@revision; NAME=MODEL names it",
-)
-PRUNED = _Option("--pruned", None, None, "MODEL", "the pruned model, likewise; both together switch the gate on")
-_THRESHOLDS = _Option(
-    "--thresholds",
-    "prunegate_thresholds",
-    None,
-    "FILE",
-    "thresholds file (default: thresholds.yaml), or 'default' for the built-in one",
-)
-_TASKS = _Option(
-    "--prunegate-tasks",
-    None,
-    None,
-    "NAMES",
-    "only these tasks (comma separated); one that the file lacks is added under its defaults",
-)
-_LIMIT = _Option(
-    "--prunegate-limit",
-    None,
-    None,
-    "N",
-    "documents per task: a seeded random sample, the same for both models",
-)
-_SEED = _Option("--prunegate-seed", "prunegate_seed", str(DEFAULT_SEED), "N", "seed of the sample of documents")
-_BATCH = _Option("--prunegate-batch-size", "prunegate_batch_size", "1", "N", "requests per batch, or lm-eval's auto")
-_DEVICE = _Option(
-    "--prunegate-device",
-    "prunegate_device",
-    "auto",
-    "DEVICE",
-    "cpu, cuda, cuda:1, mps (default: a GPU if there is one)",
-)
-_DTYPE = _Option(
-    "--prunegate-dtype", "prunegate_dtype", "auto", "DTYPE", "dtype of both models (default: the original's)"
-)
-_CACHE = _Option(
-    "--prunegate-cache-dir",
-    "prunegate_cache_dir",
-    None,
-    "DIR",
-    "for downloads and the index of lm-eval's tasks",
-)
-_OUTPUT = _Option(
-    "--prunegate-output", "prunegate_output", "prunegate-results", "DIR", "for results, reports and the log"
-)
-_STORE = _Option(
-    "--prunegate-store",
-    "prunegate_store",
-    ".prunegate",
-    "DIR",
-    "keeps every response, so that nothing is computed twice",
-)
-_ALL = (
-    ORIGINAL,
-    PRUNED,
-    _THRESHOLDS,
-    _TASKS,
-    _LIMIT,
-    _SEED,
-    _BATCH,
-    _DEVICE,
-    _DTYPE,
-    _CACHE,
-    _OUTPUT,
-    _STORE,
-)
-
-
-def add_options(parser: pytest.Parser) -> None:
-    """Declare all options and their ini twins."""
-    group = parser.getgroup("prunegate", "pruned language models (pytest-prunegate)")
-    for option in _ALL:
-        group.addoption(option.flag, dest=option.dest, metavar=option.metavar, default=None, help=option.help)
-        if option.ini:
-            parser.addini(option.ini, f"like {option.flag}", default=None)
-
-
-def is_requested(config: pytest.Config) -> bool:
-    """Whether a gate was asked for at all."""
-    return bool(config.getoption(ORIGINAL.dest) or config.getoption(PRUNED.dest))
-
-
 def read_options(config: pytest.Config) -> Options:
     """All options of this run.
 
@@ -160,18 +72,18 @@ def read_options(config: pytest.Config) -> Options:
     """
     reader = _Reader(config)
     original, pruned = reader.model(ORIGINAL), reader.model(PRUNED)
-    thresholds = reader.text(_THRESHOLDS)
-    limit = reader.integer(_LIMIT, least=1)
-    seed = reader.integer(_SEED, least=0)
-    batch_size, dtype = reader.batch_size(), reader.choice(_DTYPE, _DTYPES)
-    tasks = tuple(name.strip() for name in (reader.text(_TASKS) or "").split(",") if name.strip())
-    output, store = reader.folder(_OUTPUT), reader.folder(_STORE)
-    cache_dir = reader.folder(_CACHE)
+    thresholds = reader.text(THRESHOLDS)
+    limit = reader.integer(LIMIT, least=1)
+    seed = reader.integer(SEED, least=0)
+    batch_size, dtype = reader.batch_size(), reader.choice(DTYPE, _DTYPES)
+    tasks = tuple(name.strip() for name in (reader.text(TASKS) or "").split(",") if name.strip())
+    output, store = reader.folder(OUTPUT), reader.folder(STORE)
+    cache_dir = reader.folder(CACHE)
     if reader.mistakes or original is None or pruned is None or output is None or store is None:
         raise InputError("\n".join(reader.mistakes))
     return Options(
         original=original, pruned=pruned, thresholds=_thresholds_path(thresholds, reader), tasks=tasks, limit=limit,
-        seed=DEFAULT_SEED if seed is None else seed, batch_size=batch_size, device=reader.text(_DEVICE) or "auto",
+        seed=DEFAULT_SEED if seed is None else seed, batch_size=batch_size, device=reader.text(DEVICE) or "auto",
         dtype=dtype, cache_dir=cache_dir, output=output, store=store,
     )  # fmt: skip
 
@@ -183,7 +95,7 @@ def _thresholds_path(written: str | None, reader: _Reader) -> Path | None:
 
         return resource_path("thresholds.yaml")
     if written is not None:
-        return reader.resolve(_THRESHOLDS, written)
+        return reader.resolve(THRESHOLDS, written)
     usual = reader.invocation_dir / "thresholds.yaml"
     return usual if usual.is_file() else None
 
@@ -196,19 +108,19 @@ class _Reader:
         self.invocation_dir = config.invocation_params.dir
         self.mistakes: list[str] = []
 
-    def text(self, option: _Option) -> str | None:
+    def text(self, option: Flag) -> str | None:
         given: str | None = self._config.getoption(option.dest)
         if given is None and option.ini:
             given = self._config.getini(option.ini) or None
         return option.default if given is None else given
 
-    def resolve(self, option: _Option, written: str) -> Path:
+    def resolve(self, option: Flag, written: str) -> Path:
         """Absolute path: a command line's from where pytest was called, an ini file's from its own folder."""
         from_ini = self._config.getoption(option.dest) is None and option.ini and self._config.getini(option.ini)
         base = self._config.inipath.parent if from_ini and self._config.inipath else self.invocation_dir
         return (base / Path(written).expanduser()).absolute()
 
-    def folder(self, option: _Option) -> Path | None:
+    def folder(self, option: Flag) -> Path | None:
         written = self.text(option)
         if written is None:
             return None
@@ -217,7 +129,7 @@ class _Reader:
             self.mistakes.append(f"{option.flag}={written}: this is a file; a folder is needed.")
         return path
 
-    def integer(self, option: _Option, *, least: int) -> int | None:
+    def integer(self, option: Flag, *, least: int) -> int | None:
         written = self.text(option)
         if written is None:
             return None
@@ -226,19 +138,19 @@ class _Reader:
             return None
         return int(written)
 
-    def choice(self, option: _Option, choices: tuple[str, ...]) -> str:
+    def choice(self, option: Flag, choices: tuple[str, ...]) -> str:
         written = self.text(option) or choices[0]
         if written not in choices:
             self.mistakes.append(f"{option.flag}={written}: expected one of {', '.join(choices)}.")
         return written
 
     def batch_size(self) -> str:
-        written = self.text(_BATCH) or "1"
+        written = self.text(BATCH) or "1"
         if not re.fullmatch(r"[1-9][0-9]*|auto(:[1-9][0-9]*)?", written):
-            self.mistakes.append(f"{_BATCH.flag}={written}: expected a whole number of at least 1, auto or auto:N.")
+            self.mistakes.append(f"{BATCH.flag}={written}: expected a whole number of at least 1, auto or auto:N.")
         return written
 
-    def model(self, option: _Option) -> ModelArgument | None:
+    def model(self, option: Flag) -> ModelArgument | None:
         written = self._config.getoption(option.dest)
         if not written:
             other = PRUNED if option is ORIGINAL else ORIGINAL

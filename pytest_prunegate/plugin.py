@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_prunegate.options import add_options, is_requested
+from pytest_prunegate.flags import add_options, is_requested
 
 if TYPE_CHECKING:
     from pytest_prunegate.compare import Comparison

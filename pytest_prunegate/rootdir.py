@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.options import ORIGINAL, PRUNED
+from pytest_prunegate.flags import ORIGINAL, PRUNED
 
 if TYPE_CHECKING:
     from pathlib import Path

