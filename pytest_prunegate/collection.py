@@ -144,17 +144,12 @@ class CheckItem(pytest.Item):
             return super().repr_failure(excinfo, style)
         total = self.gate.measurements[self.check.task].prepared.total_documents
         sentence = verdict_sentence(excinfo.value.comparison, total_documents=total)
-        command = rerun_command(_gate_arguments(self.gate), self.nodeid)
+        command = rerun_command(self.gate.options.given, self.nodeid)
         return f"{self.check.location}: {sentence}\nRun it alone: {command}"
 
     def reportinfo(self) -> tuple[Any, int, str]:
         """File, line (from 0) and name, for pytest's reports."""
         return self.path, self.check.line - 1, f"{self.check.task}::{self.name}"
-
-
-def _gate_arguments(gate: Gate) -> tuple[str, ...]:
-    options = gate.options
-    return (f"--original={options.original.written}", f"--pruned={options.pruned.written}")
 
 
 def _properties(comparison: Comparison) -> list[tuple[str, object]]:

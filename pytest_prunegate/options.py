@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.flags import (
+    ALL,
     BATCH,
     CACHE,
     DEFAULT_SEED,
@@ -62,6 +63,8 @@ class Options:
     cache_dir: Path | None
     output: Path
     store: Path
+    given: tuple[str, ...]
+    """The gate's part of the command line, ready to be repeated: ``--original=A``, ``--prunegate-limit=50``."""
 
 
 def read_options(config: pytest.Config) -> Options:
@@ -85,6 +88,7 @@ def read_options(config: pytest.Config) -> Options:
         original=original, pruned=pruned, thresholds=_thresholds_path(thresholds, reader), tasks=tasks, limit=limit,
         seed=DEFAULT_SEED if seed is None else seed, batch_size=batch_size, device=reader.text(DEVICE) or "auto",
         dtype=dtype, cache_dir=cache_dir, output=output, store=store,
+        given=tuple(f"{flag.flag}={config.getoption(flag.dest)}" for flag in ALL if config.getoption(flag.dest)),
     )  # fmt: skip
 
 
