@@ -45,6 +45,7 @@ def run_gate(models: Path, candidate: Candidate) -> Path:
     arguments = [
         f"--original=smollm2={models / 'smollm2'}", f"--pruned={candidate.name}={models / candidate.name}",
         f"--prunegate-output={results}", f"--prunegate-store={HERE / 'store'}", "--prunegate-device=cpu",
+        "--prunegate-batch-size=5",  # short prompts of like length: twice as fast as one by one
     ]  # fmt: skip
     done = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=HERE, check=False)  # noqa: S603 - our own arguments
     summary = (
