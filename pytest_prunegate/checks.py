@@ -56,8 +56,8 @@ class Check:
 
     @property
     def location(self) -> str:
-        """Where the check is written: ``thresholds.yaml:12``."""
-        return f"{self.file}:{self.line}"
+        """Where the check is written: ``thresholds.yaml:12``; the option for a task that only it names."""
+        return f"{self.file}:{self.line}" if self.line else "--prunegate-tasks"
 
     @property
     def label(self) -> str:
@@ -97,7 +97,7 @@ def resolve_tasks(
     """
     specs = list(file.tasks)
     known = {spec.name for spec in specs}
-    specs += [TaskSpec(name=name, line=1) for name in dict.fromkeys(only) if name not in known]
+    specs += [TaskSpec(name=name, line=0) for name in dict.fromkeys(only) if name not in known]
     resolver = _Resolver(file, index, mistakes, built_in)
     found = []
     for spec in specs:

@@ -149,7 +149,7 @@ class CheckItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Any, int, str]:
         """File, line (from 0) and name, for pytest's reports."""
-        return self.path, self.check.line - 1, f"{self.check.task}::{self.name}"
+        return self.path, max(self.check.line - 1, 0), f"{self.check.task}::{self.name}"
 
 
 def _properties(comparison: Comparison) -> list[tuple[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,7 @@ class _Reader:
         """Absolute path: a command line's from where pytest was called, an ini file's from its own folder."""
         from_ini = self._config.getoption(option.dest) is None and option.ini and self._config.getini(option.ini)
         base = self._config.inipath.parent if from_ini and self._config.inipath else self.invocation_dir
-        return (base / Path(written).expanduser()).absolute()
+        return Path(os.path.abspath(base / Path(written).expanduser()))  # noqa: PTH100 - symlinks stay, `..` goes: as pytest does
 
     def folder(self, option: Flag) -> Path | None:
         written = self.text(option)

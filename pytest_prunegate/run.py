@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 GATE = pytest.StashKey[Gate]()
 _ERROR_EXIT, _INCONCLUSIVE_EXIT = 10, 11
+_BUILT_IN_DISPLAY = "built-in thresholds.yaml"
 _COLORS: dict[str, dict[str, bool]] = {
     Outcome.PASS: {"green": True},
     Outcome.FAIL: {"red": True},
@@ -89,13 +90,12 @@ def _read_tasks(options: Options, config: pytest.Config) -> tuple[thresholds.Thr
             "or name tasks with --prunegate-tasks=hellaswag,boolq."
         )
     if options.thresholds is None:
-        file, mistakes = load_thresholds(built_in_path, display="built-in thresholds.yaml", built_in=True)
+        file, mistakes = load_thresholds(built_in_path, display=_BUILT_IN_DISPLAY, built_in=True)
         file = replace(file, tasks=())
     else:
         is_built_in = options.thresholds == built_in_path
-        file, mistakes = load_thresholds(
-            options.thresholds, display=_display(options.thresholds, config), built_in=is_built_in
-        )
+        display = _BUILT_IN_DISPLAY if is_built_in else _display(options.thresholds, config)
+        file, mistakes = load_thresholds(options.thresholds, display=display, built_in=is_built_in)
     cache_dir = options.cache_dir or task_index.default_cache_dir()
     index = task_index.load_index(cache_dir)
     if index is None and not mistakes.found:  # a mistake of the file itself is not worth half a minute
@@ -173,7 +173,7 @@ class GateRun:
                 self._gate.find_models()
                 self._log = EvaluationLog(self._gate.options.output)
                 plan = self._gate.open(names)
-        except (PrunegateError, OSError) as error:
+        except PrunegateError as error:
             raise pytest.UsageError(str(error)) from None
         from pytest_prunegate.report.terminal import plan_lines
 

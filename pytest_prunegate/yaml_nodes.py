@@ -17,7 +17,7 @@ _MAX_DEPTH = 50  # deeper nesting, or an alias that contains itself, is no thres
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """One mistake: its line (1-based) and its message."""
+    """One mistake: its line (from 1; 0 for a task that only an option names) and its message."""
 
     line: int
     message: str
@@ -39,7 +39,8 @@ class Mistakes:
     def render(self) -> str:
         """All mistakes in the order of their lines, one ``file:line: message`` each."""
         ordered = sorted(self.found, key=lambda mistake: mistake.line)
-        return "\n".join(f"{self.display}:{mistake.line}: {mistake.message}" for mistake in ordered)
+        places = [f"{self.display}:{mistake.line}" if mistake.line else "--prunegate-tasks" for mistake in ordered]
+        return "\n".join(f"{place}: {mistake.message}" for place, mistake in zip(places, ordered, strict=True))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Imports torch only when a request has to be executed.
 
 from __future__ import annotations
 
+import importlib.metadata
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -176,6 +177,7 @@ class Answering:
             "task_version": prepared.version,
             "device": self._device,
             "path": facts.path,
+            "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
         }
         self._executor = self._executor or self._start_executor(self.conditions)
         self._executor.load(facts, missing[0])

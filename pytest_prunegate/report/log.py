@@ -7,6 +7,8 @@ import logging
 import warnings
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -15,16 +17,20 @@ _LOGGERS = ("pytest_prunegate", "lm_eval", "transformers", "datasets", "huggingf
 
 
 class EvaluationLog:
-    """Sends the libraries' log records to a file while it is open, and keeps them out of pytest's captured logs.
+    """Sends the libraries' log records to a file while it is open.
 
     Raises:
-        OSError: the file cannot be opened.
+        InputError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "evaluation.log"
-        self._handler = logging.FileHandler(self.path, encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._handler = logging.FileHandler(folder / "evaluation.log", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"{folder}: results cannot be written there: {error.strerror}. Name another folder with --prunegate-output."
+            ) from error
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         self._before: list[tuple[logging.Logger, int, bool]] = []
         for name in _LOGGERS:

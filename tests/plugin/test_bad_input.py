@@ -83,7 +83,14 @@ def test_an_adapter(project: Bench) -> None:
         ),
         ("--prunegate-dtype=int3", "--prunegate-dtype=int3: expected one of auto, float32"),
         ("--prunegate-store=thresholds.yaml", "--prunegate-store=thresholds.yaml: this is a file; a folder is needed."),
-        ("--prunegate-tasks=squad_v2", "squad_v2: lm-eval has no task of this name. Did you mean squadv2?"),
+        (
+            "--prunegate-output=thresholds.yaml/x",
+            "*thresholds.yaml/x: results cannot be written there: *--prunegate-output.",
+        ),
+        (
+            "--prunegate-tasks=squad_v2",
+            "--prunegate-tasks: squad_v2: lm-eval has no task of this name. Did you mean squadv2?",
+        ),
         ("--thresholds=absent.yaml", "absent.yaml: the thresholds file cannot be read: No such file or directory."),
     ],
 )

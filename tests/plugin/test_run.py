@@ -314,3 +314,10 @@ def test_the_executor_is_a_seam(project: Bench, monkeypatch: pytest.MonkeyPatch)
     project.run()
     assert other.loads
     assert not project.executor.loads
+
+
+def test_a_thresholds_file_in_another_folder(project: Bench) -> None:
+    project.thresholds(THRESHOLDS.replace("data/", "../data/"), name="gates/strict.yaml")
+    (project.path / "gates" / "deep").mkdir()
+    result = project.run("--thresholds=gates/deep/../strict.yaml", "-v")
+    result.stdout.fnmatch_lines(["gates/strict.yaml::boolq::acc*PASSED*"])
