@@ -25,10 +25,11 @@ from pytest_prunegate.checks import GateTask, resolve_tasks
 from pytest_prunegate.evaluation.datasets import with_local_data
 from pytest_prunegate.evaluation.index import build_index, default_cache_dir, load_index
 from pytest_prunegate.evaluation.squad import exact_match, f1
-from pytest_prunegate.gate import SIDES, Gate, Measurement
+from pytest_prunegate.gate import Gate
 from pytest_prunegate.options import Options, parse_model
+from pytest_prunegate.plan import SIDES, Measurement
 from pytest_prunegate.resources import resource_path
-from pytest_prunegate.thresholds import load_thresholds
+from pytest_prunegate.thresholds_reader import load_thresholds
 
 SPARSITY = 0.2
 DOCUMENTS = (60, 20)  # of squadv2 and gsm8k

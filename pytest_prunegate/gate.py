@@ -10,74 +10,22 @@ from typing import TYPE_CHECKING, Protocol
 from pytest_prunegate.checks import Check, Measure
 from pytest_prunegate.compare import Comparison, Outcome, compare
 from pytest_prunegate.errors import EvaluationError, TaskError
+from pytest_prunegate.plan import SIDES, CheckResult, Measurement, Plan, TaskPlan
 from pytest_prunegate.scores import MetricScores, OutputShares
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from fractions import Fraction
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.checks import GateTask
     from pytest_prunegate.evaluation.answering import Answering, Executor
     from pytest_prunegate.evaluation.requests import Conditions, Request
-    from pytest_prunegate.evaluation.scoring import Scorer
     from pytest_prunegate.evaluation.tasks import PreparedTask
     from pytest_prunegate.options import Options
     from pytest_prunegate.store import Store
 
 _log = logging.getLogger("pytest_prunegate")
-SIDES = ("original", "pruned")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskPlan:
-    """What a run will do for a task. `seconds` is what it is expected to take, None where nothing was timed yet."""
-
-    name: str
-    num_fewshot: int
-    documents: int
-    total_documents: int
-    requests: int
-    missing: Mapping[str, int]
-    seconds: float | None
-    problem: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a run will do, known before it is done."""
-
-    facts: Mapping[str, ModelFacts]
-    conditions: Mapping[str, Conditions]
-    tasks: tuple[TaskPlan, ...]
-
-    @property
-    def seconds(self) -> float | None:
-        """Expected time of the whole run; None where a part of it is unknown."""
-        known = [task.seconds for task in self.tasks if task.seconds is not None]
-        return sum(known) if len(known) == len(self.tasks) else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """A task that both models answered."""
-
-    prepared: PreparedTask
-    scorers: Mapping[str, Scorer]
-    shares: Mapping[str, OutputShares | None]
-    executed: Mapping[str, int]
-    started: datetime
-    finished: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckResult:
-    """How a check ended in this run: with a comparison, with the reason of an error, or not at all."""
-
-    check: Check
-    outcome: Outcome
-    comparison: Comparison | None = None
-    error: str | None = None
 
 
 class Progress(Protocol):

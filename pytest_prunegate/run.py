@@ -19,7 +19,7 @@ from pytest_prunegate.report.log import EvaluationLog, warnings_logged
 from pytest_prunegate.report.progress import ProgressLine
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.rootdir import refuse_moved_rootdir
-from pytest_prunegate.thresholds import load_thresholds
+from pytest_prunegate.thresholds_reader import load_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Generator

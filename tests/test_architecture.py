@@ -35,6 +35,7 @@ ROOMS = {
         "gate",
         "checks",
         "thresholds",
+        "thresholds_reader",
         "options",
         "evaluation",
         "resources",
@@ -43,12 +44,14 @@ ROOMS = {
     "fixtures": ["run", "collection", "report", "gate", "checks"],
     "collection": ["report", "gate", "checks", "compare"],
     "rootdir": ["flags"],
-    "report": ["gate", "compare", "resources"],
-    "gate": ["evaluation", "compare", "store", "checkpoint", "checks", "scores"],
+    "report": ["plan", "compare", "resources"],
+    "gate": ["plan", "evaluation", "compare", "store", "checkpoint", "checks", "scores"],
     "compare": ["thresholds", "scores", "checks"],
     "evaluation": ["store", "scores"],
     "checks": ["thresholds", "yaml_nodes"],
-    "thresholds": ["yaml_nodes"],
+    "thresholds_reader": ["thresholds", "yaml_nodes"],
+    "thresholds": [],
+    "plan": [],
     "checkpoint": [],
     "store": [],
     "options": ["flags", "resources"],
@@ -127,4 +130,4 @@ def test_an_idle_run_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def test_modules_stay_readable() -> None:
     long = {path.name: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
-    assert {name: lines for name, lines in long.items() if lines > 360} == {}
+    assert {name: lines for name, lines in long.items() if lines > 300} == {}

@@ -11,12 +11,14 @@ from tiny import write_tiny_llama
 
 from pytest_prunegate.evaluation import models
 from pytest_prunegate.evaluation.datasets import with_local_data
-from pytest_prunegate.gate import Gate, Measurement
+from pytest_prunegate.gate import Gate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Bench
+
+    from pytest_prunegate.plan import Measurement
 
 THRESHOLDS = f"""
 tasks:

@@ -9,14 +9,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.compare import Comparison, Outcome
-from pytest_prunegate.gate import SIDES
+from pytest_prunegate.plan import SIDES
 from pytest_prunegate.report.wording import relative_change, verdict_sentence
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from pytest_prunegate.checks import Check
-    from pytest_prunegate.gate import CheckResult, Gate
+    from pytest_prunegate.gate import Gate
+    from pytest_prunegate.plan import CheckResult
     from pytest_prunegate.thresholds import ThresholdsFile
 
 SUMMARY_VERSION = 1

@@ -17,8 +17,8 @@ from pytest_prunegate.report.wording import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_prunegate.gate import Plan, TaskPlan
     from pytest_prunegate.options import Options
+    from pytest_prunegate.plan import Plan, TaskPlan
     from pytest_prunegate.report.summary import CheckSummary, Summary
     from pytest_prunegate.thresholds import ThresholdsFile
 

@@ -12,7 +12,7 @@ from pytest_prunegate.evaluation.requests import Conditions, Request, request_ke
 from pytest_prunegate.evaluation.tasks import sample
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.run import exit_code
-from pytest_prunegate.thresholds import load_thresholds
+from pytest_prunegate.thresholds_reader import load_thresholds
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_prunegate.resources import resource_path
-from pytest_prunegate.thresholds import Rule, ThresholdsFile, load_thresholds
+from pytest_prunegate.thresholds import Rule, ThresholdsFile
+from pytest_prunegate.thresholds_reader import load_thresholds
 
 if TYPE_CHECKING:
     from pathlib import Path
