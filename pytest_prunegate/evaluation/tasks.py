@@ -13,7 +13,7 @@ import inspect
 import io
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import xxhash
 
@@ -22,11 +22,12 @@ from pytest_prunegate.evaluation.datasets import with_local_data
 from pytest_prunegate.evaluation.requests import Request, canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pytest_prunegate.checks import GateTask
     from pytest_prunegate.thresholds import TaskSpec
 
+_T = TypeVar("_T")
 _FEWSHOT_SEED = 1234  # lm-eval's own: prompts are those of a plain lm-eval run
 _STRUCTURAL_KEYS = ("class", "tag", "group", "task_list")  # for lm-eval's index, not for the task
 
@@ -71,14 +72,11 @@ def prepare_task(gate_task: GateTask, *, seed: int) -> PreparedTask:
         TaskError: the task or its data cannot be loaded, or it needs what a gate does not do.
     """
     spec = gate_task.spec
-    try:
-        with _quiet(), _compiled_templates_kept():
-            task, num_fewshot = _load_task(gate_task)
-            task.build_all_requests()
-    except PrunegateError:
-        raise
-    except Exception as error:  # tasks are foreign code, and hub errors share no base
-        raise TaskError(_loading_message(spec, error)) from error
+    task, num_fewshot = _guarded(lambda: _load_task(gate_task), _loading_message(spec))
+    _guarded(
+        task.build_all_requests,
+        f"{spec.name}: lm-eval cannot build the prompts of this task with {num_fewshot} examples: {{reason}}",
+    )
     by_document: dict[int, list[Any]] = {}
     for instance in task.instances:
         by_document.setdefault(instance.doc_id, []).append(instance)
@@ -194,13 +192,25 @@ def _data_fingerprint(documents: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def _loading_message(spec: TaskSpec, error: Exception) -> str:
-    reason = str(error).strip().splitlines()
+def _guarded(step: Callable[[], _T], message: str) -> _T:
+    """Run foreign code quietly; what it raises becomes a message with its reason."""
+    try:
+        with _quiet(), _compiled_templates_kept():
+            return step()
+    except PrunegateError:
+        raise
+    except Exception as error:  # tasks are foreign code, and hub errors share no base
+        lines = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+        raise TaskError(message.replace("{reason}", reason)) from error
+
+
+def _loading_message(spec: TaskSpec) -> str:
     remedy = (
         "Check the files that its `dataset` names." if spec.dataset
         else "Without a network, give it local data with `dataset: {path: json, data_files: {...}}` in the thresholds file."
     )  # fmt: skip
-    return f"{spec.name}: the task or its data cannot be loaded: {type(error).__name__}: {reason[0] if reason else ''} {remedy}"
+    return f"{spec.name}: the task or its data cannot be loaded: {{reason}}. {remedy}"
 
 
 @contextlib.contextmanager

@@ -321,3 +321,23 @@ def test_a_thresholds_file_in_another_folder(project: Bench) -> None:
     (project.path / "gates" / "deep").mkdir()
     result = project.run("--thresholds=gates/deep/../strict.yaml", "-v")
     result.stdout.fnmatch_lines(["gates/strict.yaml::boolq::acc*PASSED*"])
+
+
+def test_a_task_that_lm_eval_cannot_draw_examples_for(project: Bench) -> None:
+    project.thresholds(
+        f"tasks:\n  squadv2:\n    num_fewshot: 1\n    {SQUAD.replace('{validation:', '{train: data/squad.jsonl, validation:')}\n    metrics: {{f1: 50%}}\n"
+    )
+    result = project.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["squadv2: lm-eval cannot build the prompts of this task with 1 examples: TypeError: *"]
+    )
+
+
+def test_data_that_cannot_be_read(project: Bench) -> None:
+    (project.path / "data" / "boolq.jsonl").write_text("{not json\n")
+    result = project.run("-m", "boolq")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["boolq: the task or its data cannot be loaded: *. Check the files that its `dataset` names."]
+    )

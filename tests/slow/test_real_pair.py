@@ -51,11 +51,11 @@ def test_measures_what_lm_eval_measures(models: Path, shared_data: Path, tmp_pat
         str(shared_data),
         str(models),
         str(tmp_path / "out.json"),
-        "4",
-        "2",
+        "3",
+        "1",
     ]
     result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     counts = json.loads((tmp_path / "out.json").read_text())["documents_and_equal"]["pruned"]
-    assert counts["squadv2"]["prompts_equal"] == counts["squadv2"]["texts_equal"] == 4
-    assert counts["gsm8k"]["scores_equal"] == 4
+    assert counts["squadv2"]["prompts_equal"] == counts["squadv2"]["texts_equal"] == 3
+    assert counts["gsm8k"]["scores_equal"] == 2
