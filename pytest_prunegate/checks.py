@@ -130,7 +130,8 @@ class _Resolver:
         self._index = index
         self._mistakes = mistakes
         self._built_in = {spec.name: spec for spec in built_in.tasks}
-        self._defaults = file.defaults or built_in.defaults
+        said = [replace(threshold, text=f"{threshold.text} (built-in)") for threshold in built_in.defaults]
+        self._defaults = file.defaults or tuple(said)
 
     def task(self, spec: TaskSpec, *, selected: bool) -> GateTask | None:
         info = self._index.find(spec.name)

@@ -144,7 +144,9 @@ class CheckItem(pytest.Item):
             return super().repr_failure(excinfo, style)
         total = self.gate.measurements[self.check.task].prepared.total_documents
         sentence = verdict_sentence(excinfo.value.comparison, total_documents=total)
-        command = rerun_command(self.gate.options.given, self.nodeid)
+        folder = self.config.invocation_params.dir  # a node id would be relative to rootdir, where nobody stands
+        file = self.path.relative_to(folder) if self.path.is_relative_to(folder) else self.path
+        command = rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.name}")
         return f"{self.check.location}: {sentence}\nRun it alone: {command}"
 
     def reportinfo(self) -> tuple[Any, int, str]:

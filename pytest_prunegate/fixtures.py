@@ -78,7 +78,7 @@ def measured_tasks(request: pytest.FixtureRequest) -> Prunegate:
 def measured_check(request: pytest.FixtureRequest) -> Comparison:
     """Measure the check that the test was parametrized with."""
     gate, check = request.config.stash[GATE], request.param
-    comparison: Comparison = _or_error(lambda: gate.comparison(check))
+    comparison: Comparison = _or_error(lambda: gate.judge(check))
     return comparison
 
 

@@ -103,4 +103,4 @@ def add_options(parser: pytest.Parser) -> None:
 
 def is_requested(config: pytest.Config) -> bool:
     """Whether a gate was asked for at all."""
-    return bool(config.getoption(ORIGINAL.dest) or config.getoption(PRUNED.dest))
+    return any(config.getoption(flag.dest) is not None for flag in (ORIGINAL, PRUNED))

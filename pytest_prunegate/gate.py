@@ -188,6 +188,7 @@ class Gate:
         started = datetime.now(UTC)
         missing = {side: answering.missing(prepared, side) for side in SIDES}
         long = answering.long_prompts(prepared)
+        answering.load_both(prepared)
         scorers = {}
         for side in answering.cheapest_order():
             counter = _DocumentCounter(prepared, missing[side], self.progress)

@@ -30,6 +30,7 @@ from pytest_prunegate.flags import (
 if TYPE_CHECKING:
     import pytest
 
+_MAX_DIGITS = 9  # more documents than any data set has
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.+-]*)=(?P<path>.+)", re.DOTALL)
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 BUILT_IN = "default"
@@ -123,7 +124,7 @@ class _Reader:
         """Absolute path: a command line's from where pytest was called, an ini file's from its own folder."""
         from_ini = self._config.getoption(option.dest) is None and option.ini and self._config.getini(option.ini)
         base = self._config.inipath.parent if from_ini and self._config.inipath else self.invocation_dir
-        return Path(os.path.abspath(base / Path(written).expanduser()))  # noqa: PTH100 - symlinks stay, `..` goes: as pytest does
+        return Path(os.path.abspath(base / os.path.expanduser(written)))  # noqa: PTH100, PTH111 - symlinks stay, `..` goes: as pytest does
 
     def folder(self, option: Flag) -> Path | None:
         written = self.text(option)
@@ -138,7 +139,7 @@ class _Reader:
         written = self.text(option)
         if written is None:
             return None
-        if not written.strip().isdecimal() or int(written) < least:
+        if not written.strip().isdecimal() or len(written) > _MAX_DIGITS or int(written) < least:
             self.mistakes.append(f"{option.flag}={written}: expected a whole number of at least {least}.")
             return None
         return int(written)
@@ -185,9 +186,9 @@ def parse_model(side: str, written: str, base: Path) -> ModelArgument:
     match = _NAME.fullmatch(written)
     if match and not (base / written).exists():
         name, value = match["name"], match["path"]
-    folder = (base / Path(value).expanduser()).absolute()
+    folder = (base / os.path.expanduser(value)).absolute()  # noqa: PTH111 - an unknown ~user stays as it is
     if folder.exists():
-        _judge_folder(side, written, folder)
+        judge_folder(f"--{side}={written}", folder)
         return ModelArgument(side=side, written=written, name=name, value=value, revision=None, folder=folder)
     hub_id, _, revision = value.partition("@")
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", hub_id):
@@ -195,13 +196,23 @@ def parse_model(side: str, written: str, base: Path) -> ModelArgument:
     return ModelArgument(side=side, written=written, name=name, value=hub_id, revision=revision or None, folder=None)
 
 
-def _judge_folder(side: str, written: str, folder: Path) -> None:
-    where = f"--{side}={written}"
+def judge_folder(where: str, folder: Path) -> None:
+    """See whether a folder can be a checkpoint.
+
+    Args:
+        where: the option as the user wrote it.
+        folder: exists.
+
+    Raises:
+        InputError: it cannot.
+    """
     if not folder.is_dir():
         raise InputError(f"{where}: this is a file; the directory of a checkpoint is needed.")
+    if (folder / "adapter_config.json").is_file():  # beside a config.json, too, transformers would load it
+        raise InputError(
+            f"{where}: there is an adapter in this directory; those are not supported yet. Merge it into its base model."
+        )
     if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise InputError(f"{where}: this is an adapter; those are not supported yet. Merge it into its base model.")
         raise InputError(
             f"{where}: there is no config.json in this directory, so it is no checkpoint that transformers can load."
         )

@@ -43,6 +43,11 @@ class Plan:
     tasks: tuple[TaskPlan, ...]
 
     @property
+    def is_same_model(self) -> bool:
+        """Whether both sides are one and the same checkpoint."""
+        return self.facts["original"].fingerprint == self.facts["pruned"].fingerprint
+
+    @property
     def seconds(self) -> float | None:
         """Expected time of the whole run; None where a part of it is unknown."""
         known = [task.seconds for task in self.tasks if task.seconds is not None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.flags import ORIGINAL, PRUNED
+from pytest_prunegate.flags import ALL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,13 +30,13 @@ def refuse_moved_rootdir(config: pytest.Config) -> None:
         InputError: it was; the message says how to write the option.
     """
     arguments = [str(argument) for argument in config.invocation_params.args]
-    bare = [option.flag for option in (ORIGINAL, PRUNED) if option.flag in arguments]
+    bare = [option.flag for option in ALL if option.flag in arguments]
     expected = _nearest_config(config.invocation_params.dir)
     if not bare or expected is None or config.inipath == expected or _chosen_by_hand(arguments):
         return
     raise InputError(
         f"pytest took the path behind {' and '.join(bare)} for a test path, and with it {config.inipath or 'no configuration'} instead of "
-        f"{expected}. Write the options with an equals sign: {' '.join(f'{flag}=MODEL' for flag in bare)}."
+        f"{expected}. Write the options with an equals sign: {' '.join(f'{flag}=...' for flag in bare)}."
     )
 
 

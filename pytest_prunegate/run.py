@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -99,9 +100,9 @@ def _read_tasks(options: Options, config: pytest.Config) -> tuple[thresholds.Thr
     cache_dir = options.cache_dir or task_index.default_cache_dir()
     index = task_index.load_index(cache_dir)
     if index is None and not mistakes.found:  # a mistake of the file itself is not worth half a minute
-        _say(
-            config,
-            f"prunegate: indexing the tasks of lm-eval {task_index.lm_eval_version()}; half a minute, once after each installation",
+        # The terminal reporter does not exist yet, and half a minute of silence looks like a hang.
+        sys.stderr.write(
+            f"prunegate: indexing the tasks of lm-eval {task_index.lm_eval_version()}: half a minute, once\n"
         )
         with warnings_logged():
             index = task_index.build_index(cache_dir)
@@ -126,6 +127,10 @@ def _say(config: pytest.Config, text: str) -> None:
         reporter.write_line(text)
 
 
+def _uses_fixture(item: pytest.Item) -> bool:
+    return bool({"prunegate", "prunegate_check"} & set(getattr(item, "fixturenames", ())))
+
+
 class GateRun:
     """The gate's hooks while it is switched on."""
 
@@ -142,7 +147,7 @@ class GateRun:
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> ThresholdsFile | None:
         """Collect the thresholds file, and no other YAML."""
-        if file_path != self._file.path:
+        if file_path.name != self._file.path.name or not file_path.samefile(self._file.path):
             return None
         inside = file_path.is_relative_to(self._config.rootpath)
         return ThresholdsFile.from_gate(
@@ -151,22 +156,23 @@ class GateRun:
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Notice whether anything here asks the gate."""
-        uses_fixture = {"prunegate", "prunegate_check"} & set(getattr(item, "fixturenames", ()))
-        self._saw_work = self._saw_work or isinstance(item, CheckItem) or bool(uses_fixture)
+        self._saw_work = self._saw_work or isinstance(item, CheckItem) or _uses_fixture(item)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """A run that was to gate a model and would gate nothing is a mistake, not a green run."""
-        if not self._saw_work and not session.testsfailed:
+        asked = any(isinstance(item, CheckItem) or _uses_fixture(item) for item in session.items)
+        if not session.testsfailed and (not self._saw_work or (session.items and not asked)):
             raise pytest.UsageError(
-                "neither a check nor a test that uses the fixture prunegate was collected, so the models would not be compared. "
-                f"Add {self._file.display} to the paths, or leave the paths out."
+                "neither a check nor a test that uses the fixture prunegate was collected and selected, so the models would not be "
+                f"compared. Add {self._file.display} to the paths, or leave the paths out; and look at -k, -m and --deselect."
             )
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Before the first item: find the models, open the store, say what will be done."""
         names = self._needed_tasks(session)
-        if session.config.option.collectonly or session.testsfailed or not names:
+        stopped = session.testsfailed and not session.config.option.continue_on_collection_errors
+        if session.config.option.collectonly or stopped or not names:
             return
         try:
             with warnings_logged():
@@ -232,9 +238,14 @@ class GateRun:
             session.exitstatus = self._exit_status(session, exitstatus)
 
     def _exit_status(self, session: pytest.Session, exitstatus: int) -> int:
-        if session.items and all(isinstance(item, CheckItem) for item in session.items):
-            exitstatus = exit_code([result.outcome for result in self._gate.results.values()])
-        return exitstatus or (_ERROR_EXIT if self._problem else 0)
+        """Exit code of the run. A check that was to run and has no result (skipped, ended by another plugin) is an error."""
+        results = self._gate.results
+        checks = [item.check for item in session.items if isinstance(item, CheckItem)]
+        outcomes = [results[check].outcome if check in results else Outcome.ERROR for check in checks]
+        broke = self._problem is not None or exitstatus == pytest.ExitCode.TESTS_FAILED or Outcome.ERROR in outcomes
+        if checks and len(checks) == len(session.items):
+            return exit_code(outcomes) or (_ERROR_EXIT if broke else 0)
+        return exitstatus or (_ERROR_EXIT if broke else 0)
 
     def _close(self) -> None:
         self._gate.close()

@@ -32,6 +32,7 @@ _TASK_KEYS = (
     "truncate",
     "marks",
 )
+_BUILT_IN_MARKS = ("skip", "skipif", "xfail", "usefixtures", "parametrize", "filterwarnings")
 _FILE_KEYS = ("defaults", "tasks")
 _OUTPUT_KEYS = ("max_empty", "max_cut")
 _METRIC_RULES = tuple(rule for rule in Rule if rule is not Rule.MAX_SHARE)
@@ -62,7 +63,7 @@ def load_thresholds(path: Path, *, display: str, built_in: bool = False) -> tupl
     root = compose_document(text, mistakes)
     if root is not None:
         reader.read_file(root)
-    if not mistakes.found and not any(task.metrics is None or task.metrics for task in reader.tasks):
+    if not mistakes.found and not any(task.metrics is None or task.metrics or task.outputs for task in reader.tasks):
         mistakes.add(1, "there is no check in this file. Write at least one task with a metric, for example "
                         "`tasks: {gsm8k: {metrics: {accuracy: {max_relative_drop: 5%, filter: flexible-extract}}}}`.")  # fmt: skip
     loaded = ThresholdsFile(
@@ -101,7 +102,12 @@ class _Reader:
                 _unknown_key(value, key, _TASK_KEYS)
             else:
                 values[key] = getattr(self, f"_read_{key}")(value)
-        return replace(spec, **{key: value for key, value in values.items() if value is not None})
+        found = replace(spec, **{key: value for key, value in values.items() if value is not None})
+        if found.metrics is None and found.outputs:
+            found = replace(found, metrics=())
+        if found.metrics == () and not found.outputs and not self._mistakes.found:
+            node.wrong("has no check. Name a metric, or take the task out.")
+        return found
 
     def _read_metrics(self, node: Node) -> tuple[MetricSpec, ...]:
         path = node.path.removesuffix(".metrics")
@@ -173,7 +179,11 @@ class _Reader:
     def _read_marks(self, node: Node) -> tuple[str, ...]:
         names = [value for value in node.items(what="a list of pytest marks") if _expect_text(value, "a mark's name")]
         for value in names:
-            if not value.text.isidentifier() or value.text.startswith("_"):
+            if value.text in _BUILT_IN_MARKS:
+                value.wrong(
+                    f"{value.text} is pytest's own mark, and would change what a check's outcome means. Take another name."
+                )
+            elif not value.text.isidentifier() or value.text.startswith("_"):
                 value.wrong(f"{value.text!r} cannot be a pytest mark: use letters, digits and underscores.")
         return tuple(value.text for value in names)
 

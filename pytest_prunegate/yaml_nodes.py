@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _TAG = "tag:yaml.org,2002:"
 _KINDS = {"map": "a mapping", "seq": "a list", "str": "text", "int": "a number", "float": "a number",
           "bool": "true or false", "null": "empty"}  # fmt: skip
+_MAX_DIGITS = 9  # more documents or tokens than there are
 _MAX_DEPTH = 50  # deeper nesting, or an alias that contains itself, is no thresholds file
 
 
@@ -126,7 +127,8 @@ class Node:
     def positive_integer(self, *, least: int, what: str) -> int | None:
         """A whole number of at least `least`, or a mistake that says what it stands for."""
         value = self.number()
-        if value is None or value != value.to_integral_value() or value < least or self.kind == "float":
+        too_large = value is not None and value.adjusted() >= _MAX_DIGITS
+        if value is None or too_large or value != value.to_integral_value() or value < least or self.kind == "float":
             self.wrong(f"expected {what}: a whole number of at least {least}, found {self.shown}.")
             return None
         return int(value)

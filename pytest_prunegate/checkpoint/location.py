@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
+from pytest_prunegate.options import judge_folder
 
 if TYPE_CHECKING:
     from pytest_prunegate.options import ModelArgument
@@ -57,5 +58,6 @@ def _snapshot(argument: ModelArgument, cache_dir: Path | None) -> Path:
                 f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
             ) from error
         if any(path for pattern in weights for path in folder.glob(pattern)):
+            judge_folder(where, folder)
             return folder
     raise InputError(f"{where}: this hub repository holds no weights in safetensors or PyTorch format.")

@@ -10,7 +10,7 @@ import json
 import math
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import ModelError
 
@@ -49,18 +49,21 @@ def read_header(path: Path) -> list[StoredTensor]:
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == len(b"8 bytes!") else 0
         if not 0 < length <= min(_MAX_HEADER, size - 8):
             raise ModelError(f"{path}: this is no safetensors file, or it is cut short ({size} bytes).")
-        try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
-            raise ModelError(f"{path}: the header of this safetensors file is damaged.") from error
-    base = 8 + length
-    tensors = [
+        text = file.read(length)
+    try:
+        tensors = _tensors(path, json.loads(text), base=8 + length)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: the header of this safetensors file is damaged.") from error
+    if any(tensor.stop > size for tensor in tensors):
+        raise ModelError(f"{path}: this safetensors file is cut short ({size} bytes). Copy it again.")
+    return tensors
+
+
+def _tensors(path: Path, header: dict[str, Any], *, base: int) -> list[StoredTensor]:
+    return [
         StoredTensor(
             name=name, dtype=entry["dtype"], shape=tuple(entry["shape"]), file=path,
             start=base + entry["data_offsets"][0], stop=base + entry["data_offsets"][1],
         )
         for name, entry in header.items() if name != "__metadata__"
     ]  # fmt: skip
-    if any(tensor.stop > size for tensor in tensors):
-        raise ModelError(f"{path}: this safetensors file is cut short ({size} bytes). Copy it again.")
-    return tensors

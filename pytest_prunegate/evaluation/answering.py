@@ -6,10 +6,11 @@ Imports torch only when a request has to be executed.
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from pytest_prunegate.errors import TaskError
+from pytest_prunegate.errors import ModelError, TaskError
 from pytest_prunegate.evaluation.index import lm_eval_version
 from pytest_prunegate.evaluation.requests import Conditions, request_keys
 
@@ -73,6 +74,8 @@ class Answering:
         self._device = device
         self._start_executor = start_executor
         self._executor: Executor | None = None
+        self._probed: set[str] = set()
+        self._broken: dict[str, ModelError] = {}
         self._known_keys: dict[tuple[str, str], dict[Request, str]] = {}
         chosen = facts["original"].dtype if dtype == "auto" else dtype
         self.conditions = {
@@ -122,6 +125,25 @@ class Answering:
         if problems and not prepared.truncate:
             _refuse_truncation(prepared, problems)
         return found
+
+    def load_both(self, prepared: PreparedTask) -> None:
+        """Load and probe each model once before the first document, so that a broken one costs no hours of the other.
+
+        Raises:
+            ModelError: a model cannot be loaded, or gives no finite numbers; and again for every later task.
+        """
+        for side in reversed(self.cheapest_order()):
+            missing = self.missing(prepared, side)
+            if side in self._broken:
+                raise self._broken[side]
+            if missing and side not in self._probed:
+                self._executor = self._executor or self._start_executor(self.conditions)
+                try:
+                    self._executor.load(self._facts[side], missing[0])
+                except ModelError as error:
+                    self._broken[side] = error
+                    raise
+                self._probed.add(side)
 
     def responses(
         self,
@@ -186,6 +208,11 @@ class Answering:
 
         def keep(request: Request, response: Response) -> None:
             nonlocal answered
+            if response.loglikelihood is not None and not response.loglikelihood < math.inf:  # NaN compares as false
+                raise ModelError(
+                    f"{facts.title}: the log-likelihood of a request of {prepared.name} is {response.loglikelihood}: its numbers overflow. "
+                    "It is not kept. The checkpoint is damaged, or its numbers do not fit the dtype: try --prunegate-dtype=float32."
+                )
             self._store.put(facts.fingerprint, keys[request], response, provenance)
             answered += 1
             progress(request)

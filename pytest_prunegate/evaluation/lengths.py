@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.errors import ModelError
+from pytest_prunegate.errors import ModelError, TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ def load_tokenizer(facts: ModelFacts) -> Any:
         return AutoTokenizer.from_pretrained(str(facts.folder), trust_remote_code=False)
     except Exception as error:  # transformers raises what the files happen to raise
         raise ModelError(
-            f"{facts.title}: its tokenizer cannot be loaded: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            f"{facts.title}: its tokenizer cannot be loaded: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         ) from error
 
 
@@ -35,20 +35,30 @@ def too_long(tokenizer: Any, requests: Sequence[Request], conditions: Conditions
     A generation needs room for its prompt and all of its new tokens; a log-likelihood needs room for the prompt and
     all but the last token of the continuation.
     """
-    from lm_eval.models.utils import normalize_gen_kwargs
-
     found = {}
     for request in requests:
         if request.gen_kwargs is None:
             needed = _count(tokenizer, request.context + (request.continuation or "")) - 1
             new_tokens = 0
         else:
-            new_tokens = int(normalize_gen_kwargs(request.arguments[1], conditions.max_gen_toks)["max_gen_toks"])
+            new_tokens = _new_tokens(request, conditions)
             needed = _count(tokenizer, request.context) + new_tokens
         if needed > conditions.max_length:
             parts = f" ({needed - new_tokens} of prompt and {new_tokens} to generate)" if new_tokens else ""
             found[request] = f"{needed} tokens{parts}, the model takes {conditions.max_length}"
     return found
+
+
+def _new_tokens(request: Request, conditions: Conditions) -> int:
+    from lm_eval.models.utils import normalize_gen_kwargs
+
+    arguments = request.arguments[1]
+    try:
+        return int(normalize_gen_kwargs(arguments, conditions.max_gen_toks)["max_gen_toks"])
+    except (TypeError, ValueError) as error:
+        raise TaskError(
+            f"lm-eval does not take these generation arguments: {arguments}: {error} Look at gen_kwargs."
+        ) from error
 
 
 def _count(tokenizer: Any, text: str) -> int:

@@ -13,7 +13,7 @@ import transformers
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from pytest_prunegate.errors import ModelError
+from pytest_prunegate.errors import ModelError, PrunegateError
 from pytest_prunegate.evaluation.requests import canonical_json
 from pytest_prunegate.store import Response
 
@@ -167,9 +167,11 @@ class LocalModels:
                 f"{facts.title}: out of memory on {lm.device} at batch size {self._settings.batch_size}. What was answered is kept: "
                 "run the same command again with a smaller --prunegate-batch-size."
             ) from error
-        except RuntimeError as error:
+        except PrunegateError:
+            raise
+        except Exception as error:  # wrong generation arguments end in all kinds of errors
             raise ModelError(
-                f"{facts.title}: failed while it answered: {_first_line(error)}. What was answered is kept."
+                f"{facts.title}: failed while it answered: {type(error).__name__}: {_first_line(error)}. What was answered is kept."
             ) from error
 
 

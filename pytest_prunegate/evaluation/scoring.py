@@ -46,6 +46,10 @@ class Scorer:
             self._values[name] = _values_of_filter(self._prepared, name, self._responses)
         return _aggregate(self._prepared, key, self._values[name])
 
+    def truncated(self) -> int:
+        """How many requests lost the beginning of their prompt."""
+        return sum(response.truncated for response in self._responses)
+
     def shares(self) -> OutputShares | None:
         """Shares of empty and of cut outputs; None for a task that generates nothing."""
         return output_shares(self._prepared, self._responses)

@@ -12,11 +12,13 @@ import hashlib
 import inspect
 import io
 import json
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import xxhash
 
+from pytest_prunegate.checks import Measure
 from pytest_prunegate.errors import PrunegateError, TaskError
 from pytest_prunegate.evaluation.datasets import with_local_data
 from pytest_prunegate.evaluation.requests import Request, canonical_json
@@ -126,8 +128,19 @@ def _load_task(gate_task: GateTask) -> tuple[Any, int]:
     task.config.task = spec.name
     task.set_config("num_fewshot", num_fewshot)
     task.set_fewshot_seed(_FEWSHOT_SEED)
+    _refuse_unknown_metrics(task, gate_task)
     _drop_unconditional_requests(task, gate_task)
     return task, num_fewshot
+
+
+def _refuse_unknown_metrics(task: Any, gate_task: GateTask) -> None:
+    """The index knows no metrics of tasks written in Python; they are known once the task is loaded."""
+    known = sorted(task.aggregation())
+    for check in gate_task.checks:
+        if gate_task.info.kind == "class" and check.measure is Measure.METRIC and check.metric not in known:
+            raise TaskError(
+                f"{check.location}: {check.label}: {check.task} has no metric of this name. It has: {', '.join(known)}."
+            )
 
 
 def _refuse_unsupported(name: str, config: dict[str, Any]) -> None:
@@ -195,7 +208,7 @@ def _data_fingerprint(documents: Iterable[Any]) -> str:
 def _guarded(step: Callable[[], _T], message: str) -> _T:
     """Run foreign code quietly; what it raises becomes a message with its reason."""
     try:
-        with _quiet(), _compiled_templates_kept():
+        with _quiet(), _compiled_templates_kept(), _seeded_as_lm_eval():
             return step()
     except PrunegateError:
         raise
@@ -211,6 +224,21 @@ def _loading_message(spec: TaskSpec) -> str:
         else "Without a network, give it local data with `dataset: {path: json, data_files: {...}}` in the thresholds file."
     )  # fmt: skip
     return f"{spec.name}: the task or its data cannot be loaded: {{reason}}. {remedy}"
+
+
+@contextlib.contextmanager
+def _seeded_as_lm_eval() -> Iterator[None]:
+    """Some tasks shuffle with the global generators, which lm-eval seeds; the generators go on as they were afterwards."""
+    import numpy as np
+
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global generator is what tasks use
+    random.seed(0)
+    np.random.seed(1234)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
 
 
 @contextlib.contextmanager

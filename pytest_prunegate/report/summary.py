@@ -13,6 +13,7 @@ from pytest_prunegate.plan import SIDES
 from pytest_prunegate.report.wording import relative_change, verdict_sentence
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from pytest_prunegate.checks import Check
@@ -92,6 +93,7 @@ class Summary:
     version: int
     verdict: str
     headline: str
+    notes: tuple[str, ...]
     checks_measured: int
     checks_total: int
     models: dict[str, ModelSummary]
@@ -131,6 +133,7 @@ def build_summary(
         version=SUMMARY_VERSION,
         verdict=_verdict(outcomes),
         headline=_headline(outcomes),
+        notes=tuple(_notes(gate)),
         checks_measured=_measured(outcomes),
         checks_total=len(checks),
         models={side: _model(gate, side) for side in SIDES},
@@ -176,6 +179,17 @@ def _headline(outcomes: list[Outcome]) -> str:
     verdict = _verdict(outcomes).upper().replace("INCOMPLETE", "")
     lead = f"{incomplete}{verdict}".rstrip(", ")
     return f"{lead}: {measured} of {total} checks measured" + (f": {parts}" if parts else "")
+
+
+def _notes(gate: Gate) -> Iterator[str]:
+    """What a reader must know before believing the verdict."""
+    assert gate.plan is not None
+    if gate.plan.is_same_model:
+        yield "Both models are the same: every check passes, and says nothing about pruning."
+    for name, measurement in gate.measurements.items():
+        for side, scorer in measurement.scorers.items():
+            if cut := scorer.truncated():
+                yield f"{cut} prompts of {name} were too long for the {side} model and lost their beginning (truncate: allow)."
 
 
 def _model(gate: Gate, side: str) -> ModelSummary:

@@ -35,14 +35,16 @@ def plan_lines(plan: Plan, file: ThresholdsFile, options: Options) -> Iterator[s
         parameters = f"{facts.parameters / 1e6:,.0f}M parameters, " if facts.parameters else ""
         name = f"{facts.name} = " if facts.name else ""
         yield f"{side + ':':<10}{name}{facts.path} ({parameters}{size_text(facts.size)}, {conditions.dtype}, fingerprint {facts.fingerprint[:12]})"
-    if plan.facts["original"].fingerprint == plan.facts["pruned"].fingerprint:
+    if plan.is_same_model:
         yield "          Both are the same model: every check will pass, and says nothing about pruning."
     source = "built-in thresholds" if file.built_in else file.display
     yield f"settings: {source}, seed {options.seed}, batch size {options.batch_size}, device {options.device}"
     for task in plan.tasks:
         yield f"task:     {_task_line(task)}"
     pending = sum(sum(task.missing.values()) for task in plan.tasks)
-    if not pending:
+    if all(task.problem for task in plan.tasks):
+        yield "time:     nothing can be measured"
+    elif not pending:
         yield "time:     every answer is in the store; no model is loaded"
     elif plan.seconds is None:
         yield "time:     not known yet (nothing like it was timed before); the progress line tells as it goes"
@@ -71,7 +73,8 @@ def table_lines(summary: Summary) -> Iterator[tuple[str, str]]:
 
 
 def closing_lines(summary: Summary) -> Iterator[str]:
-    """What the table does not say: broken outputs, errors, what was not run."""
+    """What the table does not say: notes, broken outputs, what was not run."""
+    yield from summary.notes
     for task in summary.tasks:
         for side, outputs in task.outputs.items():
             if outputs and (outputs["empty"] or outputs["cut"]):

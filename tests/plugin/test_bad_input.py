@@ -68,7 +68,7 @@ def test_a_checkpoint_that_is_cut_short(project: Bench) -> None:
 
 def test_an_adapter(project: Bench) -> None:
     (project.path / "pruned" / "config.json").rename(project.path / "pruned" / "adapter_config.json")
-    refused(project, project.run(), "this is an adapter; those are not supported yet")
+    refused(project, project.run(), "there is an adapter in this directory; those are not supported yet")
 
 
 @pytest.mark.parametrize(

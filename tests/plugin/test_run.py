@@ -117,6 +117,7 @@ def test_expected_time_comes_from_earlier_runs(project: Bench) -> None:
 def test_the_same_model_twice_is_said(project: Bench) -> None:
     result = project.run(models=("--original=original", "--pruned=original"))
     result.stdout.fnmatch_lines(["*Both are the same model: every check will pass, and says nothing about pruning."])
+    assert "Both models are the same: every check passes" in (project.results / "comparison_report.md").read_text()
 
 
 def test_a_limit_takes_the_same_random_documents_for_both(project: Bench) -> None:
@@ -213,6 +214,10 @@ def test_truncation_can_be_allowed_and_is_not_forgotten(bench: Bench) -> None:
     text = f"tasks:\n  squadv2:\n    limit: 3\n    truncate: allow\n    {SQUAD}\n    metrics: {{f1: 50%}}\n"
     bench.thresholds(text)
     assert bench.run().parseoutcomes().get("errors") is None
+    assert (
+        "3 prompts of squadv2 were too long for the pruned model"
+        in (bench.results / "comparison_report.html").read_text()
+    )
     bench.thresholds(text.replace("truncate: allow", "truncate: refuse"))
     result = bench.run()
     result.assert_outcomes(errors=1)

@@ -50,7 +50,7 @@ def test_rootdir_moved_by_a_model_path_is_noticed(project: Bench, tmp_path_facto
     models = _models_elsewhere(tmp_path_factory)
     result = project.run(models=("--original", f"{models}/a", "--pruned", f"{models}/b"))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*Write the options with an equals sign: --original=MODEL --pruned=MODEL.*"])
+    result.stderr.fnmatch_lines(["*Write the options with an equals sign: --original=... --pruned=....*"])
     assert project.run(models=(f"--original={models}/a", f"--pruned={models}/b")).ret == 0
 
 

@@ -115,7 +115,7 @@ def test_a_task_that_cannot_be_built_leaves_the_others_alone(bench: Bench) -> No
     result.stdout.fnmatch_lines(
         ["gsm8k: the task needs the split 'test'; its `dataset` in the thresholds file has train, dev. Add test*"]
     )
-    assert bench.executor.loads == ["original", "pruned"]
+    assert bench.executor.loads == ["pruned", "original", "pruned"]
 
 
 def test_a_task_is_measured_once_for_all_of_its_checks(bench: Bench) -> None:
