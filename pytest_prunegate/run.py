@@ -127,8 +127,9 @@ def _say(config: pytest.Config, text: str) -> None:
         reporter.write_line(text)
 
 
-def _uses_fixture(item: pytest.Item) -> bool:
-    return bool({"prunegate", "prunegate_check"} & set(getattr(item, "fixturenames", ())))
+def _asks_the_gate(item: pytest.Item) -> bool:
+    uses_fixture = {"prunegate", "prunegate_check"} & set(getattr(item, "fixturenames", ()))
+    return isinstance(item, CheckItem) or bool(uses_fixture)
 
 
 class GateRun:
@@ -156,11 +157,11 @@ class GateRun:
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Notice whether anything here asks the gate."""
-        self._saw_work = self._saw_work or isinstance(item, CheckItem) or _uses_fixture(item)
+        self._saw_work = self._saw_work or _asks_the_gate(item)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """A run that was to gate a model and would gate nothing is a mistake, not a green run."""
-        asked = any(isinstance(item, CheckItem) or _uses_fixture(item) for item in session.items)
+        asked = any(map(_asks_the_gate, session.items))
         if not session.testsfailed and (not self._saw_work or (session.items and not asked)):
             raise pytest.UsageError(
                 "neither a check nor a test that uses the fixture prunegate was collected and selected, so the models would not be "

@@ -146,3 +146,12 @@ def _jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 GSM8K = "dataset: {path: json, data_files: {train: data/gsm8k.jsonl, test: data/gsm8k.jsonl}}"
 SQUAD = "dataset: {path: json, data_files: {validation: data/squad.jsonl}}"
 BOOLQ = "dataset: {path: json, data_files: {validation: data/boolq.jsonl}}"
+TWO_TASKS = f"""
+tasks:
+  boolq:
+    {BOOLQ}
+    metrics: {{acc: 50%}}
+  squadv2:
+    {SQUAD}
+    metrics: {{f1: 50%}}
+"""

@@ -74,11 +74,10 @@ def prepare_task(gate_task: GateTask, *, seed: int) -> PreparedTask:
         TaskError: the task or its data cannot be loaded, or it needs what a gate does not do.
     """
     spec = gate_task.spec
-    task, num_fewshot = _guarded(lambda: _load_task(gate_task), _loading_message(spec))
-    _guarded(
-        task.build_all_requests,
-        f"{spec.name}: lm-eval cannot build the prompts of this task with {num_fewshot} examples: {{reason}}",
-    )
+    with _seeded_as_lm_eval():  # once for both steps: as in lm-eval, building goes on where loading left the generators
+        task, num_fewshot = _guarded(lambda: _load_task(gate_task), _loading_message(spec))
+        building = f"{spec.name}: lm-eval cannot build the prompts of this task with {num_fewshot} examples: {{reason}}"
+        _guarded(task.build_all_requests, building)
     by_document: dict[int, list[Any]] = {}
     for instance in task.instances:
         by_document.setdefault(instance.doc_id, []).append(instance)
@@ -208,7 +207,7 @@ def _data_fingerprint(documents: Iterable[Any]) -> str:
 def _guarded(step: Callable[[], _T], message: str) -> _T:
     """Run foreign code quietly; what it raises becomes a message with its reason."""
     try:
-        with _quiet(), _compiled_templates_kept(), _seeded_as_lm_eval():
+        with _quiet(), _compiled_templates_kept():
             return step()
     except PrunegateError:
         raise

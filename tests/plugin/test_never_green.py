@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted import BOOLQ, SQUAD, ScriptedExecutor
+from scripted import SQUAD, TWO_TASKS, ScriptedExecutor
 
 from pytest_prunegate.gate import Gate
 from pytest_prunegate.store import Response
@@ -14,15 +14,7 @@ from pytest_prunegate.store import Response
 if TYPE_CHECKING:
     from conftest import Bench
 
-THRESHOLDS = f"""
-tasks:
-  boolq:
-    {BOOLQ}
-    metrics: {{acc: 50%}}
-  squadv2:
-    {SQUAD}
-    metrics: {{f1: 50%}}
-"""
+THRESHOLDS = TWO_TASKS
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted import BOOLQ, GSM8K, SQUAD, ScriptedExecutor
+from scripted import GSM8K, SQUAD, TWO_TASKS, ScriptedExecutor
 
 from pytest_prunegate.gate import Gate
 
@@ -17,15 +17,7 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
-THRESHOLDS = f"""
-tasks:
-  boolq:
-    {BOOLQ}
-    metrics: {{acc: 50%}}
-  squadv2:
-    {SQUAD}
-    metrics: {{f1: 50%}}
-"""
+THRESHOLDS = TWO_TASKS
 SIX = {
     "original_model_results.json", "pruned_model_results.json", "comparison_results.json",
     "comparison_report.md", "comparison_report.html", "evaluation.log",
