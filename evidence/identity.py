@@ -19,17 +19,22 @@ import time
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.checks import GateTask, resolve_tasks
 from pytest_prunegate.evaluation.datasets import with_local_data
 from pytest_prunegate.evaluation.index import build_index, default_cache_dir, load_index
 from pytest_prunegate.evaluation.squad import exact_match, f1
 from pytest_prunegate.gate import Gate
-from pytest_prunegate.options import Options, parse_model
+from pytest_prunegate.model_argument import parse_model
+from pytest_prunegate.options import Options
 from pytest_prunegate.plan import SIDES, Measurement
+from pytest_prunegate.resolution import resolve_tasks
 from pytest_prunegate.resources import resource_path
+from pytest_prunegate.task_options import TaskOptions
 from pytest_prunegate.thresholds_reader import load_thresholds
+
+if TYPE_CHECKING:
+    from pytest_prunegate.checks import GateTask
 
 SPARSITY = 0.2
 DOCUMENTS = (60, 20)  # of squadv2 and gsm8k
@@ -50,7 +55,7 @@ tasks:
 class Silent:
     """A progress that goes to the standard error, a line a model."""
 
-    def start(self, task: str, side: str, documents: int) -> None:
+    def start(self, task: str, side: str, *, documents: int, **_: object) -> None:
         print(f"{task}, {side}: {documents} documents", file=sys.stderr, flush=True)
 
     def advance(self, documents: int) -> None:
@@ -82,13 +87,13 @@ def make_gate(data: Path, models: Path, work: Path, documents: tuple[int, int]) 
     built_in, _ = load_thresholds(resource_path("thresholds.yaml"), display="thresholds.yaml", built_in=True)
     cache = default_cache_dir()
     index = load_index(cache) or build_index(cache)
-    tasks = resolve_tasks(file, index, mistakes, only=(), limit=None, built_in=built_in)
+    tasks = resolve_tasks(file, index, mistakes, only=(), options=TaskOptions(), built_in=built_in)
     assert not mistakes.found, mistakes.render()
     options = Options(
         original=parse_model("original", str(models / "smollm2"), work),
         pruned=parse_model("pruned", str(models / "magnitude-20"), work),
-        thresholds=path, tasks=(), limit=None, seed=1234, batch_size="1", device="cpu", dtype="float32",
-        cache_dir=None, output=work / "results", store=work / "store", given=(),
+        thresholds=path, tasks=(), include_path=None, for_tasks=TaskOptions(), seed=1234, batch_size="1", device="cpu", dtype="float32",
+        backend="hf", cache_dir=None, output=work / "results", store=work / "store", given=(),
     )  # fmt: skip
     return Gate(options=options, tasks=tasks, progress=Silent())
 
@@ -143,7 +148,7 @@ def reference_samples(gate: Gate, side: str) -> dict[str, list[dict[str, Any]]]:
     lm = HFLM(pretrained=str(gate.plan.facts[side].folder), device="cpu", dtype="float32", batch_size=1)
     tasks = {}
     for gate_task in gate.tasks:
-        prepared = gate.measurements[gate_task.spec.name].prepared
+        prepared = gate.measurements[gate_task.name][0].prepared
         tasks[gate_task.spec.name] = reference_task(gate_task, [document.doc_id for document in prepared.documents])
     logged: dict[str, list[dict[str, Any]]] = evaluate(lm=lm, task_dict={"tasks": tasks}, bootstrap_iters=0)["samples"]
     return logged
@@ -152,7 +157,7 @@ def reference_samples(gate: Gate, side: str) -> dict[str, list[dict[str, Any]]]:
 def compare_side(gate: Gate, side: str, samples: dict[str, list[dict[str, Any]]]) -> dict[str, Counter[str]]:
     """Counts of what is identical and what is not, by task."""
     found = {}
-    for name, measurement in gate.measurements.items():
+    for name, (measurement,) in gate.measurements.items():
         counts: Counter[str] = Counter()
         ours = _ours(gate, measurement, side)
         for sample in samples[name]:
@@ -249,13 +254,13 @@ def main() -> None:
             prune_by_magnitude(models / "smollm2", models / "magnitude-20")
         gate = make_gate(data, models, work, documents)
         gate.find_models()
-        gate.open([task.spec.name for task in gate.tasks])
+        gate.open([task.name for task in gate.tasks])
         for task in gate.tasks:
-            gate.measure(task.spec.name)
+            gate.measure(task.name)
         assert gate._answering is not None  # noqa: SLF001
         gate._answering.close()  # noqa: SLF001 - one model in memory at a time
         sides = {side: compare_side(gate, side, reference_samples(gate, side)) for side in SIDES}
-        texts = [text for _, text, _ in _ours(gate, gate.measurements["squadv2"], "pruned").values()]
+        texts = [text for _, text, _ in _ours(gate, gate.measurements["squadv2"][0], "pruned").values()]
         pairs = squad_pairs(data, texts)
         wrong = [pair for pair in pairs if not _pair_equal(*pair)]
         gate.close()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.compare import Comparison, Outcome
 from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.report.log import warnings_logged
@@ -17,16 +18,17 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.checks import Check, GateTask
     from pytest_prunegate.gate import Gate
+    from pytest_prunegate.plan import CheckResult
 
 _NOT_IN_MARKS = re.compile(r"[^\w:+.\-\[\]\\/]")  # what pytest's -m expressions do not accept
 
 
 class CheckFailedError(Exception):
-    """A check is outside of its thresholds; carries its comparison."""
+    """A check is outside of its thresholds; carries how it ended."""
 
-    def __init__(self, comparison: Comparison) -> None:
-        super().__init__(comparison.check.label)
-        self.comparison = comparison
+    def __init__(self, result: CheckResult) -> None:
+        super().__init__(result.check.label)
+        self.result = result
 
 
 def known_error(error: EvaluationError) -> BaseException:
@@ -41,9 +43,17 @@ def mark_name(name: str) -> str:
 
 def mark_names(task: GateTask) -> list[str]:
     """All marks of a task's items."""
-    kind = "generation" if task.info.output_type == "generate_until" else "loglikelihood"
-    kinds = [kind] if task.info.output_type else []
-    return [mark_name(task.spec.name), *kinds, *task.spec.marks]
+    return list(dict.fromkeys([mark_name(task.name), *_kind_marks(task), *map(mark_name, task.origins), *task.spec.marks]))  # fmt: skip
+
+
+def _kind_marks(task: GateTask) -> list[str]:
+    """How a task measures; a task in Python does not say."""
+    if task.kind is TaskKind.SPARSITY:
+        return ["checkpoint"]
+    if task.kind is TaskKind.PERPLEXITY:
+        return ["perplexity"]
+    types = {part.info.output_type for part in task.parts if part.info is not None and part.info.output_type}
+    return sorted({"generation" if name == "generate_until" else "loglikelihood" for name in types})
 
 
 class ThresholdsFile(pytest.File):
@@ -59,9 +69,9 @@ class ThresholdsFile(pytest.File):
         return node
 
     def collect(self) -> Iterator[TaskCollector]:
-        """One collector for each selected task."""
+        """One collector for each selected task; sparsity is of the pruned model, which a baseline alone lacks."""
         for task in self.gate.tasks:
-            if task.selected:
+            if task.selected and not (self.gate.baseline_only and task.kind is TaskKind.SPARSITY):
                 yield TaskCollector.from_task(self, task=task)
 
 
@@ -74,7 +84,7 @@ class TaskCollector(pytest.Collector):
     @classmethod
     def from_task(cls, parent: ThresholdsFile, *, task: GateTask) -> TaskCollector:
         """Make the node with the task's marks."""
-        node: TaskCollector = cls.from_parent(parent, name=task.spec.name)
+        node: TaskCollector = cls.from_parent(parent, name=task.name)
         node.task = task
         for name in mark_names(task):
             node.add_marker(name)
@@ -90,7 +100,7 @@ class TaskCollector(pytest.Collector):
         """Let both models answer. pytest remembers a failure for each of the items below."""
         try:
             with warnings_logged():
-                self.parent.gate.measure(self.task.spec.name)
+                self.parent.gate.measure(self.task.name)
         except Exception as error:
             for item in self.session.items:
                 if isinstance(item, CheckItem) and item.parent is self:
@@ -105,12 +115,13 @@ class CheckItem(pytest.Item):
 
     parent: TaskCollector
     check: Check
-    comparison: Comparison
+    result: CheckResult
 
     @classmethod
     def from_check(cls, parent: TaskCollector, *, check: Check) -> CheckItem:
         """Make the node; a named candidate stands behind the check's name, in brackets."""
-        candidate = parent.parent.gate.options.pruned.name
+        pruned = parent.parent.gate.options.pruned
+        candidate = pruned.name if pruned else None
         node: CheckItem = cls.from_parent(parent, name=f"{check.name}[{candidate}]" if candidate else check.name)
         node.check = check
         return node
@@ -124,10 +135,10 @@ class CheckItem(pytest.Item):
         """Compare; what broke is an error, not a failure."""
         try:
             with warnings_logged():
-                self.comparison = self.gate.judge(self.check)
+                self.result = self.gate.judge(self.check)
         except EvaluationError as error:
             raise known_error(error) from None
-        self.user_properties += _properties(self.comparison)
+        self.user_properties += _properties(self.result)
 
     def runtest(self) -> None:
         """Assert the verdict.
@@ -135,15 +146,14 @@ class CheckItem(pytest.Item):
         Raises:
             CheckFailedError: the pruned model lost more than its threshold allows.
         """
-        if self.comparison.outcome is Outcome.FAIL:
-            raise CheckFailedError(self.comparison)
+        if self.result.outcome is Outcome.FAIL:
+            raise CheckFailedError(self.result)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The verdict in words, and how to run the item alone; no traceback."""
         if not isinstance(excinfo.value, CheckFailedError):
             return super().repr_failure(excinfo, style)
-        total = self.gate.measurements[self.check.task].prepared.total_documents
-        sentence = verdict_sentence(excinfo.value.comparison, total_documents=total)
+        sentence = verdict_sentence(excinfo.value.result)
         folder = self.config.invocation_params.dir  # a node id would be relative to rootdir, where nobody stands
         file = self.path.relative_to(folder) if self.path.is_relative_to(folder) else self.path
         command = rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.name}")
@@ -154,20 +164,29 @@ class CheckItem(pytest.Item):
         return self.path, max(self.check.line - 1, 0), f"{self.check.task}::{self.name}"
 
 
-def _properties(comparison: Comparison) -> list[tuple[str, object]]:
+def _properties(result: CheckResult) -> list[tuple[str, object]]:
     """A check's numbers, as JUnit properties."""
-    relative = relative_change(comparison.relative_drop)
+    check, comparison = result.check, result.comparison
     numbers: dict[str, object] = {
-        "task": comparison.check.task,
-        "metric": f"{comparison.check.metric},{comparison.check.filter}",
-        "original": float(comparison.original),
+        "task": check.task,
+        "metric": f"{check.metric},{check.filter}",
+        "thresholds": "; ".join(threshold.describe() for threshold in check.thresholds),
+        "documents": result.documents,
+        "of": f"{result.total} {result.unit}",
+        "original": None if result.baseline is None else float(result.baseline),
+        "verdict": result.outcome.value,
+    }
+    if comparison is not None:
+        numbers |= _compared(comparison)
+    return [(f"prunegate_{name}", value) for name, value in numbers.items() if value is not None]
+
+
+def _compared(comparison: Comparison) -> dict[str, object]:
+    return {
+        "original": None if comparison.original is None else float(comparison.original),
         "pruned": float(comparison.pruned),
-        "difference": float(comparison.difference),
-        "relative": relative,
-        "thresholds": "; ".join(threshold.describe() for threshold in comparison.check.thresholds),
-        "documents": comparison.documents,
+        "difference": None if comparison.difference is None else float(comparison.difference),
+        "relative": relative_change(comparison.relative_drop),
         "lost": comparison.lost,
         "gained": comparison.gained,
-        "verdict": comparison.outcome.value,
     }
-    return [(f"prunegate_{name}", value) for name, value in numbers.items() if value is not None]

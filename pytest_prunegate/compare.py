@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """How a check ended. ERROR is no verdict: measuring broke. NOT_RUN was not asked for."""
+    """How a check ended. ERROR is no verdict: measuring broke. NOT_RUN was not asked for. BASELINE compared nothing."""
 
     PASS = "pass"  # noqa: S105 - no password
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
     ERROR = "error"
     NOT_RUN = "not run"
+    BASELINE = "baseline"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +34,16 @@ class Comparison:
     """Both models on one check, and the verdict.
 
     `difference` is pruned - original in score units. `drop` is the loss in score units and `relative_drop` the loss
-    over the original's score (None where that is 0): positive is worse, whichever direction is better.
+    over the original's score (None where that is 0): positive is worse, whichever direction is better. All three and
+    `original` are None where only the pruned model could be measured, which is enough for its sparsity.
     `lost` and `gained` count documents with a worse and a better score (None where the metric has none per document).
     """
 
     check: Check
-    original: Fraction
+    original: Fraction | None
     pruned: Fraction
-    difference: Fraction
-    drop: Fraction
+    difference: Fraction | None
+    drop: Fraction | None
     relative_drop: Fraction | None
     recovery: Fraction | None
     documents: int
@@ -86,24 +88,46 @@ def compare(check: Check, original: MetricScores, pruned: MetricScores, *, silen
         documents=original.documents,
         lost=sum(sign * (after - before) < 0 for before, after in pairs) if pairs else None,
         gained=sum(sign * (after - before) > 0 for before, after in pairs) if pairs else None,
-        broken=tuple(threshold for threshold in check.thresholds if _is_broken(threshold, pruned.aggregate, drop, relative)),
-        silent=silent,
+        broken=broken_thresholds(check, pruned.aggregate, drop, relative), silent=silent,
     )  # fmt: skip
 
 
-_RELATIVE = (Rule.MAX_RELATIVE_DROP, Rule.MIN_RECOVERY)
+def compare_sparsity(check: Check, original: Fraction | None, pruned: Fraction, *, weights: int) -> Comparison:
+    """Judge the pruned model's sparsity; more of it is no loss, and the original's is for information.
+
+    Args:
+        check: the check with its threshold.
+        original: the original's share of zeros; None where it cannot be counted.
+        pruned: the pruned model's share of zeros.
+        weights: how many of the pruned model's were counted.
+    """
+    return Comparison(
+        check=check, original=original, pruned=pruned, difference=None if original is None else pruned - original, drop=None,
+        relative_drop=None, recovery=None, documents=weights, lost=None, gained=None,
+        broken=broken_thresholds(check, pruned, None, None), silent=False,
+    )  # fmt: skip
 
 
-def _is_broken(threshold: Threshold, pruned: Fraction, drop: Fraction, relative: Fraction | None) -> bool:
+_RELATIVE = (Rule.MAX_RELATIVE_DROP, Rule.MAX_RELATIVE_INCREASE, Rule.MIN_RECOVERY)
+
+
+def broken_thresholds(
+    check: Check, pruned: Fraction, drop: Fraction | None, relative: Fraction | None
+) -> tuple[Threshold, ...]:
+    """The check's thresholds that these numbers break. A relative one without a relative drop is broken."""
+    return tuple(threshold for threshold in check.thresholds if _is_broken(threshold, pruned, drop, relative))
+
+
+def _is_broken(threshold: Threshold, pruned: Fraction, drop: Fraction | None, relative: Fraction | None) -> bool:
     limit = Fraction(threshold.value)
     match threshold.rule:
         case Rule.MAX_ABSOLUTE_DROP:
-            return drop > limit
-        case Rule.MIN_SCORE:
+            return drop is None or drop > limit
+        case Rule.MIN_SCORE | Rule.MIN_SPARSITY:
             return pruned < limit
         case Rule.MAX_SHARE:
             return pruned > limit
-        case Rule.MAX_RELATIVE_DROP:
+        case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE:
             return relative is None or relative > limit
         case Rule.MIN_RECOVERY:
             return relative is None or 1 - relative < limit

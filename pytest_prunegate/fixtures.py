@@ -44,9 +44,8 @@ class Prunegate:
             raise FixtureError(
                 f"the task {task} is not declared by this test. Declare it: {_HOW.replace('gsm8k', task)}."
             )
-        gate_task = next(known for known in self._gate.tasks if known.spec.name == task)
         with warnings_logged():
-            return self._gate.comparison(find_check(gate_task, metric))
+            return self._gate.comparison(find_check(self._gate.task(task), metric))
 
 
 def declared_tasks(item: pytest.Item) -> tuple[str, ...]:
@@ -70,16 +69,23 @@ def measured_tasks(request: pytest.FixtureRequest) -> Prunegate:
             f"this test uses the fixture prunegate, and declares no tasks. Declare them: {_HOW}.",
             pytrace=False,
         )
-    gate = request.config.stash[GATE]
+    gate = _comparing_gate(request)
     _or_error(lambda: [gate.measure(task) for task in tasks])
     return Prunegate(gate, tasks)
 
 
 def measured_check(request: pytest.FixtureRequest) -> Comparison:
     """Measure the check that the test was parametrized with."""
-    gate, check = request.config.stash[GATE], request.param
-    comparison: Comparison = _or_error(lambda: gate.judge(check))
+    gate, check = _comparing_gate(request), request.param
+    comparison: Comparison = _or_error(lambda: gate.judge(check).comparison)
     return comparison
+
+
+def _comparing_gate(request: pytest.FixtureRequest) -> Gate:
+    gate = request.config.stash[GATE]
+    if gate.baseline_only:
+        pytest.fail("this test compares two models, and --prunegate-baseline-only measures one.", pytrace=False)
+    return gate
 
 
 def check_parameters(config: pytest.Config) -> list[Any]:

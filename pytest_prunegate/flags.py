@@ -11,91 +11,126 @@ DEFAULT_SEED = 1234  # lm-eval's own default
 
 
 class Flag:
-    """An option: its flag, ini twin (None where it has none), default, metavar and help."""
+    """An option: its flag, metavar and help, and its ini twin and default where it has them. No metavar: a switch."""
 
-    def __init__(self, flag: str, ini: str | None, default: str | None, metavar: str, text: str) -> None:
+    def __init__(
+        self, flag: str, metavar: str | None, text: str, *, ini: str | None = None, default: str | None = None
+    ) -> None:
         self.flag = flag
-        self.ini = ini
-        self.default = default
         self.metavar = metavar
         self.help = text
+        self.ini = ini
+        self.default = default
         self.dest = flag.removeprefix("--").replace("-", "_")
 
 
 ORIGINAL = Flag(
-    "--original",
-    None,
-    None,
-    "MODEL",
-    "the original model: a directory, a hub id or id@revision; NAME=MODEL names it",
+    "--original", "MODEL", "the original model: a directory, a .gguf file, a hub id or id@revision; NAME=MODEL names it"
 )
-PRUNED = Flag("--pruned", None, None, "MODEL", "the pruned model, likewise; both together switch the gate on")
+PRUNED = Flag("--pruned", "MODEL", "the pruned model, likewise, or an adapter; both together switch the gate on")
 THRESHOLDS = Flag(
     "--thresholds",
-    "prunegate_thresholds",
-    None,
     "FILE",
     "thresholds file (default: thresholds.yaml), or 'default' for the built-in one",
+    ini="prunegate_thresholds",
 )
 TASKS = Flag(
     "--prunegate-tasks",
-    None,
-    None,
     "NAMES",
     "only these tasks (comma separated); one that the file lacks is added under its defaults",
 )
+INCLUDE = Flag(
+    "--prunegate-include-path",
+    "DIR",
+    "a folder with YAML files of your own tasks, in lm-eval's format",
+    ini="prunegate_include_path",
+)
 LIMIT = Flag(
     "--prunegate-limit",
-    None,
-    None,
     "N",
-    "documents per task: a seeded random sample, the same for both models",
+    "documents per task, or a share of them below 1: a seeded random sample, the same for both models",
 )
-SEED = Flag("--prunegate-seed", "prunegate_seed", str(DEFAULT_SEED), "N", "seed of the sample of documents")
-BATCH = Flag("--prunegate-batch-size", "prunegate_batch_size", "1", "N", "requests per batch, or lm-eval's auto")
+SEED = Flag(
+    "--prunegate-seed",
+    "N",
+    "seed of the sample of documents",
+    ini="prunegate_seed",
+    default=str(DEFAULT_SEED),
+)
+FEWSHOT = Flag("--prunegate-num-fewshot", "N", "examples in a prompt, for every task that does not fix them at 0")
+FEWSHOT_SEED = Flag("--prunegate-fewshot-seed", "N", "seed of the draw of examples (default: lm-eval's 1234)")
+GEN_KWARGS = Flag(
+    "--prunegate-gen-kwargs", "ARGS", "generation arguments for every task that generates: temperature=0.7,do_sample=true"
+)  # fmt: skip
+MAX_GEN_TOKS = Flag("--prunegate-max-gen-toks", "N", "most tokens of an output, for every task that generates")
+CHAT = Flag("--prunegate-apply-chat-template", "true|NAME", "apply the original's chat template, or the named one of several")  # fmt: skip
+SYSTEM = Flag("--prunegate-system-instruction", "TEXT", "system message of every prompt")
+MULTITURN = Flag(
+    "--prunegate-fewshot-as-multiturn", "true|false", "whether examples are turns of their own (default: with a template)"
+)  # fmt: skip
+BATCH = Flag(
+    "--prunegate-batch-size", "N", "requests per batch, or lm-eval's auto", ini="prunegate_batch_size", default="1"
+)  # fmt: skip
 DEVICE = Flag(
     "--prunegate-device",
-    "prunegate_device",
-    "auto",
     "DEVICE",
     "cpu, cuda, cuda:1, mps (default: a GPU if there is one)",
+    ini="prunegate_device",
+    default="auto",
 )
-DTYPE = Flag("--prunegate-dtype", "prunegate_dtype", "auto", "DTYPE", "dtype of both models (default: the original's)")
+DTYPE = Flag(
+    "--prunegate-dtype",
+    "DTYPE",
+    "dtype of both models (default: the original's)",
+    ini="prunegate_dtype",
+    default="auto",
+)
+BACKEND = Flag(
+    "--prunegate-backend",
+    "NAME",
+    "lm-eval's model class: hf, vllm, ...",
+    ini="prunegate_backend",
+    default="hf",
+)
+ORIGINAL_ARGS = Flag("--prunegate-original-args", "ARGS", "the original's model_args, in lm-eval's syntax: dtype=bfloat16")  # fmt: skip
+PRUNED_ARGS = Flag("--prunegate-pruned-args", "ARGS", "the pruned model's model_args, likewise")
+PEFT_BASE = Flag("--prunegate-peft-base", "MODEL", "the base of an adapter, or 'recorded' for the one that it names itself")  # fmt: skip
+BASELINE_ONLY = Flag(
+    "--prunegate-baseline-only", None, "with --original alone: measure it, keep its answers, and compare nothing"
+)
 CACHE = Flag(
     "--prunegate-cache-dir",
-    "prunegate_cache_dir",
-    None,
     "DIR",
     "for downloads and the index of lm-eval's tasks",
+    ini="prunegate_cache_dir",
 )
-OUTPUT = Flag("--prunegate-output", "prunegate_output", "prunegate-results", "DIR", "for results, reports and the log")
+OUTPUT = Flag(
+    "--prunegate-output",
+    "DIR",
+    "for results, reports and the log",
+    ini="prunegate_output",
+    default="prunegate-results",
+)
 STORE = Flag(
     "--prunegate-store",
-    "prunegate_store",
-    ".prunegate",
     "DIR",
     "keeps every response, so that nothing is computed twice",
+    ini="prunegate_store",
+    default=".prunegate",
 )
 ALL = (
-    ORIGINAL,
-    PRUNED,
-    THRESHOLDS,
-    TASKS,
-    LIMIT,
-    SEED,
-    BATCH,
-    DEVICE,
-    DTYPE,
-    CACHE,
-    OUTPUT,
-    STORE,
-)
+    ORIGINAL, PRUNED, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
+    BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, BASELINE_ONLY, CACHE, OUTPUT, STORE,
+)  # fmt: skip
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare all options and their ini twins."""
     group = parser.getgroup("prunegate", "pruned language models (pytest-prunegate)")
     for option in ALL:
+        if option.metavar is None:
+            group.addoption(option.flag, dest=option.dest, action="store_true", default=False, help=option.help)
+            continue
         group.addoption(option.flag, dest=option.dest, metavar=option.metavar, default=None, help=option.help)
         if option.ini:
             parser.addini(option.ini, f"like {option.flag}", default=None)

@@ -1,44 +1,27 @@
-"""Plans a run and carries it out: tasks, documents, both models, one comparison for each check."""
+"""Plans a run and carries it out: models, tasks, one comparison for each check."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from pytest_prunegate.checks import Check, Measure
-from pytest_prunegate.compare import Comparison, Outcome, compare
+from pytest_prunegate.check_scores import joined_shares, member_results, scores_of
+from pytest_prunegate.checks import Check, GateTask, TaskKind
+from pytest_prunegate.compare import Comparison, Outcome, compare, compare_sparsity
 from pytest_prunegate.errors import EvaluationError, TaskError
-from pytest_prunegate.plan import SIDES, CheckResult, Measurement, Plan, TaskPlan
-from pytest_prunegate.scores import MetricScores, OutputShares
+from pytest_prunegate.measuring import Measuring
+from pytest_prunegate.plan import CheckResult, Measurement, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from fractions import Fraction
+    from collections.abc import Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.checks import GateTask
     from pytest_prunegate.evaluation.answering import Answering, Executor
-    from pytest_prunegate.evaluation.requests import Conditions, Request
-    from pytest_prunegate.evaluation.tasks import PreparedTask
+    from pytest_prunegate.evaluation.prepared import PreparedTask
+    from pytest_prunegate.evaluation.requests import Conditions
     from pytest_prunegate.options import Options
+    from pytest_prunegate.progress import Progress
     from pytest_prunegate.store import Store
-
-_log = logging.getLogger("pytest_prunegate")
-
-
-class Progress(Protocol):
-    """Is told how a measurement goes on."""
-
-    def start(self, task: str, side: str, documents: int) -> None:
-        """A model begins with documents that the store cannot answer."""
-
-    def advance(self, documents: int) -> None:
-        """So many of them are answered now."""
-
-    def finish(self) -> None:
-        """The model has answered them all, or failed."""
 
 
 @dataclass(kw_only=True)
@@ -49,11 +32,11 @@ class Gate:
     tasks: tuple[GateTask, ...]
     progress: Progress
     results: dict[Check, CheckResult] = field(default_factory=dict)
-    measurements: dict[str, Measurement] = field(default_factory=dict)
+    measurements: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
     plan: Plan | None = None
-    _facts: dict[str, ModelFacts] = field(default_factory=dict)
-    _prepared: dict[str, PreparedTask] = field(default_factory=dict)
-    _failures: dict[str, EvaluationError] = field(default_factory=dict)
+    facts: dict[str, ModelFacts] = field(default_factory=dict)
+    conditions: dict[str, Conditions] = field(default_factory=dict)
+    _measuring: Measuring | None = None
     _answering: Answering | None = None
     _store: Store | None = None
 
@@ -62,8 +45,22 @@ class Gate:
         """All checks of the file, asked for or not."""
         return tuple(check for task in self.tasks for check in task.checks)
 
+    @property
+    def baseline_only(self) -> bool:
+        """Whether the original alone is measured."""
+        return self.options.pruned is None
+
+    @property
+    def prepared(self) -> Mapping[str, tuple[PreparedTask, ...]]:
+        """The parts of the tasks that were built, by task."""
+        return self._measuring.prepared if self._measuring else {}
+
+    def task(self, name: str) -> GateTask:
+        """The task of that name, which there is."""
+        return next(task for task in self.tasks if task.name == name)
+
     def find_models(self) -> None:
-        """Find both models' files and read what they say. Writes nothing.
+        """Find the models' files and read what they say. Writes nothing.
 
         Raises:
             InputError: a model cannot be found.
@@ -71,12 +68,16 @@ class Gate:
         """
         from pytest_prunegate.checkpoint.facts import read_facts
         from pytest_prunegate.checkpoint.location import locate
+        from pytest_prunegate.evaluation.backends import canonical_backend
+        from pytest_prunegate.evaluation.conditions import conditions_of
         from pytest_prunegate.evaluation.environment import prepare_environment
 
         options = self.options
         prepare_environment(options.cache_dir)
-        for side, argument in zip(SIDES, (options.original, options.pruned), strict=True):
-            self._facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir))
+        for side, argument in options.models.items():
+            self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir))
+        backend = canonical_backend(options.backend)
+        self.conditions = conditions_of(self.facts, dtype=options.dtype, backend=backend)
 
     def open(self, names: Sequence[str]) -> Plan:
         """Open the store, and build the named tasks.
@@ -87,50 +88,67 @@ class Gate:
             StoreError: responses cannot be kept.
         """
         from pytest_prunegate.evaluation.answering import Answering
+        from pytest_prunegate.evaluation.chat import ChatTemplates
+        from pytest_prunegate.run_notes import run_notes
         from pytest_prunegate.store import Store
 
         self._store = Store(self.options.store)
         self._answering = Answering(
             self._store,
-            self._facts,
-            dtype=self.options.dtype,
+            self.facts,
+            conditions=self.conditions,
             device=self.options.device,
             start_executor=self._start_executor,
         )
-        plans = tuple(self._plan_task(task) for task in self.tasks if task.spec.name in names)
-        self.plan = Plan(facts=self._facts, conditions=self._answering.conditions, tasks=plans)
+        templates = ChatTemplates(self.facts)
+        self._measuring = Measuring(
+            self._answering, facts=self.facts, conditions=self.conditions, templates=templates, progress=self.progress,
+            seed=self.options.seed,
+        )  # fmt: skip
+        plans = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)
+        plan = Plan(facts=self.facts, conditions=self.conditions, tasks=plans, device=self.options.device)
+        device = (
+            self._device() if plan.pending else plan.device
+        )  # where nothing is asked, torch is not imported to look
+        self.plan = replace(plan, device=device, notes=run_notes(self, templates))
         return self.plan
 
-    def measure(self, name: str) -> Measurement:
-        """Let both models answer a task, once; a failure is remembered and raised again.
+    def probe(self) -> Plan:
+        """Time the first requests of each task whose time is not known; their answers are kept."""
+        assert self.plan is not None
+        assert self._measuring is not None
+        unknown = [task.name for task in self.plan.tasks if task.seconds is None and not task.problem]
+        self._measuring.time_first_requests(unknown)
+        plans = tuple(self._measuring.plan(self.task(plan.name)) if plan.name in unknown else plan for plan in self.plan.tasks)  # fmt: skip
+        self.plan = replace(self.plan, tasks=plans)
+        return self.plan
+
+    def measure(self, name: str) -> tuple[Measurement, ...]:
+        """Let the models answer a task, once.
+
+        Returns:
+            One measurement for each of its parts: the task itself, or a group's members.
 
         Raises:
-            EvaluationError: the task or a model broke.
+            EvaluationError: the task or a model broke; and again whenever it is asked for.
         """
-        if name in self._failures:
-            raise self._failures[name]
+        assert self._measuring is not None
         if name not in self.measurements:
-            try:
-                self.measurements[name] = self._measure(self._prepared[name])
-            except EvaluationError as error:
-                _log.error("%s: %s", name, error)
-                self._failures[name] = error
-                raise
+            self.measurements[name] = self._measuring.measure(name)
         return self.measurements[name]
 
-    def judge(self, check: Check) -> Comparison:
-        """Compare both models on a check, and remember how it ended.
+    def judge(self, check: Check) -> CheckResult:
+        """Compare both models on a check (or measure the baseline alone), and remember how it ended.
 
         Raises:
             EvaluationError: there is no verdict, and why.
         """
         try:
-            comparison = self.comparison(check)
+            self.results[check] = self._judged(check)
         except Exception as error:
             self.record_error(check, error)
             raise
-        self.results[check] = CheckResult(check=check, outcome=comparison.outcome, comparison=comparison)
-        return comparison
+        return self.results[check]
 
     def record_error(self, check: Check, error: Exception) -> None:
         """Remember that a check ended without a verdict."""
@@ -143,14 +161,13 @@ class Gate:
         Raises:
             EvaluationError: there is no verdict, and why.
         """
-        measurement = self.measure(check.task)
-        if check.measure is Measure.METRIC:
-            scores = {side: measurement.scorers[side].score((check.metric, check.filter)) for side in SIDES}
-        else:
-            scores = {side: _share_scores(check, measurement.shares[side]) for side in SIDES}
-        pruned_shares = measurement.shares["pruned"]
-        silent = pruned_shares is not None and pruned_shares.all_empty
-        return compare(check, scores["original"], scores["pruned"], silent=silent)
+        task = self.task(check.task)
+        if task.kind is TaskKind.SPARSITY:
+            return self._sparsity(check)
+        measured = self.measure(task.name)
+        original, pruned = (scores_of(task, check, measured, side) for side in ("original", "pruned"))
+        shares = joined_shares(measured, "pruned")
+        return compare(check, original, pruned, silent=shares is not None and shares.all_empty)
 
     def close(self) -> None:
         """Free the model and close the store."""
@@ -159,97 +176,39 @@ class Gate:
         if self._store:
             self._store.close()
 
-    def _plan_task(self, task: GateTask) -> TaskPlan:
-        from pytest_prunegate.evaluation.tasks import prepare_task
-
-        assert self._answering is not None
-        try:
-            prepared = prepare_task(task, seed=self.options.seed)
-        except EvaluationError as error:
-            self._failures[task.spec.name] = error
-            return TaskPlan(
-                name=task.spec.name, num_fewshot=0, documents=0, total_documents=0, requests=0,
-                missing=dict.fromkeys(SIDES, 0), seconds=0, problem=str(error),
+    def _judged(self, check: Check) -> CheckResult:
+        task = self.task(check.task)
+        measured = self.measure(task.name)
+        total = sum(measurement.prepared.total_documents for measurement in measured)
+        unit = measured[0].prepared.unit if measured else "weights"
+        if self.baseline_only:
+            scores = scores_of(task, check, measured, "original")
+            return CheckResult(
+                check=check, outcome=Outcome.BASELINE, baseline=scores.aggregate, documents=scores.documents, total=total, unit=unit
             )  # fmt: skip
-        self._prepared[task.spec.name] = prepared
-        missing = {side: len(self._answering.missing(prepared, side)) for side in SIDES}
-        times = [self._answering.expected_seconds(prepared, side, count) for side, count in missing.items() if count]
-        return TaskPlan(
-            name=prepared.name, num_fewshot=prepared.num_fewshot, documents=len(prepared.documents),
-            total_documents=prepared.total_documents, requests=len(prepared.requests), missing=missing,
-            seconds=None if None in times else sum(time for time in times if time is not None),
+        comparison = self.comparison(check)
+        return CheckResult(
+            check=check, outcome=comparison.outcome, comparison=comparison, documents=comparison.documents,
+            total=total or comparison.documents, unit=unit, members=member_results(task, check, measured),
         )  # fmt: skip
 
-    def _measure(self, prepared: PreparedTask) -> Measurement:
-        from pytest_prunegate.evaluation.scoring import Scorer
+    def _sparsity(self, check: Check) -> Comparison:
+        original, pruned = self.facts["original"].sparsity, self.facts["pruned"]
+        share, weights = pruned.sparsity.share, pruned.sparsity.elements
+        if share is None or weights is None:
+            base = pruned.base_sparsity.share if pruned.base_sparsity else None
+            told = f" Its base's is {float(base):.1%}." if base is not None else ""
+            raise TaskError(
+                f"{check.location}: the sparsity of the {pruned.title} cannot be counted: {pruned.sparsity.problem}.{told}"
+            )
+        return compare_sparsity(check, original.share, share, weights=weights)
 
-        answering = self._answering
-        assert answering is not None
-        started = datetime.now(UTC)
-        missing = {side: answering.missing(prepared, side) for side in SIDES}
-        long = answering.long_prompts(prepared)
-        answering.load_both(prepared)
-        scorers = {}
-        for side in answering.cheapest_order():
-            counter = _DocumentCounter(prepared, missing[side], self.progress)
-            if missing[side]:
-                self.progress.start(prepared.name, side, counter.documents)
-            try:
-                responses = answering.responses(prepared, side, long=long[side], progress=counter.answered)
-            finally:
-                self.progress.finish()
-            scorers[side] = Scorer(prepared, responses)
-        shares = {side: scorers[side].shares() for side in SIDES}
-        _refuse_silent_original(prepared, shares["original"])
-        return Measurement(
-            prepared=prepared, scorers=scorers, shares=shares, executed={side: len(requests) for side, requests in missing.items()},
-            started=started, finished=datetime.now(UTC),
-        )  # fmt: skip
+    def _device(self) -> str:
+        from pytest_prunegate.evaluation.devices import resolve_device
+
+        return resolve_device(self.options.device)
 
     def _start_executor(self, conditions: dict[str, Conditions]) -> Executor:
-        from pytest_prunegate.evaluation.models import LoadSettings, LocalModels, resolve_device
+        from pytest_prunegate.evaluation.models import LoadSettings, LocalModels
 
-        device = resolve_device(self.options.device)
-        return LocalModels(LoadSettings(batch_size=self.options.batch_size, device=device), conditions)
-
-
-class _DocumentCounter:
-    """Turns answered requests into answered documents."""
-
-    def __init__(self, prepared: PreparedTask, missing: Sequence[Request], progress: Progress) -> None:
-        self._progress = progress
-        self._documents_of: dict[Request, list[int]] = {request: [] for request in missing}
-        self._open: dict[int, int] = {}
-        for document in prepared.documents:
-            requests = {prepared.requests[position] for positions in document.requests for position in positions}
-            waiting = requests & self._documents_of.keys()
-            if waiting:
-                self._open[document.doc_id] = len(waiting)
-            for request in waiting:
-                self._documents_of[request].append(document.doc_id)
-        self.documents = len(self._open)
-
-    def answered(self, request: Request) -> None:
-        """One request is answered."""
-        finished = 0
-        for doc_id in self._documents_of[request]:
-            self._open[doc_id] -= 1
-            finished += self._open[doc_id] == 0
-        self._progress.advance(finished)
-
-
-def _share_scores(check: Check, shares: OutputShares | None) -> MetricScores:
-    if shares is None:
-        raise TaskError(f"{check.location}: {check.label}: the task {check.task} generates no outputs.")
-    share: Fraction | None = shares.empty if check.measure is Measure.EMPTY else shares.cut
-    if share is None:
-        raise TaskError(f"{check.location}: {check.label}: the backend does not say which outputs were cut.")
-    return MetricScores(by_document={}, aggregate=share, documents=shares.outputs, higher_is_better=False)
-
-
-def _refuse_silent_original(prepared: PreparedTask, shares: OutputShares | None) -> None:
-    if shares is not None and shares.all_empty:
-        raise TaskError(
-            f"{prepared.name}: all {shares.outputs} outputs of the original model are empty, so that there is nothing to compare with. "
-            "Look at its prompts: a missing chat template or a wrong stop string is the usual reason."
-        )
+        return LocalModels(LoadSettings(batch_size=self.options.batch_size, device=self._device()), conditions)

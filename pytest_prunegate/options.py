@@ -5,93 +5,88 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate import flags
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.flags import (
-    ALL,
-    BATCH,
-    CACHE,
-    DEFAULT_SEED,
-    DEVICE,
-    DTYPE,
-    LIMIT,
-    ORIGINAL,
-    OUTPUT,
-    PRUNED,
-    SEED,
-    STORE,
-    TASKS,
-    THRESHOLDS,
-    Flag,
-)
+from pytest_prunegate.model_argument import ModelArgument, parse_model
+from pytest_prunegate.task_options import TaskOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import pytest
 
+    from pytest_prunegate.flags import Flag
+
 _MAX_DIGITS = 9  # more documents than any data set has
-_NAME = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.+-]*)=(?P<path>.+)", re.DOTALL)
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 BUILT_IN = "default"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelArgument:
-    """A model as the user wrote it: ``path``, ``hub/id``, ``hub/id@revision``, each with ``NAME=`` before it if wanted."""
-
-    side: str
-    written: str
-    name: str | None
-    value: str
-    revision: str | None
-    folder: Path | None
-    """The local directory; None for a hub id."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Options:
-    """Everything a run was asked for. Paths are absolute."""
+    """Everything a run was asked for. Paths are absolute. `pruned` is None where the baseline alone is measured."""
 
     original: ModelArgument
-    pruned: ModelArgument
+    pruned: ModelArgument | None
     thresholds: Path | None
     tasks: tuple[str, ...]
-    limit: int | None
+    include_path: Path | None
+    for_tasks: TaskOptions
     seed: int
     batch_size: str
     device: str
     dtype: str
+    backend: str
     cache_dir: Path | None
     output: Path
     store: Path
     given: tuple[str, ...]
     """The gate's part of the command line, ready to be repeated: ``--original=A``, ``--prunegate-limit=50``."""
 
+    @property
+    def models(self) -> dict[str, ModelArgument]:
+        """The models of the run by side, the original first."""
+        return {"original": self.original} | ({"pruned": self.pruned} if self.pruned else {})
 
-def read_options(config: pytest.Config) -> Options:
+
+def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapping[str, Any]]) -> Options:
     """All options of this run.
+
+    Args:
+        config: pytest's.
+        parse_arguments: reads lm-eval's syntax of arguments (``key=value,key=value``); raises ValueError.
 
     Raises:
         InputError: with every mistake among them.
     """
-    reader = _Reader(config)
-    original, pruned = reader.model(ORIGINAL), reader.model(PRUNED)
-    thresholds = reader.text(THRESHOLDS)
-    limit = reader.integer(LIMIT, least=1)
-    seed = reader.integer(SEED, least=0)
-    batch_size, dtype = reader.batch_size(), reader.choice(DTYPE, _DTYPES)
-    tasks = tuple(name.strip() for name in (reader.text(TASKS) or "").split(",") if name.strip())
-    output, store = reader.folder(OUTPUT), reader.folder(STORE)
-    cache_dir = reader.folder(CACHE)
-    if reader.mistakes or original is None or pruned is None or output is None or store is None:
-        raise InputError("\n".join(reader.mistakes))
+    reader = _Reader(config, parse_arguments)
+    baseline_only = bool(config.getoption(flags.BASELINE_ONLY.dest))
+    original = reader.model(flags.ORIGINAL, flags.ORIGINAL_ARGS, alone=baseline_only)
+    pruned = reader.model(flags.PRUNED, flags.PRUNED_ARGS, wanted=not baseline_only)
+    thresholds = reader.text(flags.THRESHOLDS)
+    seed = reader.integer(flags.SEED, least=0)
+    batch_size, dtype = reader.batch_size(), reader.choice(flags.DTYPE, _DTYPES)
+    output, store = reader.folder(flags.OUTPUT), reader.folder(flags.STORE)
+    cache_dir, include_path = reader.folder(flags.CACHE), reader.folder(flags.INCLUDE)
+    if include_path and not include_path.is_dir():
+        reader.mistakes.append(f"{flags.INCLUDE.flag}={include_path}: there is no such folder.")
+    for_tasks = reader.for_tasks()
+    if reader.mistakes or original is None or output is None or store is None:
+        raise InputError("\n".join(dict.fromkeys(reader.mistakes)))
     return Options(
-        original=original, pruned=pruned, thresholds=_thresholds_path(thresholds, reader), tasks=tasks, limit=limit,
-        seed=DEFAULT_SEED if seed is None else seed, batch_size=batch_size, device=reader.text(DEVICE) or "auto",
-        dtype=dtype, cache_dir=cache_dir, output=output, store=store,
-        given=tuple(f"{flag.flag}={config.getoption(flag.dest)}" for flag in ALL if config.getoption(flag.dest)),
+        original=original, pruned=pruned, thresholds=_thresholds_path(thresholds, reader), tasks=reader.names(flags.TASKS),
+        include_path=include_path, for_tasks=for_tasks, seed=flags.DEFAULT_SEED if seed is None else seed, batch_size=batch_size,
+        device=reader.text(flags.DEVICE) or "auto", dtype=dtype, backend=reader.text(flags.BACKEND) or "hf", cache_dir=cache_dir,
+        output=output, store=store, given=tuple(_as_given(flag, config) for flag in flags.ALL if config.getoption(flag.dest)),
     )  # fmt: skip
+
+
+def _as_given(flag: Flag, config: pytest.Config) -> str:
+    return flag.flag if flag.metavar is None else f"{flag.flag}={config.getoption(flag.dest)}"
 
 
 def _thresholds_path(written: str | None, reader: _Reader) -> Path | None:
@@ -101,7 +96,7 @@ def _thresholds_path(written: str | None, reader: _Reader) -> Path | None:
 
         return resource_path("thresholds.yaml")
     if written is not None:
-        return reader.resolve(THRESHOLDS, written)
+        return reader.resolve(flags.THRESHOLDS, written)
     usual = reader.invocation_dir / "thresholds.yaml"
     return usual if usual.is_file() else None
 
@@ -109,8 +104,9 @@ def _thresholds_path(written: str | None, reader: _Reader) -> Path | None:
 class _Reader:
     """Reads options one by one, and collects what is wrong with them."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, parse_arguments: Callable[[str], Mapping[str, Any]]) -> None:
         self._config = config
+        self._parse_arguments = parse_arguments
         self.invocation_dir = config.invocation_params.dir
         self.mistakes: list[str] = []
 
@@ -119,6 +115,9 @@ class _Reader:
         if given is None and option.ini:
             given = self._config.getini(option.ini) or None
         return option.default if given is None else given
+
+    def names(self, option: Flag) -> tuple[str, ...]:
+        return tuple(name.strip() for name in (self.text(option) or "").split(",") if name.strip())
 
     def resolve(self, option: Flag, written: str) -> Path:
         """Absolute path: a command line's from where pytest was called, an ini file's from its own folder."""
@@ -150,69 +149,80 @@ class _Reader:
             self.mistakes.append(f"{option.flag}={written}: expected one of {', '.join(choices)}.")
         return written
 
+    def switch(self, option: Flag) -> bool | None:
+        written = self.text(option)
+        return None if written is None else self.choice(option, ("true", "false")) == "true"
+
     def batch_size(self) -> str:
-        written = self.text(BATCH) or "1"
+        written = self.text(flags.BATCH) or "1"
         if not re.fullmatch(r"[1-9][0-9]*|auto(:[1-9][0-9]*)?", written):
-            self.mistakes.append(f"{BATCH.flag}={written}: expected a whole number of at least 1, auto or auto:N.")
+            self.mistakes.append(f"{flags.BATCH.flag}={written}: expected a whole number of at least 1, auto or auto:N.")  # fmt: skip
         return written
 
-    def model(self, option: Flag) -> ModelArgument | None:
-        written = self._config.getoption(option.dest)
+    def arguments(self, option: Flag) -> Mapping[str, Any]:
+        written = self.text(option)
         if not written:
-            other = PRUNED if option is ORIGINAL else ORIGINAL
-            self.mistakes.append(
-                f"{option.flag} is missing: {other.flag} alone has nothing to be compared with. Give both models."
-            )
+            return {}
+        try:
+            return self._parse_arguments(written)
+        except ValueError as error:
+            self.mistakes.append(f"{option.flag}={written}: {error}")
+            return {}
+
+    def for_tasks(self) -> TaskOptions:
+        template = self.text(flags.CHAT)
+        return TaskOptions(
+            limit=self._limit(),
+            num_fewshot=self.integer(flags.FEWSHOT, least=0),
+            fewshot_seed=self.integer(flags.FEWSHOT_SEED, least=0),
+            gen_kwargs=self.arguments(flags.GEN_KWARGS),
+            max_gen_toks=self.integer(flags.MAX_GEN_TOKS, least=1),
+            apply_chat_template={"true": True, "false": False}.get(template, template) if template else None,
+            system_instruction=self.text(flags.SYSTEM),
+            fewshot_as_multiturn=self.switch(flags.MULTITURN),
+        )
+
+    def _limit(self) -> int | Decimal | None:
+        """A number of documents, or below 1 a share of them, as lm-eval takes it."""
+        written = self.text(flags.LIMIT)
+        if written is None:
             return None
         try:
-            return parse_model(option.flag.removeprefix("--"), written, self.invocation_dir)
+            share = Decimal(written)
+        except InvalidOperation:
+            share = Decimal("NaN")
+        if share.is_finite() and 0 < share < 1:
+            return share
+        if written.strip().isdecimal() and len(written) <= _MAX_DIGITS and int(written) >= 1:
+            return int(written)
+        self.mistakes.append(f"{flags.LIMIT.flag}={written}: expected a whole number of at least 1, or a share between 0 and 1.")  # fmt: skip
+        return None
+
+    def model(self, option: Flag, arguments: Flag, *, wanted: bool = True, alone: bool = False) -> ModelArgument | None:
+        written = self._config.getoption(option.dest)
+        given = self.arguments(arguments)
+        if not wanted and (written or given):
+            self.mistakes.append(
+                f"{flags.BASELINE_ONLY.flag} measures the original alone: take {option.flag if written else arguments.flag} out."
+            )
+        if not wanted:
+            return None
+        if not written:
+            self.mistakes.append(_missing(option, alone=alone))
+            return None
+        try:
+            return parse_model(
+                option.flag.removeprefix("--"), written, self.invocation_dir, arguments=given,
+                peft_base=self.text(flags.PEFT_BASE) if option is flags.PRUNED else None,
+            )  # fmt: skip
         except InputError as error:
             self.mistakes.append(str(error))
             return None
 
 
-def parse_model(side: str, written: str, base: Path) -> ModelArgument:
-    """Read one model argument and look whether a local one can be a checkpoint.
-
-    Args:
-        side: original or pruned.
-        written: what the user wrote.
-        base: the directory that relative paths are taken from.
-
-    Raises:
-        InputError: there is no such directory, or no checkpoint in it.
-    """
-    name, value = None, written
-    match = _NAME.fullmatch(written)
-    if match and not (base / written).exists():
-        name, value = match["name"], match["path"]
-    folder = (base / os.path.expanduser(value)).absolute()  # noqa: PTH111 - an unknown ~user stays as it is
-    if folder.exists():
-        judge_folder(f"--{side}={written}", folder)
-        return ModelArgument(side=side, written=written, name=name, value=value, revision=None, folder=folder)
-    hub_id, _, revision = value.partition("@")
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", hub_id):
-        raise InputError(f"--{side}={written}: there is no directory {folder}.")
-    return ModelArgument(side=side, written=written, name=name, value=hub_id, revision=revision or None, folder=None)
-
-
-def judge_folder(where: str, folder: Path) -> None:
-    """See whether a folder can be a checkpoint.
-
-    Args:
-        where: the option as the user wrote it.
-        folder: exists.
-
-    Raises:
-        InputError: it cannot.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{where}: this is a file; the directory of a checkpoint is needed.")
-    if (folder / "adapter_config.json").is_file():  # beside a config.json, too, transformers would load it
-        raise InputError(
-            f"{where}: there is an adapter in this directory; those are not supported yet. Merge it into its base model."
-        )
-    if not (folder / "config.json").is_file():
-        raise InputError(
-            f"{where}: there is no config.json in this directory, so it is no checkpoint that transformers can load."
-        )
+def _missing(option: Flag, *, alone: bool) -> str:
+    if alone:
+        return f"{option.flag} is missing: {flags.BASELINE_ONLY.flag} needs a model to measure."
+    other = flags.PRUNED if option is flags.ORIGINAL else flags.ORIGINAL
+    way_on = f", or add {flags.BASELINE_ONLY.flag} to fill the store" if other is flags.ORIGINAL else ""
+    return f"{option.flag} is missing: {other.flag} alone has nothing to be compared with. Give both models{way_on}."

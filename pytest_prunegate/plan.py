@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from fractions import Fraction
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.checks import Check
     from pytest_prunegate.compare import Comparison, Outcome
+    from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions
     from pytest_prunegate.evaluation.scoring import Scorer
-    from pytest_prunegate.evaluation.tasks import PreparedTask
     from pytest_prunegate.scores import OutputShares
 
 SIDES = ("original", "pruned")
@@ -22,12 +23,18 @@ SIDES = ("original", "pruned")
 
 @dataclass(frozen=True, kw_only=True)
 class TaskPlan:
-    """What a run will do for a task. `seconds` is what it is expected to take, None where nothing was timed yet."""
+    """What a run will do for a task, or for all members of a group together.
+
+    `documents` counts what `unit` says. `missing` are the requests that the store cannot answer, by side. `seconds` is
+    what it is expected to take, None where nothing was timed yet. `problem` says why it cannot run.
+    """
 
     name: str
+    members: int
     num_fewshot: int
     documents: int
     total_documents: int
+    unit: str
     requests: int
     missing: Mapping[str, int]
     seconds: float | None
@@ -36,16 +43,26 @@ class TaskPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run will do, known before it is done."""
+    """What a run will do, known before it is done. `device` is where the models will be, `notes` what a reader must know."""
 
     facts: Mapping[str, ModelFacts]
     conditions: Mapping[str, Conditions]
     tasks: tuple[TaskPlan, ...]
+    device: str
+    notes: tuple[str, ...] = ()
 
     @property
     def is_same_model(self) -> bool:
-        """Whether both sides are one and the same checkpoint."""
-        return self.facts["original"].fingerprint == self.facts["pruned"].fingerprint
+        """Whether both sides are one and the same checkpoint, asked in the same way."""
+        if len(self.facts) < len(SIDES):
+            return False
+        original, pruned = (self.facts[side].fingerprint for side in SIDES)
+        return original == pruned and self.conditions["original"] == self.conditions["pruned"]
+
+    @property
+    def pending(self) -> int:
+        """Requests that a model has to answer."""
+        return sum(sum(task.missing.values()) for task in self.tasks)
 
     @property
     def seconds(self) -> float | None:
@@ -56,7 +73,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """A task that both models answered."""
+    """A task, or one member of a group, that the models answered."""
 
     prepared: PreparedTask
     scorers: Mapping[str, Scorer]
@@ -67,10 +84,28 @@ class Measurement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemberResult:
+    """What one member of a group scored on the group's metric."""
+
+    name: str
+    documents: int
+    original: Fraction
+    pruned: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """How a check ended in this run: with a comparison, with the reason of an error, or not at all."""
+    """How a check ended in this run: with a comparison, with the reason of an error, or with the baseline alone.
+
+    `total` and `unit` say what the comparison's documents are a part of. `identity` tells whether a later run may rely on it.
+    """
 
     check: Check
     outcome: Outcome
     comparison: Comparison | None = None
     error: str | None = None
+    baseline: Fraction | None = None
+    documents: int | None = None
+    total: int | None = None
+    unit: str = "documents"
+    members: tuple[MemberResult, ...] = ()

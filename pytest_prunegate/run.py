@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_prunegate.checks import resolve_tasks
 from pytest_prunegate.collection import CheckItem, ThresholdsFile, mark_names
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import FixtureError, InputError, PrunegateError
-from pytest_prunegate.evaluation import index as task_index
+from pytest_prunegate.evaluation.guarded import quiet
 from pytest_prunegate.gate import Gate
-from pytest_prunegate.options import read_options
 from pytest_prunegate.report.log import EvaluationLog, warnings_logged
 from pytest_prunegate.report.progress import ProgressLine
-from pytest_prunegate.resources import resource_path
 from pytest_prunegate.rootdir import refuse_moved_rootdir
-from pytest_prunegate.thresholds_reader import load_thresholds
+from pytest_prunegate.run_input import read_input
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
     from pytest_prunegate import thresholds
-    from pytest_prunegate.checks import GateTask
-    from pytest_prunegate.options import Options
-    from pytest_prunegate.report.summary import Summary
+    from pytest_prunegate.report.records import Summary
 
 GATE = pytest.StashKey[Gate]()
 _ERROR_EXIT, _INCONCLUSIVE_EXIT = 10, 11
-_BUILT_IN_DISPLAY = "built-in thresholds.yaml"
 _COLORS: dict[str, dict[str, bool]] = {
     Outcome.PASS: {"green": True},
     Outcome.FAIL: {"red": True},
@@ -50,8 +42,7 @@ def start_run(config: pytest.Config) -> None:
     try:
         refuse_moved_rootdir(config)
         _refuse_xdist(config)
-        options = read_options(config)
-        file, tasks = _read_tasks(options, config)
+        options, file, tasks = read_input(config)
     except InputError as error:
         raise pytest.UsageError(str(error)) from None
     gate = Gate(options=options, tasks=tasks, progress=ProgressLine(config))
@@ -80,45 +71,6 @@ def _refuse_xdist(config: pytest.Config) -> None:
         raise InputError(
             "the gate measures in one process, and pytest-xdist would load the models once for each worker. Run it with -n0."
         )
-
-
-def _read_tasks(options: Options, config: pytest.Config) -> tuple[thresholds.ThresholdsFile, tuple[GateTask, ...]]:
-    built_in_path = resource_path("thresholds.yaml")
-    built_in, _ = load_thresholds(built_in_path, display="thresholds.yaml", built_in=True)
-    if options.thresholds is None and not options.tasks:
-        raise InputError(
-            f"there is no thresholds.yaml in {config.invocation_params.dir}. Write one, or run with --thresholds=default (squadv2 and gsm8k, 5%), "
-            "or name tasks with --prunegate-tasks=hellaswag,boolq."
-        )
-    if options.thresholds is None:
-        file, mistakes = load_thresholds(built_in_path, display=_BUILT_IN_DISPLAY, built_in=True)
-        file = replace(file, tasks=())
-    else:
-        is_built_in = options.thresholds == built_in_path
-        display = _BUILT_IN_DISPLAY if is_built_in else _display(options.thresholds, config)
-        file, mistakes = load_thresholds(options.thresholds, display=display, built_in=is_built_in)
-    cache_dir = options.cache_dir or task_index.default_cache_dir()
-    index = task_index.load_index(cache_dir)
-    if index is None and not mistakes.found:  # a mistake of the file itself is not worth half a minute
-        # The terminal reporter does not exist yet, and half a minute of silence looks like a hang.
-        sys.stderr.write(
-            f"prunegate: indexing the tasks of lm-eval {task_index.lm_eval_version()}: half a minute, once\n"
-        )
-        with warnings_logged():
-            index = task_index.build_index(cache_dir)
-    tasks = (
-        resolve_tasks(file, index, mistakes, only=options.tasks, limit=options.limit, built_in=built_in)
-        if index
-        else ()
-    )
-    if mistakes.found:
-        raise InputError(mistakes.render())
-    return file, tasks
-
-
-def _display(path: Path, config: pytest.Config) -> str:
-    folder = config.invocation_params.dir
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
 def _say(config: pytest.Config, text: str) -> None:
@@ -182,11 +134,19 @@ class GateRun:
                 plan = self._gate.open(names)
         except PrunegateError as error:
             raise pytest.UsageError(str(error)) from None
-        from pytest_prunegate.report.terminal import plan_lines
+        from pytest_prunegate.report.terminal import plan_lines, probed_line
 
-        _say(session.config, "")
+        self._tell("")
         for line in plan_lines(plan, self._file, self._gate.options):
-            _say(session.config, line)
+            self._tell(line)
+        if plan.pending and plan.seconds is None:
+            with warnings_logged(), quiet():
+                plan = self._gate.probe()
+            self._tell(probed_line(plan))
+
+    def _tell(self, line: str) -> None:
+        _say(self._config, line)
+        if self._log and line:
             self._log.write(line)
 
     def _needed_tasks(self, session: pytest.Session) -> list[str]:
@@ -195,7 +155,7 @@ class GateRun:
         names = [item.check.task for item in session.items if isinstance(item, CheckItem)]
         for item in session.items:
             names += declared_tasks(item)
-        unknown = set(names) - {task.spec.name for task in self._gate.tasks}
+        unknown = set(names) - {task.name for task in self._gate.tasks}
         if unknown:
             raise pytest.UsageError(
                 f"tests declare tasks that this run does not have: {', '.join(sorted(unknown))}. "
@@ -223,20 +183,37 @@ class GateRun:
         if self._gate.plan is None:
             self._close()
             return
-        from pytest_prunegate.report.files import write_reports
-        from pytest_prunegate.report.summary import build_summary
-
-        arguments = tuple(str(argument) for argument in self._config.invocation_params.args)
-        self._summary = build_summary(
-            self._gate, self._file, arguments=arguments, started=self._started, finished=datetime.now(UTC)
-        )
         try:
-            self._written = write_reports(self._summary, self._gate.options.output)
+            self._report()
         except OSError as error:
             self._problem = f"the reports could not be written to {self._gate.options.output}: {error}"
         self._close()
         if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
             session.exitstatus = self._exit_status(session, exitstatus)
+
+    def _report(self) -> None:
+        """Write what was measured, with what earlier runs into the same folder measured of the same things."""
+        from pytest_prunegate.report import files
+        from pytest_prunegate.report.earlier import Earlier, read_earlier
+        from pytest_prunegate.report.records import SUMMARY_VERSION
+        from pytest_prunegate.report.summary import build_summary
+
+        folder, alone = self._gate.options.output, self._gate.baseline_only
+        earlier = Earlier() if alone else read_earlier(self._gate, folder, version=SUMMARY_VERSION)
+        moved = files.archive(earlier, folder)
+        arguments = tuple(str(argument) for argument in self._config.invocation_params.args)
+        self._summary = build_summary(
+            self._gate, self._file, arguments=arguments, started=self._started, finished=datetime.now(UTC), earlier=earlier, archive=moved
+        )  # fmt: skip
+        write = files.write_baseline if alone else files.write_reports
+        self._written = write(self._summary, folder)
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """A check of a baseline alone compared nothing, and does not say that it passed."""
+        if not self._gate.baseline_only or getattr(report, "when", None) != "call" or not report.passed:
+            return None
+        is_check = any(name == "prunegate_verdict" for name, _ in report.user_properties)
+        return ("baseline", "b", "BASELINE") if is_check else None
 
     def _exit_status(self, session: pytest.Session, exitstatus: int) -> int:
         """Exit code of the run. A check that was to run and has no result (skipped, ended by another plugin) is an error."""
@@ -259,7 +236,8 @@ class GateRun:
             return
         from pytest_prunegate.report.terminal import closing_lines, table_lines
 
-        terminalreporter.section("original against pruned", sep="=", bold=True)
+        title = "original alone" if self._gate.baseline_only else "original against pruned"
+        terminalreporter.section(title, sep="=", bold=True)
         for line, outcome in table_lines(self._summary):
             terminalreporter.write_line(line, **_COLORS.get(outcome, {}))
         for line in closing_lines(self._summary):

@@ -16,10 +16,12 @@ class Rule(StrEnum):
     """The ways to say how much may be lost, by their keys in thresholds.yaml."""
 
     MAX_RELATIVE_DROP = "max_relative_drop"
+    MAX_RELATIVE_INCREASE = "max_relative_increase"  # the same loss, in the words of metrics where lower is better
     MAX_ABSOLUTE_DROP = "max_absolute_drop"
     MIN_RECOVERY = "min_recovery"
     MIN_SCORE = "min_score"
     MAX_SHARE = "max_share"  # of outputs; written as outputs.max_empty and outputs.max_cut
+    MIN_SPARSITY = "min"  # of the pruned model; written as sparsity.min
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +37,12 @@ class Threshold:
         """The threshold in a few words, as tables and messages show it."""
         words = {
             Rule.MAX_RELATIVE_DROP: "relative drop at most",
+            Rule.MAX_RELATIVE_INCREASE: "relative increase at most",
             Rule.MAX_ABSOLUTE_DROP: "absolute drop at most",
             Rule.MIN_RECOVERY: "recovery at least",
             Rule.MIN_SCORE: "score at least",
             Rule.MAX_SHARE: "share at most",
+            Rule.MIN_SPARSITY: "sparsity at least",
         }
         return f"{words[self.rule]} {self.text}"
 
@@ -55,18 +59,51 @@ class MetricSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
-    """A task as the file describes it. None means: as lm-eval has it."""
+    """A task as the file describes it. None means: as lm-eval has it.
+
+    `limit` is a number of documents, or below 1 a share of them. `apply_chat_template` is a template's name where the
+    tokenizer has several.
+    """
 
     name: str
     line: int
     metrics: tuple[MetricSpec, ...] | None = None
     outputs: tuple[MetricSpec, ...] = ()
     num_fewshot: int | None = None
-    limit: int | None = None
+    fewshot_seed: int | None = None
+    limit: int | Decimal | None = None
+    repeats: int | None = None
     max_gen_toks: int | None = None
     gen_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    apply_chat_template: bool | str | None = None
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    system_instruction: str | None = None
+    fewshot_as_multiturn: bool | None = None
     dataset: Mapping[str, Any] | None = None
     truncate: bool = False
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerplexitySpec:
+    """A text whose perplexity is measured: windows of `seqlen` tokens, the first `nsamples` of them (None: all)."""
+
+    name: str
+    line: int
+    thresholds: tuple[Threshold, ...]
+    seqlen: int | None = None
+    nsamples: int | None = None
+    dataset: Mapping[str, Any] | None = None
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparsitySpec:
+    """What the pruned model's sparsity has to be."""
+
+    line: int
+    thresholds: tuple[Threshold, ...]
+    name: str = "sparsity"
     marks: tuple[str, ...] = ()
 
 
@@ -79,3 +116,5 @@ class ThresholdsFile:
     built_in: bool
     tasks: tuple[TaskSpec, ...]
     defaults: tuple[Threshold, ...]
+    perplexity: tuple[PerplexitySpec, ...] = ()
+    sparsity: SparsitySpec | None = None

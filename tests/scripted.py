@@ -47,8 +47,10 @@ def write_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-def write_checkpoint(folder: Path, *, max_length: int = 2048, **script: list[int]) -> Path:
-    """A checkpoint whose answers follow a script (wrong, empty, cut: numbers of questions)."""
+def write_checkpoint(
+    folder: Path, *, max_length: int = 2048, tensors: dict[str, list[float]] | None = None, **script: Any
+) -> Path:
+    """A checkpoint whose answers follow a script (wrong, empty, cut: numbers of questions; nll: of a token)."""
     folder.mkdir(parents=True)
     config = {
         "model_type": "llama",
@@ -59,7 +61,8 @@ def write_checkpoint(folder: Path, *, max_length: int = 2048, **script: list[int
     (folder / "config.json").write_text(json.dumps(config))
     write_tokenizer(folder)
     digits = json.dumps(script, sort_keys=True).encode()
-    write_safetensors(folder / "model.safetensors", {"weight": [float(byte) for byte in digits]})
+    weights = {"weight": [float(byte) for byte in digits]} | (tensors or {})
+    write_safetensors(folder / "model.safetensors", weights)
     (folder / "script.json").write_text(json.dumps(script))
     return folder
 
@@ -96,7 +99,11 @@ class ScriptedExecutor:
         self.loaded_side = None
 
 
-def _answer(request: Request, script: dict[str, list[int]], *, truncated: bool) -> Response:
+def _answer(request: Request, script: dict[str, Any], *, truncated: bool) -> Response:
+    if request.tokens is not None:
+        return Response(loglikelihood=-script.get("nll", 2.0) * (len(request.tokens) - 1))
+    if request.kind == "loglikelihood_rolling":
+        return Response(loglikelihood=-script.get("nll", 2.0) * len(request.context))
     number = int(_NUMBER.findall(request.context)[-1])
     wrong, empty, cut = (number in script.get(key, ()) for key in ("wrong", "empty", "cut"))
     if request.continuation is not None:

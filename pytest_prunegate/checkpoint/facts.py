@@ -1,15 +1,26 @@
-"""What a checkpoint says of itself: fingerprint, size, dtype, longest input."""
+"""What a model's files say of it: fingerprint, size, sparsity, dtype, longest input, tokenizer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.checkpoint.files import read_json, stored_tensors, weight_files
-from pytest_prunegate.checkpoint.fingerprint import fingerprint
+from pytest_prunegate.checkpoint.files import read_json, weight_files
+from pytest_prunegate.checkpoint.fingerprint import (
+    Scan,
+    adapter_fingerprint,
+    checkpoint_fingerprint,
+    hash_range,
+    scan_checkpoint,
+    scan_tensors,
+    tokenizer_digest,
+)
+from pytest_prunegate.checkpoint.gguf import read_gguf
+from pytest_prunegate.checkpoint.sparsity import Sparsity, packed_format, sparsity
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pytest_prunegate.checkpoint.location import Location
@@ -30,8 +41,24 @@ _TOKENIZERS = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenizerSource:
+    """Where a side's tokenizer is loaded from, and a digest of what decides how it encodes.
+
+    `gguf` names the file in the folder that carries it; None for a folder with files of its own.
+    """
+
+    folder: Path
+    gguf: str | None
+    digest: str
+    has_template: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """A model as the run and the reports know it. Sizes in bytes, lengths in tokens; None where unknown."""
+    """A model as the run and the reports know it. Sizes in bytes, lengths in tokens; None where unknown.
+
+    `folder` is what transformers loads: the base's where `adapter` is one. `quantised` names a packed format.
+    """
 
     side: str
     name: str | None
@@ -44,6 +71,15 @@ class ModelFacts:
     max_length: int
     parameters: int | None
     size: int
+    sparsity: Sparsity
+    tokenizer: TokenizerSource
+    vocab_size: int | None = None
+    quantised: str | None = None
+    gguf: str | None = None
+    adapter: Path | None = None
+    base: str | None = None
+    base_sparsity: Sparsity | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -52,33 +88,123 @@ class ModelFacts:
 
 
 def read_facts(location: Location) -> ModelFacts:
-    """Everything that the files of a checkpoint say. Reads all weights once, for the fingerprint.
+    """Everything that the files of a model say. Reads all weights once.
 
     Raises:
         ModelError: weights, configuration or tokenizer are missing or damaged.
     """
+    if location.base is not None:
+        facts = _adapter_facts(location, read_facts(location.base))
+    elif location.argument.gguf:
+        facts = _gguf_facts(location, location.folder / location.argument.gguf)
+    else:
+        facts = _checkpoint_facts(location)
+    if location.tokenizer and facts.tokenizer.folder != location.tokenizer:
+        return replace(facts, tokenizer=_tokenizer(location.tokenizer))
+    return facts
+
+
+def _checkpoint_facts(location: Location) -> ModelFacts:
     folder, argument = location.folder, location.argument
-    if not any((folder / name).is_file() for name in _TOKENIZERS):
-        raise ModelError(f"{folder}: there is no tokenizer in this directory. Save the original's beside the weights.")
     config = read_json(folder / "config.json")
-    files = weight_files(folder)
-    tensors = stored_tensors(files)
+    scan = scan_checkpoint(folder)
+    packed = packed_format(config)
     return ModelFacts(
         side=argument.side,
         name=argument.name,
         path=argument.value,
         folder=folder,
         revision=location.revision,
-        fingerprint=fingerprint(folder),
+        fingerprint=checkpoint_fingerprint(folder, scan),
         architecture=next(iter(config.get("architectures") or []), config.get("model_type")),
-        dtype=_dtype(config, [tensor.dtype for tensor in tensors]),
+        dtype=_dtype(config, scan),
         max_length=_max_length(config, folder),
-        parameters=sum(tensor.elements for tensor in tensors) or None,
-        size=sum(path.stat().st_size for path in files),
+        parameters=None if packed else sum(tensor.elements for tensor in scan.tensors) or None,
+        size=sum(path.stat().st_size for path in weight_files(folder)),
+        sparsity=_sparsity(folder, scan, packed),
+        tokenizer=_tokenizer(location.tokenizer or folder),
+        vocab_size=(config.get("text_config") or config).get("vocab_size"),
+        quantised=packed,
+        arguments=argument.arguments,
     )
 
 
-def _dtype(config: dict[str, Any], stored: list[str]) -> str:
+def _sparsity(folder: Path, scan: Scan, packed: str | None) -> Sparsity:
+    pickled = [path.name for path in weight_files(folder) if path.suffix != ".safetensors"]
+    if pickled:
+        return Sparsity(problem=f"{pickled[0]} is a pickle, which is not opened for counting; save the model as safetensors")  # fmt: skip
+    return sparsity(scan.tensors, scan.zeros, packed)
+
+
+def _gguf_facts(location: Location, path: Path) -> ModelFacts:
+    header, argument = read_gguf(path), location.argument
+    scan = scan_tensors(header.tensors)
+    digest, _ = hash_range(path, 0, path.stat().st_size)
+    return ModelFacts(
+        side=argument.side,
+        name=argument.name,
+        path=argument.value,
+        folder=location.folder,
+        revision=None,
+        fingerprint=digest,
+        architecture=f"{header.architecture} (GGUF)",
+        dtype="float32",  # what transformers makes of it, whatever the file's own types are
+        max_length=header.max_length or _LM_EVAL_DEFAULT_LENGTH,
+        parameters=header.elements,
+        size=path.stat().st_size,
+        sparsity=sparsity(scan.tensors, scan.zeros, None),
+        tokenizer=TokenizerSource(
+            folder=location.folder, gguf=path.name, digest=digest, has_template=header.has_template
+        ),
+        vocab_size=header.vocab_size,
+        gguf=path.name,
+        arguments=argument.arguments,
+    )
+
+
+def _adapter_facts(location: Location, base: ModelFacts) -> ModelFacts:
+    folder, argument = location.folder, location.argument
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise ModelError(
+            f"{folder}: there is no adapter_model.safetensors in this adapter. Save it as safetensors: pickled adapters are not opened."
+        )
+    from pytest_prunegate.checkpoint.safetensors_header import read_header
+
+    scan = scan_tensors(read_header(weights))
+    added = sum(tensor.elements for tensor in scan.tensors)
+    return replace(
+        base,
+        name=argument.name,
+        path=argument.value,
+        revision=location.revision,
+        fingerprint=adapter_fingerprint(base.fingerprint, folder, scan),
+        parameters=None if base.parameters is None else base.parameters + added,
+        size=base.size + weights.stat().st_size,
+        sparsity=Sparsity(problem="an adapter changes its base's weights, zeros included; merge it to count them"),
+        base_sparsity=base.sparsity,
+        tokenizer=_tokenizer(folder) if _has_tokenizer(folder) else base.tokenizer,
+        adapter=folder,
+        base=base.path,
+        arguments=argument.arguments,
+    )
+
+
+def _tokenizer(folder: Path) -> TokenizerSource:
+    if not _has_tokenizer(folder):
+        raise ModelError(f"{folder}: there is no tokenizer in this directory. Save the original's beside the weights.")
+    config = read_json(folder / "tokenizer_config.json")
+    template = bool(config.get("chat_template")) or any(
+        (folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")
+    )
+    return TokenizerSource(folder=folder, gguf=None, digest=tokenizer_digest(folder), has_template=template)
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _TOKENIZERS)
+
+
+def _dtype(config: dict[str, Any], scan: Scan) -> str:
     """The dtype that ``dtype="auto"`` loads: the configuration's, else the first floating point tensor's."""
     text_config = config.get("text_config") or {}
     written = (
@@ -86,6 +212,7 @@ def _dtype(config: dict[str, Any], stored: list[str]) -> str:
     )
     if isinstance(written, str):
         return written.removeprefix("torch.")
+    stored = (tensor.dtype for tensor in scan.tensors)
     return next((_SAFETENSORS_DTYPES[dtype] for dtype in stored if dtype in _SAFETENSORS_DTYPES), "float32")
 
 

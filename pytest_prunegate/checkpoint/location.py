@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.options import judge_folder
+from pytest_prunegate.model_argument import on_folder, parse_model
 
 if TYPE_CHECKING:
-    from pytest_prunegate.options import ModelArgument
+    from pytest_prunegate.model_argument import ModelArgument
 
-_SMALL_FILES = ["*.json", "*.model", "*.txt", "*.jinja"]
+_SMALL_FILES = ["*.json", "*.model", "*.txt", "*.jinja", "*.py"]
 _WEIGHT_PATTERNS = (["*.safetensors"], ["*.bin"])  # pickled weights only where there are no others
 
 
 @dataclass(frozen=True, kw_only=True)
 class Location:
-    """A model's local files; `revision` is the commit of a hub model."""
+    """A model's local files; `revision` is the commit of a hub model, `base` where an adapter's base lies."""
 
     argument: ModelArgument
     folder: Path
     revision: str | None
+    base: Location | None = None
+    tokenizer: Path | None = None
+    """Of the side's argument ``tokenizer``, where it has one."""
 
 
 def locate(argument: ModelArgument, *, cache_dir: Path | None) -> Location:
@@ -35,29 +38,48 @@ def locate(argument: ModelArgument, *, cache_dir: Path | None) -> Location:
     Raises:
         InputError: there is no such model, or the hub cannot be reached and nothing is kept locally.
     """
-    if argument.folder is not None:
-        return Location(argument=argument, folder=argument.folder, revision=None)
-    folder = _snapshot(argument, cache_dir)
-    return Location(argument=argument, folder=folder, revision=folder.name)
+    revision = None
+    if argument.folder is None:
+        folder = _snapshot(argument, cache_dir)
+        argument, revision = on_folder(argument, folder), folder.name
+    assert argument.folder is not None
+    return Location(
+        argument=argument,
+        folder=argument.folder,
+        revision=revision,
+        base=locate(argument.base, cache_dir=cache_dir) if argument.base else None,
+        tokenizer=_tokenizer(argument, cache_dir),
+    )
+
+
+def _tokenizer(argument: ModelArgument, cache_dir: Path | None) -> Path | None:
+    written = argument.arguments.get("tokenizer")
+    if written is None:
+        return None
+    flag = f"--prunegate-{argument.side}-args=tokenizer"
+    folder = argument.cwd / Path(str(written)).expanduser()
+    if folder.is_dir():
+        return folder.absolute()
+    named = replace(parse_model(argument.side, str(written), argument.cwd, flag=flag), arguments={})
+    return Path(_download(named, cache_dir, _SMALL_FILES))
 
 
 def _snapshot(argument: ModelArgument, cache_dir: Path | None) -> Path:
+    for weights in _WEIGHT_PATTERNS:
+        folder = Path(_download(argument, cache_dir, [*_SMALL_FILES, *weights]))
+        if any(path for pattern in weights for path in folder.glob(pattern)):
+            return folder
+    raise InputError(f"{argument.where}: this hub repository holds no weights in safetensors or PyTorch format.")
+
+
+def _download(argument: ModelArgument, cache_dir: Path | None, patterns: list[str]) -> Any:
     from huggingface_hub import snapshot_download
 
-    where = f"--{argument.side}={argument.written}"
     hub_cache = cache_dir / "hub" if cache_dir else None
-    folder = None
-    for weights in _WEIGHT_PATTERNS:
-        try:
-            folder = Path(snapshot_download(
-                argument.value, revision=argument.revision, cache_dir=hub_cache, allow_patterns=[*_SMALL_FILES, *weights],
-            ))  # fmt: skip
-        except Exception as error:  # the hub library's errors share no base
-            raise InputError(
-                f"{where}: there is no such directory, and as a hub id it could not be fetched either: "
-                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
-            ) from error
-        if any(path for pattern in weights for path in folder.glob(pattern)):
-            judge_folder(where, folder)
-            return folder
-    raise InputError(f"{where}: this hub repository holds no weights in safetensors or PyTorch format.")
+    try:
+        return snapshot_download(argument.value, revision=argument.revision, cache_dir=hub_cache, allow_patterns=patterns)  # fmt: skip
+    except Exception as error:  # the hub library's errors share no base
+        raise InputError(
+            f"{argument.where}: there is no such directory, and as a hub id it could not be fetched either: "
+            f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}"
+        ) from error

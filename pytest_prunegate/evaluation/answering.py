@@ -8,22 +8,22 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_prunegate.errors import ModelError, TaskError
-from pytest_prunegate.evaluation.index import lm_eval_version
-from pytest_prunegate.evaluation.requests import Conditions, request_keys
+from pytest_prunegate.evaluation.requests import request_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.evaluation.requests import Request
-    from pytest_prunegate.evaluation.tasks import PreparedTask
+    from pytest_prunegate.evaluation.prepared import PreparedTask
+    from pytest_prunegate.evaluation.requests import Conditions, Request
     from pytest_prunegate.store import Response, Store
 
-_DEFAULT_MAX_GEN_TOKS = 256  # of lm-eval's transformers backend, where a task names none
 _NAMED_DOCUMENTS = 5
+_TIMED_REQUESTS = 2  # of a task, by the probe; one more before them warms up
 
 
 class Executor(Protocol):
@@ -50,12 +50,12 @@ class Executor(Protocol):
 
 
 class Answering:
-    """Answers requests for both models, store first.
+    """Answers requests for the models of a run, store first.
 
     Args:
         store: keeps the responses.
-        facts: both models by side.
-        dtype: of both models, where the user names one; otherwise the original's.
+        facts: the models by side, the original first.
+        conditions: of each side.
         device: as the user wrote it, for the timings.
         start_executor: makes the executor once it is needed.
     """
@@ -65,33 +65,25 @@ class Answering:
         store: Store,
         facts: Mapping[str, ModelFacts],
         *,
-        dtype: str,
+        conditions: dict[str, Conditions],
         device: str,
         start_executor: Callable[[dict[str, Conditions]], Executor],
     ) -> None:
         self._store = store
         self._facts = facts
+        self.conditions = conditions
         self._device = device
         self._start_executor = start_executor
         self._executor: Executor | None = None
         self._probed: set[str] = set()
         self._broken: dict[str, ModelError] = {}
         self._known_keys: dict[tuple[str, str], dict[Request, str]] = {}
-        chosen = facts["original"].dtype if dtype == "auto" else dtype
-        self.conditions = {
-            side: Conditions(
-                backend="hf",
-                dtype=chosen,
-                max_length=model.max_length,
-                max_gen_toks=_DEFAULT_MAX_GEN_TOKS,
-                lm_eval=lm_eval_version(),
-            )
-            for side, model in facts.items()
-        }
+        self.executed: Counter[tuple[str, str]] = Counter()
+        """Requests that a model had to answer in this run, by task and side."""
 
     def cheapest_order(self) -> list[str]:
-        """Both sides, the one whose model is in memory first."""
-        sides = list(self._facts)
+        """The sides, the one whose model is in memory first."""
+        sides = self.sides
         loaded = self._executor.loaded_side if self._executor else None
         return sorted(sides, key=lambda side: side != loaded)
 
@@ -101,13 +93,17 @@ class Answering:
         kept = self._store.get(self._facts[side].fingerprint, keys.values())
         return [request for request in prepared.requests if keys[request] not in kept]
 
-    def expected_seconds(self, prepared: PreparedTask, side: str, requests: int) -> float | None:
-        """Time for some requests, by this model's earlier ones or else the other's; None where nothing was timed yet."""
-        own, other = self._facts[side].fingerprint, [facts.fingerprint for facts in self._facts.values()]
-        per_request = self._store.seconds_per_request(prepared.name, self._device, (own,))
-        if per_request is None:
-            per_request = self._store.seconds_per_request(prepared.name, self._device, tuple(other))
-        return None if per_request is None else requests * per_request
+    @property
+    def sides(self) -> list[str]:
+        """The sides of the run, the original first."""
+        return list(self._facts)
+
+    def seconds_per_request(self, task: str, side: str) -> float | None:
+        """Mean time of a task's request, by this model's earlier ones or else the other's; None where none was timed."""
+        own = self._store.seconds_per_request(task, self._device, (self._facts[side].fingerprint,))
+        if own is not None:
+            return own
+        return self._store.seconds_per_request(task, self._device, tuple(facts.fingerprint for facts in self._facts.values()))  # fmt: skip
 
     def long_prompts(self, prepared: PreparedTask) -> dict[str, frozenset[Request]]:
         """The requests whose prompt one of the models would cut, by side; nothing is executed for it.
@@ -126,24 +122,33 @@ class Answering:
             _refuse_truncation(prepared, problems)
         return found
 
-    def load_both(self, prepared: PreparedTask) -> None:
+    def load_all(self, wanted: Callable[[str], Request | None]) -> None:
         """Load and probe each model once before the first document, so that a broken one costs no hours of the other.
+
+        Args:
+            wanted: the first request that a side has to answer; None where it has none.
 
         Raises:
             ModelError: a model cannot be loaded, or gives no finite numbers; and again for every later task.
         """
         for side in reversed(self.cheapest_order()):
-            missing = self.missing(prepared, side)
+            first = wanted(side)
             if side in self._broken:
                 raise self._broken[side]
-            if missing and side not in self._probed:
-                self._executor = self._executor or self._start_executor(self.conditions)
-                try:
-                    self._executor.load(self._facts[side], missing[0])
-                except ModelError as error:
-                    self._broken[side] = error
-                    raise
-                self._probed.add(side)
+            if first is not None and side not in self._probed:
+                self._load(side, first)
+
+    def time_requests(self, prepared: PreparedTask, side: str, long: frozenset[Request]) -> None:
+        """Answer the first few requests of a task, for the sake of their time; they are kept like all others.
+
+        Raises:
+            ModelError: the model fails.
+        """
+        missing = self.missing(prepared, side)
+        for start, stop in ((0, 1), (1, 1 + _TIMED_REQUESTS)):
+            if chosen := missing[start:stop]:
+                is_warm = start > 0 or len(missing) == 1
+                self._execute(prepared, side, chosen, long, lambda _: None, timed=is_warm)
 
     def responses(
         self,
@@ -167,7 +172,7 @@ class Answering:
         """
         missing = self.missing(prepared, side)
         if missing:
-            self._execute(prepared, side, missing, long, progress)
+            self._execute(prepared, side, missing, long, progress, timed=True)
         keys = self._keys(prepared, side)
         kept = self._store.get(self._facts[side].fingerprint, keys.values())
         found = [kept[keys[request]] for request in prepared.requests]
@@ -185,13 +190,24 @@ class Answering:
         if self._executor:
             self._executor.unload()
 
+    def _load(self, side: str, first: Request) -> None:
+        self._executor = self._executor or self._start_executor(self.conditions)
+        try:
+            self._executor.load(self._facts[side], first)
+        except ModelError as error:
+            self._broken[side] = error
+            raise
+        self._probed.add(side)
+
     def _execute(
         self,
         prepared: PreparedTask,
         side: str,
-        missing: list[Request],
+        requests: list[Request],
         long: frozenset[Request],
         progress: Callable[[Request], None],
+        *,
+        timed: bool,
     ) -> None:
         facts, keys = self._facts[side], self._keys(prepared, side)
         provenance: dict[str, object] = {
@@ -201,8 +217,8 @@ class Answering:
             "path": facts.path,
             "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
         }
-        self._executor = self._executor or self._start_executor(self.conditions)
-        self._executor.load(facts, missing[0])
+        self._load(side, requests[0])
+        assert self._executor is not None
         began = time.monotonic()
         answered = 0
 
@@ -215,27 +231,28 @@ class Answering:
                 )
             self._store.put(facts.fingerprint, keys[request], response, provenance)
             answered += 1
+            self.executed[prepared.key, side] += 1
             progress(request)
 
         try:
-            self._executor.run(facts, missing, keep, long)
+            self._executor.run(facts, requests, keep, long)
         finally:
-            if answered:
+            if answered and timed:
                 seconds = time.monotonic() - began
                 self._store.add_timing(
                     facts.fingerprint, prepared.name, self._device, requests=answered, seconds=seconds
                 )
 
     def _keys(self, prepared: PreparedTask, side: str) -> dict[Request, str]:
-        if (prepared.name, side) not in self._known_keys:
-            self._known_keys[prepared.name, side] = request_keys(prepared.requests, self.conditions[side])
-        return self._known_keys[prepared.name, side]
+        if (prepared.key, side) not in self._known_keys:
+            self._known_keys[prepared.key, side] = request_keys(prepared.requests, self.conditions[side])
+        return self._known_keys[prepared.key, side]
 
 
 def _too_long(facts: ModelFacts, requests: Sequence[Request], conditions: Conditions) -> dict[Request, str]:
-    from pytest_prunegate.evaluation.lengths import load_tokenizer, too_long
+    from pytest_prunegate.evaluation.lengths import too_long
 
-    return too_long(load_tokenizer(facts), requests, conditions)
+    return too_long(facts, requests, conditions)
 
 
 def _name_documents(prepared: PreparedTask, facts: ModelFacts, reasons: Mapping[Request, str]) -> list[str]:

@@ -13,59 +13,24 @@ import importlib.util
 import json
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import InputError
+from pytest_prunegate.evaluation.task_info import SQUADV2_METRICS, Aggregate, GroupInfo, MetricInfo, TaskInfo
+from pytest_prunegate.evaluation.task_records import aggregates_of, records_of, task_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-_FORMAT = 1  # raise it when what an entry holds changes
+_FORMAT = 2  # raise it when what an entry holds changes
 _SUGGESTIONS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricInfo:
-    """A metric of a task: its direction (None: the task decides when it is loaded), and whether it is a mean of documents."""
-
-    name: str
-    higher_is_better: bool | None
-    is_mean: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskInfo:
-    """What lm-eval's YAML says of a task. `kind` is task, class (written in Python), group or tag."""
-
-    name: str
-    kind: str
-    path: Path | None
-    output_type: str | None
-    metrics: tuple[MetricInfo, ...]
-    filters: tuple[str, ...]
-    num_fewshot: int | None
-
-
-# squadv2 is written in Python, so that its YAML names no metric; this package scores it itself.
-SQUADV2_METRICS = tuple(
-    MetricInfo(name=name, higher_is_better=True, is_mean=not name.startswith("best_"))
-    for name in (
-        "exact",
-        "f1",
-        "HasAns_exact",
-        "HasAns_f1",
-        "NoAns_exact",
-        "NoAns_f1",
-        "best_exact",
-        "best_f1",
-    )
-)
+_MAX_DEPTH = 10  # groups of groups; more is a group that contains itself
+_INFORMATIVE = ("output_type", "metric_list", "filter_list", "num_fewshot")
 
 
 class TaskIndex:
-    """Look-up of lm-eval's tasks by name."""
+    """Look-up of lm-eval's tasks, groups and tags by name."""
 
     def __init__(self, records: Mapping[str, Mapping[str, Any]], tasks_folder: Path) -> None:
         self._records = records
@@ -74,21 +39,13 @@ class TaskIndex:
     def __len__(self) -> int:
         return len(self._records)
 
-    def find(self, name: str) -> TaskInfo | None:
-        """The task, group or tag of that exact name; None where lm-eval has none."""
-        record = self._records.get(name)
-        if record is None:
-            return None
-        metrics = tuple(MetricInfo(name=m[0], higher_is_better=m[1], is_mean=m[2]) for m in record.get("metrics", ()))
-        return TaskInfo(
-            name=name,
-            kind=record["kind"],
-            path=self._folder / record["path"] if "path" in record else None,
-            output_type="generate_until" if name == "squadv2" else record.get("output_type"),
-            metrics=SQUADV2_METRICS if name == "squadv2" else metrics,
-            filters=tuple(record.get("filters", ("none",))),
-            num_fewshot=record.get("num_fewshot"),
-        )
+    def find(self, name: str) -> TaskInfo | GroupInfo | None:
+        """The task, group or tag of that exact name; None where there is none.
+
+        Raises:
+            InputError: a group contains itself.
+        """
+        return self._find(name, {}, 0) if name in self._records else None
 
     def suggest(self, name: str) -> list[str]:
         """Registered names near to a wrong one, best first."""
@@ -97,6 +54,112 @@ class TaskIndex:
             return [plain[_plain(name)]]
         near = difflib.get_close_matches(_plain(name), plain, n=_SUGGESTIONS, cutoff=0.75)
         return [plain[match] for match in near]
+
+    def including(self, folder: Path) -> TaskIndex:
+        """This index with the tasks of a folder of the user's; a name that is in both is the user's.
+
+        Raises:
+            InputError: a YAML file of the folder does not parse, or holds no task at all.
+        """
+        from lm_eval.tasks._index import TaskIndex as Entries
+
+        _refuse_broken_files(folder)
+        entries = Entries.build([folder.resolve()])
+        if not entries:
+            raise InputError(f"--prunegate-include-path={folder}: there is no task in the YAML files of this folder.")
+        return TaskIndex({**self._records, **dict(records_of(entries.values(), self._folder))}, self._folder)
+
+    def _find(self, name: str, overrides: Mapping[str, Any], depth: int) -> TaskInfo | GroupInfo:
+        record = self._records[name]
+        if depth > _MAX_DEPTH:
+            raise InputError(f"{name}: the groups of this task nest deeper than {_MAX_DEPTH}; one may contain itself.")
+        if record["kind"] in {"task", "class"}:
+            return self._task(name, record, overrides)
+        if record["kind"] == "tag":
+            items, own = record["tasks"], overrides
+        else:
+            items, own = record["tasks"], {**record["overrides"], **overrides}
+        return self._group(name, {**record, "tasks": items}, own, depth)
+
+    def _group(self, name: str, record: Mapping[str, Any], overrides: Mapping[str, Any], depth: int) -> GroupInfo:
+        children, missing = [], []
+        for item in record["tasks"]:
+            child = self._member(name, item, overrides, depth + 1)
+            if child is None:
+                missing.append(str(item))
+            else:
+                children.append(child)
+        return GroupInfo(
+            name=name, kind=record["kind"], children=tuple(children), missing=tuple(missing),
+            aggregates=tuple(
+                Aggregate(metric=metric, filters=None if filters is None else tuple(filters), weight_by_size=weighted)
+                for metric, filters, weighted in record.get("aggregates", ())
+            ),
+        )  # fmt: skip
+
+    def _member(
+        self, group: str, item: str | dict[str, Any], overrides: Mapping[str, Any], depth: int
+    ) -> TaskInfo | GroupInfo | None:
+        """A member as lm-eval builds it (lm_eval.tasks._factory): a name, a name with changes, or an inline definition."""
+        if isinstance(item, str):
+            return self._find(item, overrides, depth) if item in self._records else None
+        if "group" in item:
+            own = {key: value for key, value in item.items() if key != "group"}
+            if item["group"] in self._records:
+                return self._find(item["group"], {**overrides, **own}, depth)
+            inner = {key: value for key, value in own.items() if key not in {"task", "aggregate_metric_list", "group_alias", "metadata"}}  # fmt: skip
+            inline = {"kind": "group", "aggregates": aggregates_of(item), "tasks": _as_list(item.get("task"))}
+            return self._group(f"{group}::{item['group']}", inline, {**inner, **overrides}, depth)
+        if "task" not in item:
+            return None
+        name, merged = item["task"], {**overrides, **item}
+        if name in self._records:
+            return self._find(name, merged, depth)
+        inline = {**merged, "task": f"{group}::{name}"}
+        return _info(f"{group}::{name}", {"kind": "task", **task_record(inline)}, None, inline)
+
+    def _task(self, name: str, record: Mapping[str, Any], overrides: Mapping[str, Any]) -> TaskInfo:
+        path = (self._folder / record["path"]).resolve() if "path" in record else None
+        changes = {key: value for key, value in overrides.items() if key != "task"}
+        if record["kind"] == "task" and any(key in changes for key in _INFORMATIVE):
+            from lm_eval.tasks._yaml_loader import load_yaml
+
+            assert path is not None
+            record = {"kind": "task", **task_record({**load_yaml(path, resolve_func=False), **changes})}
+        return _info(name, record, path, changes)
+
+
+def _info(name: str, record: Mapping[str, Any], path: Path | None, overrides: Mapping[str, Any]) -> TaskInfo:
+    metrics = tuple(MetricInfo(name=m[0], higher_is_better=m[1], is_mean=m[2]) for m in record.get("metrics", ()))
+    return TaskInfo(
+        name=name,
+        kind=record["kind"],
+        path=path,
+        output_type="generate_until" if name == "squadv2" else record.get("output_type"),
+        metrics=SQUADV2_METRICS if name == "squadv2" else metrics,
+        filters=tuple(record.get("filters", ("none",))),
+        num_fewshot=record.get("num_fewshot"),
+        overrides=overrides,
+    )
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _refuse_broken_files(folder: Path) -> None:
+    """lm-eval passes over a file that it cannot read, and the task is then unknown for no visible reason."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    problems = []
+    for path in sorted(folder.rglob("*.yaml")):
+        try:
+            load_yaml(path, resolve_func=False)
+        except Exception as error:  # noqa: BLE001 - includes that are missing, YAML that does not parse
+            reason = " ".join(str(error).split())
+            problems.append(f"--prunegate-include-path: {path}: cannot be read: {type(error).__name__}: {reason}")
+    if problems:
+        raise InputError("\n".join(problems))
 
 
 def index_file(cache_dir: Path) -> Path:
@@ -128,7 +191,7 @@ def build_index(cache_dir: Path) -> TaskIndex:
     from lm_eval.tasks import TaskManager
 
     folder = _lm_eval()[1]
-    records = dict(_records(TaskManager().task_index.values(), folder))
+    records = dict(records_of(TaskManager().task_index.values(), folder))
     path = index_file(cache_dir)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,45 +226,3 @@ def _lm_eval() -> tuple[str, Path]:
 
 def _plain(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
-
-
-def _records(entries: Iterable[Any], folder: Path) -> Iterable[tuple[str, dict[str, Any]]]:
-    from lm_eval.api.registry import (
-        DEFAULT_METRIC_REGISTRY,
-        HIGHER_IS_BETTER_REGISTRY,
-        METRIC_AGGREGATION_REGISTRY,
-    )
-
-    directions, aggregations = (
-        dict(HIGHER_IS_BETTER_REGISTRY),
-        dict(METRIC_AGGREGATION_REGISTRY),
-    )  # a registry's get() raises
-    kinds = {"TASK": "task", "PY_TASK": "class", "GROUP": "group", "TAG": "tag"}
-    for entry in entries:
-        record: dict[str, Any] = {"kind": kinds[entry.kind.name]}
-        if entry.yaml_path is not None:
-            record["path"] = os.path.relpath(entry.yaml_path, folder)
-        if record["kind"] == "task":
-            config = entry.cfg
-            output_type = config.get("output_type", "generate_until")
-            metric_list = config.get("metric_list")
-            if metric_list is None:
-                metric_list = [{"metric": name} for name in DEFAULT_METRIC_REGISTRY[output_type]]
-            record |= {
-                "output_type": output_type,
-                "num_fewshot": config.get("num_fewshot"),
-                "metrics": [_metric(metric, directions, aggregations) for metric in metric_list],
-            }
-            if isinstance(config.get("filter_list"), list):
-                record["filters"] = [item["name"] for item in config["filter_list"]]
-        yield entry.name, record
-
-
-def _metric(config: Mapping[str, Any], directions: Mapping[str, bool], aggregations: Mapping[str, Any]) -> list[Any]:
-    name = str(config["metric"])
-    if "/" in name:  # a Python function: the index gives its path, lm-eval uses its name
-        name = name.rpartition(".")[2]
-    aggregation = config.get("aggregation")
-    if aggregation is None:
-        aggregation = getattr(aggregations.get(name), "__name__", None)
-    return [name, config.get("higher_is_better", directions.get(name)), aggregation in {"mean", "nanmean"}]

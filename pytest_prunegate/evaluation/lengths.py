@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pytest_prunegate.errors import ModelError, TaskError
+from pytest_prunegate.errors import TaskError
+from pytest_prunegate.evaluation.tokenizers import encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,37 +13,29 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.evaluation.requests import Conditions, Request
 
-
-def load_tokenizer(facts: ModelFacts) -> Any:
-    """The model's own tokenizer.
-
-    Raises:
-        ModelError: it cannot be loaded.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(str(facts.folder), trust_remote_code=False)
-    except Exception as error:  # transformers raises what the files happen to raise
-        raise ModelError(
-            f"{facts.title}: its tokenizer cannot be loaded: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        ) from error
+_BOUNDED = ("generate_until", "loglikelihood")  # rolling requests and windows are cut to length on purpose
 
 
-def too_long(tokenizer: Any, requests: Sequence[Request], conditions: Conditions) -> dict[Request, str]:
+def too_long(facts: ModelFacts, requests: Sequence[Request], conditions: Conditions) -> dict[Request, str]:
     """Requests that lm-eval would cut from the left, each with what it needs and what there is.
 
     A generation needs room for its prompt and all of its new tokens; a log-likelihood needs room for the prompt and
     all but the last token of the continuation.
+
+    Raises:
+        ModelError: the tokenizer cannot be loaded.
+        TaskError: lm-eval does not take a request's generation arguments.
     """
     found = {}
     for request in requests:
+        if request.kind not in _BOUNDED:
+            continue
         if request.gen_kwargs is None:
-            needed = _count(tokenizer, request.context + (request.continuation or "")) - 1
+            needed = len(encode(facts, request.context + (request.continuation or ""))) - 1
             new_tokens = 0
         else:
             new_tokens = _new_tokens(request, conditions)
-            needed = _count(tokenizer, request.context) + new_tokens
+            needed = len(encode(facts, request.context)) + new_tokens
         if needed > conditions.max_length:
             parts = f" ({needed - new_tokens} of prompt and {new_tokens} to generate)" if new_tokens else ""
             found[request] = f"{needed} tokens{parts}, the model takes {conditions.max_length}"
@@ -59,8 +52,3 @@ def _new_tokens(request: Request, conditions: Conditions) -> int:
         raise TaskError(
             f"lm-eval does not take these generation arguments: {arguments}: {error} Look at gen_kwargs."
         ) from error
-
-
-def _count(tokenizer: Any, text: str) -> int:
-    # verbose=False: transformers would warn of the very length that is measured here
-    return len(tokenizer(text, verbose=False)["input_ids"])

@@ -1,8 +1,9 @@
-"""Loads a checkpoint with lm-eval's transformers backend, and runs requests on it one model at a time."""
+"""Loads models with lm-eval's model classes, and runs requests on one of them at a time."""
 
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 from collections import defaultdict, deque
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from pytest_prunegate.errors import ModelError, PrunegateError
-from pytest_prunegate.evaluation.requests import canonical_json
+from pytest_prunegate.evaluation.backends import backend_class
+from pytest_prunegate.evaluation.guarded import reason_of
+from pytest_prunegate.evaluation.requests import WINDOW, canonical_json
+from pytest_prunegate.evaluation.windows import window_loglikelihood
 from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pytest_prunegate")
 _PROBE_TOKENS = 64  # enough for every layer to see real activations, at the cost of a fraction of one document
+_SAMPLING_SEED = 1234  # lm-eval's torch seed
+_CHUNK = 256  # requests that a backend gets at once where it hands its answers over only when all are there
+_ON_THE_FLY = ("load_in_4bit", "load_in_8bit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +45,15 @@ class LoadSettings:
 class _GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
     """lm-eval's transformers backend, which also tells of each generated text whether it was cut."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, quantization: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        self._quantization = quantization
         self.cut_rows: deque[bool] = deque()
+        super().__init__(*args, **kwargs)
+
+    def _get_config(self, *args: Any, **kwargs: Any) -> None:
+        super()._get_config(*args, **kwargs)
+        if self._quantization:  # lm-eval hands the configuration's own to transformers, and takes no other way
+            self._config.quantization_config = self._quantization
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
         output = super()._model_generate(context=context, max_length=max_length, stop=stop, **kwargs)
@@ -58,16 +71,16 @@ class _GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
 
 
 class _Keeper:
-    """lm-eval calls this cache hook for every finished request; it hands the response on at once."""
+    """lm-eval calls this cache hook for a finished request; it hands the response on at once."""
 
     def __init__(
         self,
-        lm: _GateLM,
+        lm: Any,
         requests: Sequence[Request],
         keep: Callable[[Request, Response], None],
         long: frozenset[Request],
     ) -> None:
-        self._lm = lm
+        self._cut_rows: deque[bool] | None = getattr(lm, "cut_rows", None)
         self._keep = keep
         self._long = long
         self._waiting: dict[tuple[str, str], deque[Request]] = defaultdict(deque)
@@ -76,12 +89,28 @@ class _Keeper:
 
     def add_partial(self, kind: str, arguments: tuple[Any, ...], result: Any) -> None:
         """Called by lm-eval with a request's kind, arguments and result."""
-        request = self._waiting[kind, canonical_json(arguments)].popleft()
+        waiting = self._waiting[kind, canonical_json(arguments)]
+        if waiting:
+            self.answer(waiting.popleft(), result)
+
+    def add_rest(self, requests: Sequence[Request], results: Sequence[Any]) -> None:
+        """Hand on what a backend returned without calling the hook."""
+        for request, result in zip(requests, results, strict=True):
+            waiting = self._waiting[request.kind, canonical_json(request.arguments)]
+            if request in waiting:
+                waiting.remove(request)
+                self.answer(request, result)
+
+    def answer(self, request: Request, result: Any) -> None:
+        """Hand one response on."""
         truncated = request in self._long
-        if kind == "generate_until":
-            response = Response(text=result, cut=self._lm.cut_rows.popleft(), truncated=truncated)
-        else:
+        if request.kind == "generate_until":
+            cut = self._cut_rows.popleft() if self._cut_rows else None
+            response = Response(text=result, cut=cut, truncated=truncated)
+        elif isinstance(result, tuple):
             response = Response(loglikelihood=float(result[0]), greedy=bool(result[1]), truncated=truncated)
+        else:
+            response = Response(loglikelihood=float(result))
         self._keep(request, response)
 
 
@@ -91,7 +120,7 @@ class LocalModels:
     def __init__(self, settings: LoadSettings, conditions: dict[str, Conditions]) -> None:
         self._settings = settings
         self._conditions = conditions
-        self._loaded: tuple[str, _GateLM] | None = None
+        self._loaded: tuple[str, Any] | None = None
 
     @property
     def loaded_side(self) -> str | None:
@@ -111,15 +140,13 @@ class LocalModels:
         transformers.utils.logging.disable_progress_bar()
         _log.info("loading %s from %s as %s", facts.title, facts.folder, conditions.dtype)
         try:
-            lm = _GateLM(
-                pretrained=str(facts.folder), device=self._settings.device, dtype=conditions.dtype, trust_remote_code=False,
-                batch_size=self._settings.batch_size, max_length=conditions.max_length,
-            )  # fmt: skip
+            lm = self._make(facts, conditions)
+        except ModelError:
+            raise
         except Exception as error:  # transformers raises what the checkpoint's code and files happen to raise
-            raise ModelError(
-                f"{facts.title}: cannot be loaded from {facts.folder}: {type(error).__name__}: {_first_line(error)}"
-            ) from error
-        _probe(facts, lm, first)
+            raise ModelError(f"{facts.title}: cannot be loaded from {facts.adapter or facts.folder}: {reason_of(error)}") from error  # fmt: skip
+        if isinstance(lm, HFLM):
+            _probe(facts, lm, first)
         self._loaded = (facts.side, lm)
 
     def run(
@@ -130,6 +157,8 @@ class LocalModels:
         long: frozenset[Request],
     ) -> None:
         """Execute requests on the model that was loaded last, and hand every response to `keep` as soon as it exists.
+
+        Sampled generation starts from lm-eval's own seed, so that an undisturbed run can be repeated.
 
         Args:
             facts: the model.
@@ -142,15 +171,15 @@ class LocalModels:
         """
         assert self._loaded, "load() comes first"
         lm = self._loaded[1]
-        lm.set_cache_hook(_Keeper(lm, requests, keep, long))
-        for kind in ("generate_until", "loglikelihood"):
-            instances = [
-                Instance(request_type=kind, doc={}, arguments=request.arguments, idx=0, metadata=(None, None, None))
-                for request in requests if request.kind == kind
-            ]  # fmt: skip
-            if instances:
-                lm.cut_rows.clear()
-                self._execute(facts, lm, kind, instances)
+        keeper = _Keeper(lm, requests, keep, long)
+        lm.set_cache_hook(keeper)
+        torch.manual_seed(_SAMPLING_SEED)
+        for kind in ("generate_until", "loglikelihood", "loglikelihood_rolling", WINDOW):
+            chosen = [request for request in requests if request.kind == kind]
+            # A rolling request hands its answer over only when all are there, and other backends do so with any.
+            size = 1 if kind in {"loglikelihood_rolling", WINDOW} else len(chosen) if isinstance(lm, HFLM) else _CHUNK
+            for start in range(0, len(chosen), size or 1):
+                self._execute(facts, lm, chosen[start : start + size], keeper)
 
     def unload(self) -> None:
         """Free the model's memory."""
@@ -159,9 +188,34 @@ class LocalModels:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _execute(self, facts: ModelFacts, lm: _GateLM, kind: str, instances: list[Any]) -> None:
+    def _make(self, facts: ModelFacts, conditions: Conditions) -> Any:
+        """The model object. A foreign backend gets what it takes of the settings; all take batch size and device."""
+        own: dict[str, Any] = {
+            "pretrained": str(facts.folder), "dtype": conditions.dtype, "max_length": conditions.max_length,
+            "trust_remote_code": False, "tokenizer": str(facts.tokenizer.folder),
+        }  # fmt: skip
+        fixed: dict[str, Any] = {"batch_size": self._settings.batch_size, "device": self._settings.device}
+        if conditions.backend == "hf":
+            return _GateLM(**own | _transformers_arguments(facts) | fixed)
+        cls = backend_class(conditions.backend)
+        takes = inspect.signature(cls.__init__).parameters
+        return cls(**{name: value for name, value in own.items() if name in takes} | dict(facts.arguments) | fixed)
+
+    def _execute(self, facts: ModelFacts, lm: Any, requests: Sequence[Request], keeper: _Keeper) -> None:
+        if isinstance(lm, _GateLM):
+            lm.cut_rows.clear()
+        kind = requests[0].kind
         try:
-            getattr(lm, kind)(instances, disable_tqdm=True)
+            if kind == WINDOW:
+                for request in requests:
+                    keeper.answer(request, window_loglikelihood(lm, request.tokens or ()))
+                return
+            instances = [
+                Instance(request_type=kind, doc={}, arguments=request.arguments, idx=0, metadata=(None, None, None))
+                for request in requests
+            ]  # fmt: skip
+            results = getattr(lm, kind)(instances, disable_tqdm=True)
+            keeper.add_rest(requests, results)
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"{facts.title}: out of memory on {lm.device} at batch size {self._settings.batch_size}. What was answered is kept: "
@@ -171,22 +225,34 @@ class LocalModels:
             raise
         except Exception as error:  # wrong generation arguments end in all kinds of errors
             raise ModelError(
-                f"{facts.title}: failed while it answered: {type(error).__name__}: {_first_line(error)}. What was answered is kept."
+                f"{facts.title}: failed while it answered: {reason_of(error)}. What was answered is kept."
             ) from error
 
 
-def resolve_device(device: str) -> str:
-    """The device that "auto" stands for: a GPU where there is one."""
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def _transformers_arguments(facts: ModelFacts) -> dict[str, Any]:
+    """The side's model_args as lm-eval's transformers backend takes them."""
+    given = {key: value for key, value in facts.arguments.items() if key not in {"revision", "tokenizer", "dtype", "max_length"}}  # fmt: skip
+    quantization = given.pop("quantization_config", None)
+    if any(given.get(key) for key in _ON_THE_FLY):
+        names = [key for key in given if key in _ON_THE_FLY or key.startswith("bnb_")]
+        quantization = {"quant_method": "bitsandbytes"} | {name: given.pop(name) for name in names}
+    if "device_map" in given:
+        given.setdefault("parallelize", True)  # without it lm-eval drops the map
+    if quantization:
+        given["quantization"] = quantization
+    if facts.adapter:
+        given["peft"] = str(facts.adapter)
+    if facts.gguf:
+        given["gguf_file"] = facts.gguf
+        if facts.tokenizer.gguf:
+            given["tokenizer"] = None  # the file carries its own
+    return given
 
 
-def _probe(facts: ModelFacts, lm: _GateLM, first: Request) -> None:
+def _probe(facts: ModelFacts, lm: Any, first: Request) -> None:
     """One forward pass over the beginning of the first prompt: numbers must be numbers before hours are spent."""
-    tokens = lm.tok_encode(first.context or first.continuation or "")[:_PROBE_TOKENS] or [lm.prefix_token_id]
+    tokens = list(first.tokens or lm.tok_encode(first.context or first.continuation or ""))[:_PROBE_TOKENS]
+    tokens = tokens or [lm.prefix_token_id]
     logits = lm._model_call(torch.tensor([tokens], device=lm.device))  # noqa: SLF001 - (1, tokens, vocabulary)
     finite = torch.isfinite(logits)
     if not bool(finite.all()):
@@ -195,11 +261,6 @@ def _probe(facts: ModelFacts, lm: _GateLM, first: Request) -> None:
             f"{facts.title}: its logits are NaN or infinite ({share:.1%} of them on a prompt of {len(tokens)} tokens, in {facts.dtype} "
             "weights). The checkpoint is damaged, or its numbers do not fit the dtype: try --prunegate-dtype=float32."
         )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _as_list(ids: Any) -> list[int]:

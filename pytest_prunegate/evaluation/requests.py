@@ -11,36 +11,48 @@ import xxhash
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+WINDOW = "window"  # this package's own kind: the log-likelihood of a window of tokens, each given those before it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request in lm-eval's terms.
+    """A request in lm-eval's terms, or a window of tokens.
 
-    Exactly one of `continuation` (log-likelihood) and `gen_kwargs` (generation arguments, as canonical JSON so that a
-    request cannot change) is given; `repeat` numbers the answers where a task asks the same thing several times.
+    `continuation` is a log-likelihood's, `gen_kwargs` are generation arguments (as canonical JSON, so that a request
+    cannot change), `tokens` a window's ids; a rolling log-likelihood has none of them. `repeat` numbers the answers where
+    a task asks the same thing several times.
     """
 
     kind: str
-    context: str
+    context: str = ""
     continuation: str | None = None
     gen_kwargs: str | None = None
+    tokens: tuple[int, ...] | None = None
     repeat: int = 0
 
     @property
-    def arguments(self) -> tuple[str, Any]:
+    def arguments(self) -> tuple[Any, ...]:
         """The arguments as lm-eval's model classes take them."""
-        return (self.context, self.continuation if self.gen_kwargs is None else json.loads(self.gen_kwargs))
+        if self.gen_kwargs is not None:
+            return (self.context, json.loads(self.gen_kwargs))
+        return (self.context,) if self.continuation is None else (self.context, self.continuation)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """Whatever else changes an answer, besides the model's fingerprint and the request."""
+    """Whatever else changes an answer, besides the model's fingerprint and the request.
+
+    `arguments` are the side's model_args that may change one, as canonical JSON; `tokenizer` is the digest of one that is
+    not the model's own.
+    """
 
     backend: str
     dtype: str
     max_length: int
     max_gen_toks: int
     lm_eval: str
+    arguments: str = "{}"
+    tokenizer: str | None = None
 
 
 def canonical_json(value: Any) -> str:
@@ -54,10 +66,7 @@ def request_keys(requests: Iterable[Request], conditions: Conditions) -> dict[Re
     found = {}
     for request in requests:
         digest = start.copy()
-        digest.update(
-            canonical_json(
-                [request.kind, request.context, request.continuation, request.gen_kwargs, request.repeat]
-            ).encode()
-        )
+        parts = [request.kind, request.context, request.continuation, request.gen_kwargs, request.repeat, request.tokens]  # fmt: skip
+        digest.update(canonical_json(parts).encode())
         found[request] = digest.hexdigest()
     return found

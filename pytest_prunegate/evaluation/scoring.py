@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.evaluation import squad
-from pytest_prunegate.scores import MetricScores, OutputShares, exact, mean_scores
+from pytest_prunegate.evaluation.perplexity import score_perplexity
+from pytest_prunegate.scores import DocumentKey, MetricScores, OutputShares, exact, mean_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_prunegate.evaluation.tasks import Document, PreparedTask
+    from pytest_prunegate.evaluation.prepared import Document, PreparedTask
     from pytest_prunegate.store import Response
 
 MetricKey = tuple[str, str]  # lm-eval's metric and filter
@@ -40,6 +41,8 @@ class Scorer:
             TaskError: the task has no such metric, a document cannot be scored, or no document has the metric.
         """
         metric, name = key
+        if self._prepared.seqlen is not None:
+            return score_perplexity(self._prepared, self._responses)
         if self._prepared.name == "squadv2":
             return _score_squad(self._prepared, metric, self._responses)
         if name not in self._values:
@@ -96,10 +99,12 @@ def _process(prepared: PreparedTask, document: Document, name: str) -> dict[str,
         ) from error
 
 
-def _as_lm_eval(response: Response) -> str | tuple[float, bool]:
-    if response.loglikelihood is not None:
-        return response.loglikelihood, bool(response.greedy)
-    return response.text or ""
+def _as_lm_eval(response: Response) -> str | float | tuple[float, bool]:
+    if response.loglikelihood is None:
+        return response.text or ""
+    if response.greedy is None:  # a rolling log-likelihood
+        return response.loglikelihood
+    return response.loglikelihood, response.greedy
 
 
 def _aggregate(prepared: PreparedTask, key: MetricKey, values: dict[int, dict[str, Any]]) -> MetricScores:
@@ -118,7 +123,9 @@ def _aggregate(prepared: PreparedTask, key: MetricKey, values: dict[int, dict[st
     if (
         aggregation is None or getattr(aggregation, "__name__", "") == "mean"
     ):  # lm-eval, too, takes the mean where none is named
-        scores = {doc_id: _exact_of(name, doc_id, value) for doc_id, value in of_document.items()}
+        scores: dict[DocumentKey, Fraction] = {
+            doc_id: _exact_of(name, doc_id, value) for doc_id, value in of_document.items()
+        }
         return mean_scores(scores, higher_is_better=bool(direction))
     aggregate = float(aggregation(list(of_document.values())))
     if not math.isfinite(aggregate):
@@ -145,7 +152,7 @@ def _score_squad(prepared: PreparedTask, metric: str, responses: Sequence[Respon
     if part == "best":
         best = squad.best_score([_abstention(document, base, responses) for document in prepared.documents])
         return MetricScores(by_document={}, aggregate=best, documents=len(prepared.documents), higher_is_better=True)
-    scores = {
+    scores: dict[DocumentKey, Fraction] = {
         document.doc_id: _squad_score(document, base, responses)
         for document in prepared.documents
         if part == "" or bool(document.content["answers"]["text"]) == (part == "HasAns")

@@ -11,9 +11,11 @@ from pytest_prunegate.report import wording
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
-    from pytest_prunegate.report.summary import ModelSummary, Summary
+    from pytest_prunegate.report.earlier import Earlier
+    from pytest_prunegate.report.records import ModelSummary, Summary
 
-MODEL_RESULTS_VERSION = 1
+MODEL_RESULTS_VERSION = 2
+BASELINE = "baseline_results.json"
 
 
 def write_reports(summary: Summary, folder: Path) -> list[Path]:
@@ -29,30 +31,64 @@ def write_reports(summary: Summary, folder: Path) -> list[Path]:
     Raises:
         OSError: a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     texts = {_model_file(model): _json(model_results(summary, side)) for side, model in summary.models.items()}
     texts["comparison_results.json"] = _json(summary.as_json())
     texts["comparison_report.md"] = render(summary, "report.md.j2")
     texts["comparison_report.html"] = render(summary, "report.html.j2")
-    for name, text in texts.items():
-        _write(folder / name, text)
-    return [folder / name for name in texts]
+    return _write_all(folder, texts)
+
+
+def write_baseline(summary: Summary, folder: Path) -> list[Path]:
+    """Write what the original alone scored; reports of comparisons in the same folder stay as they are.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    return _write_all(folder, {BASELINE: _json(model_results(summary, "original"))})
+
+
+def archive(earlier: Earlier, folder: Path) -> Path | None:
+    """Move the files of earlier runs away where some of what they say is stale.
+
+    Returns:
+        The folder that took them; None where nothing was moved.
+
+    Raises:
+        OSError: a file cannot be moved.
+    """
+    present = [folder / name for name in earlier.files if (folder / name).is_file()]
+    if not earlier.stale or not present:
+        return None
+    stem = (earlier.started or "unreadable").replace(":", "-").partition("+")[0]
+    target = _free_name(folder / "archive" / stem)
+    target.mkdir(parents=True)
+    for path in present:
+        path.rename(target / path.name)
+    return target
 
 
 def model_results(summary: Summary, side: str) -> dict[str, Any]:
     """One model's scores by task and metric, in the shape that people already parse. What was not measured is null."""
     model = summary.models[side]
     tasks: dict[str, dict[str, float | None]] = {}
+    members: dict[str, dict[str, dict[str, float]]] = {}
     for check in summary.checks:
+        if check.metric == "sparsity":
+            continue
         tasks.setdefault(check.task, {})[check.name] = check.original if side == "original" else check.pruned
+        for member in check.members:
+            members.setdefault(check.task, {}).setdefault(member["name"], {})[check.name] = member[side]
     return {
         "version": MODEL_RESULTS_VERSION,
         "model_path": model.path,
         "name": model.name,
         "fingerprint": model.fingerprint,
         "sparsity": model.sparsity,
+        "sparsity_problem": model.sparsity_problem,
         "wikitext_ppl": model.wikitext_ppl,
+        "wikitext_windows": model.wikitext_windows,
         "tasks": tasks,
+        "members": members,
         "outputs": {task.name: task.outputs[side] for task in summary.tasks},
         "documents": {task.name: task.documents for task in summary.tasks},
     }
@@ -72,9 +108,19 @@ def render(summary: Summary, template: str) -> str:
         "percent": wording.percent_text,
         "duration": wording.duration_text,
         "size": wording.size_text,
+        "thousands": lambda number: f"{number:,}",
         "cell": lambda text: str(text).replace("|", r"\|").replace("\n", " "),
     }
     return environment.get_template(template).render(summary=summary)
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    found = path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.name}-{number}")
+    return found
 
 
 def _model_file(model: ModelSummary) -> str:
@@ -83,7 +129,14 @@ def _model_file(model: ModelSummary) -> str:
 
 
 def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+    return json.dumps(value, indent=2, allow_nan=False, default=str) + "\n"
+
+
+def _write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        _write(folder / name, text)
+    return [folder / name for name in texts]
 
 
 def _write(path: Path, text: str) -> None:

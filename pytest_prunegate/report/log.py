@@ -32,11 +32,11 @@ class EvaluationLog:
                 f"{folder}: results cannot be written there: {error.strerror}. Name another folder with --prunegate-output."
             ) from error
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        self._before: list[tuple[logging.Logger, int, bool]] = []
+        self._before: list[tuple[logging.Logger, int, bool, list[logging.Handler]]] = []
         for name in _LOGGERS:
             logger = logging.getLogger(name)
-            self._before.append((logger, logger.level, logger.propagate))
-            logger.addHandler(self._handler)
+            self._before.append((logger, logger.level, logger.propagate, logger.handlers))
+            logger.handlers = [self._handler]  # a library's own would write on the screen
             logger.setLevel(logging.INFO)
             logger.propagate = False
 
@@ -46,8 +46,8 @@ class EvaluationLog:
 
     def close(self) -> None:
         """Close the file, and leave the loggers as they were."""
-        for logger, level, propagate in self._before:
-            logger.removeHandler(self._handler)
+        for logger, level, propagate, handlers in self._before:
+            logger.handlers = handlers
             logger.setLevel(level)
             logger.propagate = propagate
         self._handler.close()

@@ -26,19 +26,25 @@ class ProgressLine:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._label = ""
+        self._unit = ""
         self._total = 0
         self._done = 0
+        self._begun_with = 0
+        self._later: float | None = None
         self._began = 0.0
         self._first_done: float | None = None
         self._shown = 0.0
         self._shown_text = ""
 
-    def start(self, task: str, side: str, documents: int) -> None:
-        """A model begins with documents."""
-        self._label, self._total, self._done = f"{task}, {side}", documents, 0
+    def start(self, task: str, side: str, *, documents: int, done: int, later: float | None, unit: str) -> None:
+        """A model begins with a task, of which some documents may be answered already."""
+        self._label, self._total, self._done, self._begun_with = f"{task}, {side}", documents, done, done
+        self._later, self._unit = later, unit.partition(" ")[0]
         self._began, self._first_done, self._shown = time.monotonic(), None, 0.0
-        _log.info("%s: %d documents to answer", self._label, documents)
-        self._show(f"{self._label}: {documents} documents, loading the model", last=not self._on_terminal)
+        kept = f", {done} of them answered" if done else ""
+        text = f"{self._label}: {documents} {unit}{kept}"
+        _log.info("%s", text)
+        self._show(text, last=not self._on_terminal)
 
     def advance(self, documents: int) -> None:
         """So many more of them are answered."""
@@ -56,7 +62,7 @@ class ProgressLine:
         if not self._label:
             return
         elapsed = duration_text(time.monotonic() - self._began)
-        text = f"{self._label}: {self._done} of {self._total} documents in {elapsed}, {_memory()}"
+        text = f"{self._label}: {self._done} of {self._total} {self._unit} in {elapsed}, {_memory()}"
         self._show(text, last=True)
         _log.info("%s", text)
         self._label = ""
@@ -68,10 +74,14 @@ class ProgressLine:
 
     def _text(self, now: float) -> str:
         left = "-"
-        if self._first_done is not None and self._done > 1:
-            left = duration_text((now - self._first_done) / (self._done - 1) * (self._total - self._done))
+        answered = self._done - self._begun_with
+        if self._first_done is not None and answered > 1:
+            seconds = (now - self._first_done) / (answered - 1) * (self._total - self._done)
+            left = duration_text(seconds)
+            if self._later:
+                left += f", {duration_text(seconds + self._later)} in all"
         elapsed = duration_text(now - self._began)
-        return f"{self._label}: {self._done} of {self._total} documents, {elapsed}, about {left} left, {_memory()}"
+        return f"{self._label}: {self._done} of {self._total} {self._unit}, {elapsed}, about {left} left, {_memory()}"
 
     def _show(self, text: str, *, last: bool) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")

@@ -5,118 +5,41 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.compare import Comparison, Outcome
-from pytest_prunegate.plan import SIDES
+from pytest_prunegate.check_scores import joined_shares
+from pytest_prunegate.compare import Outcome
+from pytest_prunegate.identity import check_identity
+from pytest_prunegate.report.fingerprints import joined_fingerprint
+from pytest_prunegate.report.headline import headline, measured, verdict
+from pytest_prunegate.report.records import SUMMARY_VERSION, CheckSummary, ModelSummary, Summary, TaskSummary
 from pytest_prunegate.report.wording import relative_change, verdict_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
+    from pathlib import Path
 
     from pytest_prunegate.checks import Check
+    from pytest_prunegate.compare import Comparison
     from pytest_prunegate.gate import Gate
     from pytest_prunegate.plan import CheckResult
+    from pytest_prunegate.report.earlier import Earlier
     from pytest_prunegate.thresholds import ThresholdsFile
 
-SUMMARY_VERSION = 1
 _LIBRARIES = ("pytest-prunegate", "lm_eval", "transformers", "torch", "tokenizers", "datasets", "pytest")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelSummary:
-    """A model. Size in bytes. None: not measured, or unknown."""
-
-    side: str
-    name: str | None
-    path: str
-    revision: str | None
-    fingerprint: str
-    architecture: str | None
-    parameters: int | None
-    size: int
-    dtype: str
-    max_length: int
-    sparsity: float | None
-    wikitext_ppl: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckSummary:
-    """A check. `relative` has the sign that people know (negative is a loss); `reason` is a sentence."""
-
-    task: str
-    name: str
-    metric: str
-    filter: str
-    location: str
-    line: int
-    thresholds: tuple[str, ...]
-    outcome: str
-    original: float | None
-    pruned: float | None
-    difference: float | None
-    relative: float | None
-    recovery: float | None
-    interval: None
-    broken: tuple[str, ...]
-    documents: int | None
-    total_documents: int | None
-    lost: int | None
-    gained: int | None
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskSummary:
-    """A task that was measured. `executed` counts requests that a model had to answer, by side."""
-
-    name: str
-    version: str
-    num_fewshot: int
-    documents: int
-    total_documents: int
-    data_fingerprint: str
-    requests: int
-    executed: dict[str, int]
-    outputs: dict[str, dict[str, float | int | None] | None]
-    started: str
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """A whole run."""
-
-    version: int
-    verdict: str
-    headline: str
-    notes: tuple[str, ...]
-    checks_measured: int
-    checks_total: int
-    models: dict[str, ModelSummary]
-    checks: tuple[CheckSummary, ...]
-    tasks: tuple[TaskSummary, ...]
-    thresholds_file: str
-    built_in_thresholds: bool
-    seed: int
-    batch_size: str
-    device: str
-    command: str
-    started: str
-    finished: str
-    python: str
-    libraries: dict[str, str]
-
-    def as_json(self) -> dict[str, Any]:
-        """The summary as JSON values."""
-        return asdict(self)
-
-
 def build_summary(
-    gate: Gate, file: ThresholdsFile, *, arguments: tuple[str, ...], started: datetime, finished: datetime
+    gate: Gate,
+    file: ThresholdsFile,
+    *,
+    arguments: tuple[str, ...],
+    started: datetime,
+    finished: datetime,
+    earlier: Earlier,
+    archive: Path | None,
 ) -> Summary:
     """Summarise a run that was opened, however far it came.
 
@@ -126,59 +49,37 @@ def build_summary(
         arguments: pytest's command line.
         started: when the run began.
         finished: when it ended.
+        earlier: what earlier runs left in the output folder.
+        archive: where those of their files were moved that this run is not about.
     """
-    checks = tuple(_check(gate, check) for check in gate.checks)
+    assert gate.plan is not None
+    begun = started.isoformat(timespec="seconds")
+    checks = tuple(_check(gate, check, earlier, begun) for check in gate.checks)
     outcomes = [Outcome(check.outcome) for check in checks]
+    own = {name: _task(gate, name) for name, measurements in gate.measurements.items() if measurements}
     return Summary(
         version=SUMMARY_VERSION,
-        verdict=_verdict(outcomes),
-        headline=_headline(outcomes),
+        verdict=verdict(outcomes),
+        headline=headline(outcomes, earlier=sum(check.is_earlier for check in checks)),
         notes=tuple(_notes(gate)),
-        checks_measured=_measured(outcomes),
+        stale=tuple(asdict(stale) for stale in earlier.stale),
+        archive=None if archive is None else str(archive),
+        checks_measured=measured(outcomes),
         checks_total=len(checks),
-        models={side: _model(gate, side) for side in SIDES},
+        models={side: _model(gate, side, checks) for side in gate.facts},
         checks=checks,
-        tasks=tuple(_task(gate, name) for name in gate.measurements),
+        tasks=(*own.values(), *(TaskSummary(**kept) for name, kept in earlier.tasks.items() if name not in own)),
         thresholds_file=file.display,
         built_in_thresholds=file.built_in,
         seed=gate.options.seed,
         batch_size=gate.options.batch_size,
-        device=gate.options.device,
+        device=gate.plan.device,
         command=shlex.join(["pytest", *arguments]),
-        started=started.isoformat(timespec="seconds"),
+        started=begun,
         finished=finished.isoformat(timespec="seconds"),
         python=platform.python_version(),
         libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
     )
-
-
-def _verdict(outcomes: list[Outcome]) -> str:
-    """The worst outcome of what was run; an incomplete run without anything bad is called so."""
-    for outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE):
-        if outcome in outcomes:
-            return outcome.value
-    return "incomplete" if Outcome.NOT_RUN in outcomes or not outcomes else Outcome.PASS.value
-
-
-def _measured(outcomes: list[Outcome]) -> int:
-    """Checks with a verdict; one that ended in an error has none."""
-    return sum(outcome not in {Outcome.NOT_RUN, Outcome.ERROR} for outcome in outcomes)
-
-
-def _headline(outcomes: list[Outcome]) -> str:
-    counts = {outcome: outcomes.count(outcome) for outcome in Outcome}
-    total, measured = len(outcomes), _measured(outcomes)
-    words = {
-        Outcome.FAIL: "failed",
-        Outcome.ERROR: "ended in an error",
-        Outcome.INCONCLUSIVE: "inconclusive",
-        Outcome.PASS: "passed",
-    }
-    parts = ", ".join(f"{counts[outcome]} {word}" for outcome, word in words.items() if counts[outcome])
-    incomplete = "INCOMPLETE, " if measured < total else ""
-    verdict = _verdict(outcomes).upper().replace("INCOMPLETE", "")
-    lead = f"{incomplete}{verdict}".rstrip(", ")
-    return f"{lead}: {measured} of {total} checks measured" + (f": {parts}" if parts else "")
 
 
 def _notes(gate: Gate) -> Iterator[str]:
@@ -186,73 +87,108 @@ def _notes(gate: Gate) -> Iterator[str]:
     assert gate.plan is not None
     if gate.plan.is_same_model:
         yield "Both models are the same: every check passes, and says nothing about pruning."
-    for name, measurement in gate.measurements.items():
-        for side, scorer in measurement.scorers.items():
-            if cut := scorer.truncated():
+    yield from gate.plan.notes
+    for name, measurements in gate.measurements.items():
+        for side in gate.facts:
+            if cut := sum(measurement.scorers[side].truncated() for measurement in measurements):
                 yield f"{cut} prompts of {name} were too long for the {side} model and lost their beginning (truncate: allow)."
 
 
-def _model(gate: Gate, side: str) -> ModelSummary:
-    assert gate.plan is not None
-    facts, conditions = gate.plan.facts[side], gate.plan.conditions[side]
+def _model(gate: Gate, side: str, checks: tuple[CheckSummary, ...]) -> ModelSummary:
+    facts, conditions = gate.facts[side], gate.conditions[side]
+    share, base = facts.sparsity.share, facts.base_sparsity.share if facts.base_sparsity else None
+    text = next((check for check in checks if (check.task, check.metric) == ("wikitext2", "perplexity")), None)
     return ModelSummary(
-        side=side, name=facts.name, path=facts.path, revision=facts.revision, fingerprint=facts.fingerprint,
-        architecture=facts.architecture, parameters=facts.parameters, size=facts.size, dtype=conditions.dtype,
-        max_length=conditions.max_length, sparsity=None, wikitext_ppl=None,
+        side=side, name=facts.name, path=facts.path, revision=facts.revision, base=facts.base, fingerprint=facts.fingerprint,
+        architecture=facts.architecture, parameters=facts.parameters, size=facts.size, quantised=facts.quantised,
+        backend=conditions.backend, dtype=conditions.dtype, arguments=dict(facts.arguments), max_length=conditions.max_length,
+        sparsity=None if share is None else float(share), zeros=facts.sparsity.zeros, weights=facts.sparsity.elements,
+        sparsity_problem=facts.sparsity.problem, base_sparsity=None if base is None else float(base),
+        wikitext_ppl=None if text is None else text.original if side == "original" else text.pruned,
+        wikitext_windows=None if text is None or text.documents is None else f"{text.documents} of {text.total_documents} {text.unit}",
     )  # fmt: skip
 
 
-def _check(gate: Gate, check: Check) -> CheckSummary:
-    result = gate.results.get(check)
-    measurement = gate.measurements.get(check.task)
-    total = measurement.prepared.total_documents if measurement else None
+def _check(gate: Gate, check: Check, earlier: Earlier, begun: str) -> CheckSummary:
+    result, since, is_earlier = gate.results.get(check), begun, False
+    if result is None and check in earlier.results:
+        result, since, is_earlier = earlier.results[check].result, earlier.results[check].measured, True
     comparison = result.comparison if result else None
-    numbers = _numbers(comparison)
+    has_figures = result is not None and result.outcome is not Outcome.ERROR
     return CheckSummary(
         task=check.task, name=check.name, metric=check.metric, filter=check.filter, location=check.location, line=check.line,
         thresholds=tuple(threshold.describe() for threshold in check.thresholds),
-        outcome=(result.outcome if result else Outcome.NOT_RUN).value,
-        total_documents=total if comparison else None, reason=_reason(result, total), interval=None, **numbers,
+        outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=None, reason=_reason(result),
+        documents=result.documents if result else None, total_documents=result.total if result else None,
+        unit=result.unit if result else "documents", members=_members(result), exact=_exact(comparison),
+        identity=check_identity(gate, check) if has_figures else None, measured=since if has_figures else None,
+        is_earlier=is_earlier, **_numbers(result),
     )  # fmt: skip
 
 
-def _numbers(comparison: Comparison | None) -> dict[str, Any]:
+def _numbers(result: CheckResult | None) -> dict[str, Any]:
+    names = ("original", "pruned", "difference", "relative", "recovery", "lost", "gained")
+    found: dict[str, Any] = dict.fromkeys(names) | {"broken": (), "silent": False}
+    if result is None:
+        return found
+    comparison = result.comparison
     if comparison is None:
-        names = ("original", "pruned", "difference", "relative", "recovery", "documents", "lost", "gained")
-        return dict.fromkeys(names) | {"broken": ()}
+        return found | {"original": _float(result.baseline)}
     return {
-        "original": float(comparison.original),
-        "pruned": float(comparison.pruned),
-        "difference": float(comparison.difference),
+        "original": _float(comparison.original),
+        "pruned": _float(comparison.pruned),
+        "difference": _float(comparison.difference),
         "relative": relative_change(comparison.relative_drop),
-        "recovery": None if comparison.recovery is None else float(comparison.recovery),
+        "recovery": _float(comparison.recovery),
         "broken": tuple(threshold.describe() for threshold in comparison.broken),
-        "documents": comparison.documents,
+        "silent": comparison.silent,
         "lost": comparison.lost,
         "gained": comparison.gained,
     }
 
 
-def _reason(result: CheckResult | None, total: int | None) -> str:
+def _exact(comparison: Comparison | None) -> dict[str, str | None] | None:
+    if comparison is None:
+        return None
+    values = {"original": comparison.original, "pruned": comparison.pruned, "drop": comparison.drop}
+    return {name: None if value is None else str(value) for name, value in values.items()}
+
+
+def _members(result: CheckResult | None) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {
+            "name": member.name, "documents": member.documents, "original": float(member.original), "pruned": float(member.pruned),
+            "difference": float(member.pruned - member.original), "exact": [str(member.original), str(member.pruned)],
+        } for member in (result.members if result else ())
+    )  # fmt: skip
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _reason(result: CheckResult | None) -> str:
     if result is None:
         return "not run"
-    if result.comparison is None or total is None:
-        return result.error or ""
-    return verdict_sentence(result.comparison, total_documents=total)
+    if result.comparison is None:
+        return result.error or "measured as a baseline; nothing was compared"
+    return verdict_sentence(result)
 
 
 def _task(gate: Gate, name: str) -> TaskSummary:
-    measurement = gate.measurements[name]
-    prepared = measurement.prepared
-    outputs = {
-        side: None if shares is None else {
-            "outputs": shares.outputs, "empty": float(shares.empty), "cut": None if shares.cut is None else float(shares.cut),
-        }
-        for side, shares in measurement.shares.items()
+    measurements = gate.measurements[name]
+    first, prepared = measurements[0], [measurement.prepared for measurement in measurements]
+    shares = {side: joined_shares(measurements, side) for side in gate.facts}
+    outputs: dict[str, dict[str, float | int | None] | None] = {
+        side: None if found is None else {"outputs": found.outputs, "empty": float(found.empty), "cut": _float(found.cut)}
+        for side, found in shares.items()
     }  # fmt: skip
     return TaskSummary(
-        name=name, version=prepared.version, num_fewshot=prepared.num_fewshot, documents=len(prepared.documents),
-        total_documents=prepared.total_documents, data_fingerprint=prepared.data_fingerprint, requests=len(prepared.requests),
-        executed=dict(measurement.executed), outputs=outputs, started=measurement.started.isoformat(timespec="seconds"),
-        seconds=(measurement.finished - measurement.started).total_seconds(),
+        name=name, version=", ".join(dict.fromkeys(part.version for part in prepared)), unit=prepared[0].unit, outputs=outputs,
+        num_fewshot=max(part.num_fewshot for part in prepared), documents=sum(len(part.documents) for part in prepared),
+        total_documents=sum(part.total_documents for part in prepared),
+        data_fingerprint=joined_fingerprint(prepared), requests=sum(len(part.requests) for part in prepared),
+        executed={side: sum(measurement.executed[side] for measurement in measurements) for side in gate.facts},
+        started=first.started.isoformat(timespec="seconds"),
+        seconds=(max(measurement.finished for measurement in measurements) - first.started).total_seconds(),
     )  # fmt: skip

@@ -17,50 +17,87 @@ from pytest_prunegate.report.wording import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.checkpoint.sparsity import Sparsity
     from pytest_prunegate.options import Options
     from pytest_prunegate.plan import Plan, TaskPlan
-    from pytest_prunegate.report.summary import CheckSummary, Summary
+    from pytest_prunegate.report.records import CheckSummary, ModelSummary, Summary
     from pytest_prunegate.thresholds import ThresholdsFile
 
 _HEADS = ("task", "metric", "original", "pruned", "difference", "relative", "threshold", "n", "verdict")
 _LEFT = {"task", "metric", "threshold", "verdict"}
-_SHORT_RULES = {"relative drop at most": "drop", "absolute drop at most": "abs drop", "recovery at least": "recovery",
-                "score at least": "score", "share at most": "share"}  # fmt: skip
+_SHORT_RULES = {"relative drop at most": "drop", "relative increase at most": "increase", "absolute drop at most": "abs drop",
+                "recovery at least": "recovery", "score at least": "score", "share at most": "share", "sparsity at least": "min"}  # fmt: skip
 
 
 def plan_lines(plan: Plan, file: ThresholdsFile, options: Options) -> Iterator[str]:
-    """What the run will do, before it does it."""
+    """What the run will do, before it does it; the last line says how long, if that is known."""
     for side, facts in plan.facts.items():
-        conditions = plan.conditions[side]
-        parameters = f"{facts.parameters / 1e6:,.0f}M parameters, " if facts.parameters else ""
-        name = f"{facts.name} = " if facts.name else ""
-        yield f"{side + ':':<10}{name}{facts.path} ({parameters}{size_text(facts.size)}, {conditions.dtype}, fingerprint {facts.fingerprint[:12]})"
+        yield f"{side + ':':<10}{_model_line(facts, plan)}"
     if plan.is_same_model:
         yield "          Both are the same model: every check will pass, and says nothing about pruning."
     source = "built-in thresholds" if file.built_in else file.display
-    yield f"settings: {source}, seed {options.seed}, batch size {options.batch_size}, device {options.device}"
+    yield f"settings: {source}, seed {options.seed}, batch size {options.batch_size}, device {plan.device}"
     for task in plan.tasks:
-        yield f"task:     {_task_line(task)}"
-    pending = sum(sum(task.missing.values()) for task in plan.tasks)
-    if all(task.problem for task in plan.tasks):
-        yield "time:     nothing can be measured"
-    elif not pending:
-        yield "time:     every answer is in the store; no model is loaded"
-    elif plan.seconds is None:
-        yield "time:     not known yet (nothing like it was timed before); the progress line tells as it goes"
-    else:
-        yield f"time:     about {duration_text(plan.seconds)}, by earlier runs on this device"
+        yield f"task:     {_task_line(task, len(plan.facts))}"
+    for note in plan.notes:
+        yield f"note:     {note}"
+    yield f"time:     {time_text(plan)}"
 
 
-def _task_line(task: TaskPlan) -> str:
+def time_text(plan: Plan) -> str:
+    """How long the run is expected to take."""
+    if plan.tasks and all(task.problem for task in plan.tasks):
+        return "nothing can be measured"
+    if not plan.pending:
+        return "every answer is in the store; no model is loaded"
+    if plan.seconds is None:
+        return "not known yet (nothing like it was timed before); the first requests of each task will tell"
+    return f"about {duration_text(plan.seconds)}, by earlier runs on this device"
+
+
+def probed_line(plan: Plan) -> str:
+    """The time that the first requests told, or that they could not be answered."""
+    if plan.seconds is None:
+        return "time:     not known: the first requests could not be answered; see the errors below"
+    return f"time:     about {duration_text(plan.seconds)}, by the first requests of each task"
+
+
+def _model_line(facts: ModelFacts, plan: Plan) -> str:
+    conditions = plan.conditions[facts.side]
+    name = f"{facts.name} = " if facts.name else ""
+    base = f" on {facts.base}" if facts.base else ""
+    dtype = f"{facts.quantised}, {conditions.dtype}" if facts.quantised else conditions.dtype
+    backend = "" if conditions.backend == "hf" else f", {conditions.backend}"
+    parameters = f"{count_of_parameters(facts.parameters)} parameters, " if facts.parameters else ""
+    sparsity = f"sparsity {sparsity_text(facts.sparsity)}"
+    return f"{name}{facts.path}{base} ({parameters}{size_text(facts.size)}, {dtype}{backend}, {sparsity}, fingerprint {facts.fingerprint[:12]})"
+
+
+def count_of_parameters(number: int) -> str:
+    """A number of parameters in millions, or as it is where it is smaller."""
+    return f"{number / 1e6:,.0f}M" if number >= 1e6 else f"{number:,}"  # noqa: PLR2004 - a million
+
+
+def sparsity_text(sparsity: Sparsity) -> str:
+    """The share of zeros, or that they were not counted."""
+    return "not counted" if sparsity.share is None else percent_text(float(sparsity.share))
+
+
+def _task_line(task: TaskPlan, sides: int) -> str:
+    members = f" ({task.members} tasks)" if task.members else ""
     if task.problem:
-        return f"{task.name}: cannot run: {task.problem.splitlines()[0]}"
-    total = 2 * task.requests
+        return f"{task.name}{members}: cannot run: {task.problem.splitlines()[0]}"
+    if not task.requests:
+        return f"{task.name}: told by the files"
+    total = sides * task.requests
     missing = sum(task.missing.values())
     kept = f"{total - missing} of them in the store" if missing < total else "none in the store"
     seconds = f", about {duration_text(task.seconds)}" if task.seconds and missing else ""
-    documents = count_text(task.documents, task.total_documents)
-    return f"{task.name}: {documents}, {task.num_fewshot} shots, {total} requests to both models, {kept}{seconds}"
+    documents = count_text(task.documents, task.total_documents, task.unit)
+    shots = f", {task.num_fewshot} shots" if task.unit == "documents" else ""
+    models = "both models" if sides > 1 else "the original"
+    return f"{task.name}{members}: {documents}{shots}, {total} requests to {models}, {kept}{seconds}"
 
 
 def table_lines(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -73,8 +110,9 @@ def table_lines(summary: Summary) -> Iterator[tuple[str, str]]:
 
 
 def closing_lines(summary: Summary) -> Iterator[str]:
-    """What the table does not say: notes, broken outputs, what was not run."""
+    """What the table does not say: notes, sparsity, broken outputs, what was not run, what is stale."""
     yield from summary.notes
+    yield f"Sparsity: {', '.join(_model_sparsity(model) for model in summary.models.values())}."
     for task in summary.tasks:
         for side, outputs in task.outputs.items():
             if outputs and (outputs["empty"] or outputs["cut"]):
@@ -85,16 +123,35 @@ def closing_lines(summary: Summary) -> Iterator[str]:
     skipped = [f"{check.task}::{check.name}" for check in summary.checks if check.outcome == Outcome.NOT_RUN]
     if skipped:
         yield f"Not run: {', '.join(skipped)}."
+    for stale in summary.stale:
+        yield f"Stale: {stale['task']}::{stale['name']} of {stale['measured'] or 'an earlier run'}: {stale['reason']}."
+    if summary.archive:
+        yield f"Moved the stale results to {summary.archive}."
     yield "Relative: negative is a loss, whichever direction is better for the metric."
+
+
+def _model_sparsity(model: ModelSummary) -> str:
+    share = f"not counted ({model.sparsity_problem})" if model.sparsity is None else percent_text(model.sparsity)
+    return f"{model.side} {share}"
 
 
 def _row(check: CheckSummary) -> tuple[str, ...]:
     verdict = {Outcome.NOT_RUN: "-"}.get(Outcome(check.outcome), check.outcome.upper())
-    n = "-" if check.documents is None else str(check.documents)
+    if check.is_earlier and check.measured:
+        verdict += f" ({check.measured[:10]})"
+    as_text = percent_text if check.metric == "sparsity" else score_text
     return (
-        check.task, check.name, score_text(check.original), score_text(check.pruned), signed_text(check.difference),
-        percent_text(check.relative, signed=True), "; ".join(_short(text) for text in check.thresholds), n, verdict,
+        check.task, check.name, as_text(check.original), as_text(check.pruned), signed_text(check.difference),
+        percent_text(check.relative, signed=True), "; ".join(_short(text) for text in check.thresholds), _counted(check), verdict,
     )  # fmt: skip
+
+
+def _counted(check: CheckSummary) -> str:
+    if check.documents is None:
+        return "-"
+    if check.unit == "documents":
+        return str(check.documents)
+    return f"{check.documents} of {check.total_documents} {check.unit}" if check.unit != "weights" else "-"
 
 
 def _short(threshold: str) -> str:

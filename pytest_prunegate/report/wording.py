@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from pytest_prunegate.compare import Comparison
+    from pytest_prunegate.plan import CheckResult
 
 _LARGE = 10  # scores lie in [0, 1]; perplexities and the like need fewer decimals
 
@@ -19,14 +20,14 @@ def score_text(score: float | None) -> str:
     """A score as tables show it; a dash where nothing was measured."""
     if score is None:
         return "-"
-    return f"{score:.2f}" if abs(score) >= _LARGE else f"{score:.4f}"
+    return f"{score:.3f}" if abs(score) >= _LARGE else f"{score:.4f}"
 
 
 def signed_text(difference: float | None) -> str:
     """A difference of scores with its sign."""
     if difference is None:
         return "-"
-    return f"{difference:+.2f}" if abs(difference) >= _LARGE else f"{difference:+.4f}"
+    return f"{difference:+.3f}" if abs(difference) >= _LARGE else f"{difference:+.4f}"
 
 
 def percent_text(share: float | None, *, signed: bool = False) -> str:
@@ -63,21 +64,15 @@ def size_text(size: int) -> str:
     return f"{amount:.2f} GiB"
 
 
-def verdict_sentence(comparison: Comparison, *, total_documents: int) -> str:
-    """One sentence that says what was measured, against what, and how it ended."""
-    check = comparison.check
-    relative = relative_change(comparison.relative_drop)
-    change = signed_text(float(comparison.difference))
-    change += (
-        f", {percent_text(relative, signed=True)} relative"
-        if relative is not None
-        else ", no relative change (the original scores 0)"
-    )
+def verdict_sentence(result: CheckResult) -> str:
+    """One sentence that says what was measured, against what, and how it ended; for a result with a comparison."""
+    check, comparison = result.check, result.comparison
+    assert comparison is not None
     thresholds = "; ".join(threshold.describe() for threshold in check.thresholds)
-    scores = f"{score_text(float(comparison.original))} -> {score_text(float(comparison.pruned))}"
+    counted = count_text(result.documents or 0, result.total or 0, result.unit)
     parts = [
-        f"{check.task} {check.name} {scores}: {change} (threshold: {thresholds}).",
-        f"{comparison.outcome.upper()} on {count_text(comparison.documents, total_documents)}.",
+        f"{check.task} {check.name} {_figures(comparison)} (threshold: {thresholds}).",
+        f"{comparison.outcome.upper()} on {counted}.",
     ]
     if comparison.silent:
         parts.append("All outputs of the pruned model are empty.")
@@ -88,9 +83,24 @@ def verdict_sentence(comparison: Comparison, *, total_documents: int) -> str:
     return " ".join(parts)
 
 
-def count_text(documents: int, total: int) -> str:
-    """How many documents of how many."""
-    return f"all {total} documents" if documents == total else f"{documents} of {total} documents"
+def _figures(comparison: Comparison) -> str:
+    if comparison.check.metric == "sparsity":
+        before = None if comparison.original is None else float(comparison.original)
+        return f"{percent_text(before)} -> {percent_text(float(comparison.pruned))}"
+    original = None if comparison.original is None else float(comparison.original)
+    difference = None if comparison.difference is None else float(comparison.difference)
+    relative = relative_change(comparison.relative_drop)
+    changed = (
+        f"{percent_text(relative, signed=True)} relative"
+        if relative is not None
+        else "no relative change (the original scores 0)"
+    )
+    return f"{score_text(original)} -> {score_text(float(comparison.pruned))}: {signed_text(difference)}, {changed}"
+
+
+def count_text(documents: int, total: int, unit: str = "documents") -> str:
+    """How many documents, or windows of how many tokens, of how many."""
+    return f"all {total} {unit}" if documents == total else f"{documents} of {total} {unit}"
 
 
 def rerun_command(arguments: tuple[str, ...], node_id: str) -> str:

@@ -37,7 +37,10 @@ def refused(project: Bench, result: pytest.RunResult, *messages: str) -> None:
         (("--original=missing/a/b", "--pruned=pruned"), "--original=missing/a/b: there is no directory */missing/a/b."),
         (("--original=/no/such", "--pruned=pruned"), "--original=/no/such: there is no directory /no/such."),
         (("--original=data", "--pruned=pruned"), "--original=data: there is no config.json in this directory"),
-        (("--original=thresholds.yaml", "--pruned=pruned"), "this is a file; the directory of a checkpoint is needed."),
+        (
+            ("--original=thresholds.yaml", "--pruned=pruned"),
+            "this is a file; the directory of a checkpoint, or a .gguf file, is needed.",
+        ),
         (("--original=original",), "--pruned is missing: --original alone has nothing to be compared with."),
         (("--pruned=pruned",), "--original is missing: --pruned alone has nothing to be compared with."),
         (
@@ -66,16 +69,17 @@ def test_a_checkpoint_that_is_cut_short(project: Bench) -> None:
     refused(project, project.run(), "model.safetensors: this safetensors file is cut short")
 
 
-def test_an_adapter(project: Bench) -> None:
-    (project.path / "pruned" / "config.json").rename(project.path / "pruned" / "adapter_config.json")
-    refused(project, project.run(), "there is an adapter in this directory; those are not supported yet")
-
-
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--prunegate-limit=0", "--prunegate-limit=0: expected a whole number of at least 1."),
-        ("--prunegate-limit=0.5", "--prunegate-limit=0.5: expected a whole number of at least 1."),
+        (
+            "--prunegate-limit=0",
+            "--prunegate-limit=0: expected a whole number of at least 1, or a share between 0 and 1.",
+        ),
+        (
+            "--prunegate-limit=1.5",
+            "--prunegate-limit=1.5: expected a whole number of at least 1, or a share between 0 and 1.",
+        ),
         ("--prunegate-seed=x", "--prunegate-seed=x: expected a whole number of at least 0."),
         (
             "--prunegate-batch-size=-1",
@@ -112,9 +116,14 @@ def test_no_thresholds_file_names_the_ways_on(project: Bench) -> None:
         ("tasks:\n  gsm8k: {metrics: {accuracy: 5%}}\n", "thresholds.yaml:2: gsm8k.accuracy: is ambiguous*accuracy,strict-match or accuracy,flexible*"),
         ("tasks: {}\n", "thresholds.yaml:1: there is no check in this file."),
         ("", "thresholds.yaml:1: there is no check in this file."),
-        ("tasks:\n  mmlu: {metrics: {acc: 5%}}\n", "thresholds.yaml:2: mmlu: this is a group of tasks; those are not supported yet."),
-        ("tasks:\n  wikitext: {metrics: {word_perplexity: 5%}}\n", "thresholds.yaml:2: wikitext: tasks of type loglikelihood_rolling are not supp*"),
-        ("perplexity:\n  wikitext2: {}\ntasks:\n  boolq: {metrics: {acc: 5%}}\n", "thresholds.yaml:2: perplexity: is not supported yet*"),
+        ("tasks:\n  mmlu: {metrics: {f1: 5%}}\n", "thresholds.yaml:2: mmlu.f1: mmlu has no metric of this name. It has: acc."),
+        ("tasks:\n  ai2_arc: {metrics: {f1: 5%}}\n", "thresholds.yaml:2: ai2_arc.f1: no task of ai2_arc has this metric."),
+        ("tasks:\n  arc_easy: {metrics: {acc: 5%}}\n  ai2_arc: {metrics: {acc: 5%}}\n", "thresholds.yaml:3: arc_easy: is there twice through ai2_arc (first in line 2). Keep one."),
+        ("tasks:\n  mmlu:\n    dataset: {path: json, data_files: {test: data/boolq.jsonl}}\n    metrics: {acc: 5%}\n", "thresholds.yaml:3: mmlu: this group has 57 tasks, and data_files cannot be the data of all of them*"),
+        ("tasks:\n  wikitext: {metrics: {word_perplexity: {min_recovery: 95%}}}\n", "thresholds.yaml:2: wikitext.word_perplexity: min_recovery is for metrics where higher is better*Use max_relative_increase."),
+        ("tasks:\n  boolq: {metrics: {acc: {max_relative_increase: 5%}}}\n", "thresholds.yaml:2: boolq.acc: max_relative_increase is for metrics where lower is better*Use max_relative_drop."),
+        ("tasks:\n  boolq: {metrics: {acc: 5%}, repeats: 2}\n", "thresholds.yaml:2: boolq: repeats is for tasks that generate; this one is of type multiple_choice."),
+        ("perplexity:\n  c4: 5%\n", "thresholds.yaml:2: perplexity.c4: only wikitext2 is known by name. Give the text of c4 with*"),
         ("tasks:\n  boolq:\n    dataset: {path: json, data_files: {validation: gone.jsonl}}\n", "thresholds.yaml:3: boolq.dataset.data_files.validation: there is no file */gone.jsonl."),
         ("tasks: [\n", "thresholds.yaml:2: not valid YAML:*"),
     ],

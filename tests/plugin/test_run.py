@@ -61,7 +61,7 @@ def test_a_part_of_the_file_is_incomplete_and_null(project: Bench) -> None:
     pruned = json.loads((project.results / "pruned_model_results.json").read_text())
     assert pruned["tasks"]["squadv2"] == {"f1": None}
     summary = json.loads((project.results / "comparison_results.json").read_text())
-    assert summary["version"] == 1
+    assert summary["version"] == 2
     assert [check["outcome"] for check in summary["checks"]] == ["pass", "not run"]
 
 
@@ -88,11 +88,13 @@ def test_names_go_into_ids_and_files(project: Bench) -> None:
 def test_settings_come_first(project: Bench) -> None:
     result = project.run("--prunegate-limit=5")
     result.stdout.fnmatch_lines([
-        "original: *original (*parameters, *float32, fingerprint *)",
-        "settings: thresholds.yaml, seed 1234, batch size 1, device auto",
+        "original: *original (*parameters, *float32, sparsity not counted, fingerprint *)",
+        "settings: thresholds.yaml, seed 1234, batch size 1, device cpu",
         "task: *boolq: 5 of 20 documents, 0 shots, 20 requests to both models, none in the store",
         "time: *not known yet*",
-        "boolq, original: 5 documents, loading the model",
+        "time: *about 0 s, by the first requests of each task",
+        "boolq, original: 5 documents, 1 of them answered",
+        "boolq, original: 5 of 5 documents in *",
     ])  # fmt: skip
 
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_prunegate.checks import resolve_tasks
 from pytest_prunegate.evaluation.index import TaskIndex, build_index, index_file, load_index
+from pytest_prunegate.evaluation.prepared import sample
 from pytest_prunegate.evaluation.requests import Conditions, Request, request_keys
-from pytest_prunegate.evaluation.tasks import sample
+from pytest_prunegate.evaluation.task_info import TaskInfo
+from pytest_prunegate.resolution import resolve_tasks
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.run import exit_code
+from pytest_prunegate.task_options import TaskOptions
 from pytest_prunegate.thresholds_reader import load_thresholds
 
 if TYPE_CHECKING:
@@ -20,18 +22,18 @@ if TYPE_CHECKING:
 
 def test_the_index_knows_metrics_and_filters(tasks: TaskIndex) -> None:
     gsm8k = tasks.find("gsm8k")
-    assert gsm8k is not None
+    assert isinstance(gsm8k, TaskInfo)
     assert [metric.name for metric in gsm8k.metrics] == ["exact_match"]
     assert gsm8k.filters == ("strict-match", "flexible-extract")
     assert gsm8k.num_fewshot == 5
     hellaswag = tasks.find("hellaswag")
-    assert hellaswag is not None
+    assert isinstance(hellaswag, TaskInfo)
     assert [(metric.name, metric.higher_is_better, metric.is_mean) for metric in hellaswag.metrics] == [
         ("acc", True, True),
         ("acc_norm", True, True),
     ]
     lambada = tasks.find("lambada_openai")
-    assert lambada is not None
+    assert isinstance(lambada, TaskInfo)
     assert {metric.name: (metric.higher_is_better, metric.is_mean) for metric in lambada.metrics} == {
         "perplexity": (False, False),
         "acc": (True, True),
@@ -63,7 +65,7 @@ def resolve(tmp_path: Path, tasks: TaskIndex, text: str) -> str:
     path.write_text(text)
     file, mistakes = load_thresholds(path, display="t.yaml")
     built_in, _ = load_thresholds(resource_path("thresholds.yaml"), display="thresholds.yaml")
-    found = resolve_tasks(file, tasks, mistakes, only=(), limit=None, built_in=built_in)
+    found = resolve_tasks(file, tasks, mistakes, only=(), options=TaskOptions(), built_in=built_in)
     return mistakes.render() or " ".join(f"{check.metric},{check.filter}" for task in found for check in task.checks)
 
 
@@ -78,7 +80,7 @@ def resolve(tmp_path: Path, tasks: TaskIndex, text: str) -> str:
         ("squadv2: {metrics: {EM: 5%, exact: 3%}}", "t.yaml:2: squadv2.exact: is the same metric as EM (line 2). Put their thresholds together."),
         ("gsm8k: {metrics: {'accuracy,strict': 5%}}", "t.yaml:2: gsm8k.accuracy,strict: there is no filter strict. Filters of gsm8k: strict-match, flexible-extract."),
         ("gsm8k: {metrics: {'accuracy,strict-match': {min_score: 0, filter: flexible-extract}}}", "t.yaml:2: gsm8k.accuracy,strict-match: names two filters, strict-match and flexible-extract. Keep one."),
-        ("lambada_openai: {metrics: {perplexity: {min_score: 0.1}}}", "t.yaml:2: lambada_openai.perplexity: min_score is for metrics where higher is better; lower is better for perplexity. Use max_relative_drop."),
+        ("lambada_openai: {metrics: {perplexity: {min_score: 0.1}}}", "t.yaml:2: lambada_openai.perplexity: min_score is for metrics where higher is better; lower is better for perplexity. Use max_relative_increase."),
         ("hellaswag: {metrics: {acc: {max_absolute_drop: 3}}}", "t.yaml:2: hellaswag.acc: max_absolute_drop is 3: scores lie between 0 and 1. For 3 points write 0.03."),
         ("hellaswag: {metrics: {acc: 5%}, outputs: {max_cut: 5%}}", "t.yaml:2: hellaswag.outputs.max_cut: is for tasks that generate text; this one is of type multiple_choice."),
         ("fda: ", "t.yaml:2: fda: name its metrics: lm-eval defines this task in Python and lists none."),

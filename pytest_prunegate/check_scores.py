@@ -1,0 +1,75 @@
+"""Each model's scores on a check, from what was measured of its task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.checks import Check, GateTask, Measure, TaskKind
+from pytest_prunegate.errors import TaskError
+from pytest_prunegate.plan import MemberResult
+from pytest_prunegate.scores import MemberScores, MetricScores, OutputShares, group_scores, join_shares
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from fractions import Fraction
+
+    from pytest_prunegate.plan import Measurement
+
+
+def scores_of(task: GateTask, check: Check, measured: Sequence[Measurement], side: str) -> MetricScores:
+    """One model's scores on a check.
+
+    Args:
+        task: the check's.
+        check: need not be one of the file's.
+        measured: the task's parts, in their order.
+        side: original or pruned.
+
+    Raises:
+        TaskError: the metric cannot be computed.
+    """
+    if check.measure is not Measure.METRIC:
+        return _share_scores(check, joined_shares(measured, side))
+    if task.kind is not TaskKind.GROUP:
+        return measured[0].scorers[side].score((check.metric, check.filter))
+    weighted = next(aggregate.weight_by_size for aggregate in task.aggregates if aggregate.metric == check.metric)
+    return group_scores(_members(task, check, measured, side), weight_by_size=weighted)
+
+
+def member_results(task: GateTask, check: Check, measured: Sequence[Measurement]) -> tuple[MemberResult, ...]:
+    """What each member of a group scored on the group's metric; nothing for a task that is no group."""
+    if task.kind is not TaskKind.GROUP or check.measure is not Measure.METRIC:
+        return ()
+    original, pruned = (_members(task, check, measured, side) for side in ("original", "pruned"))
+    return tuple(
+        MemberResult(name=before.name, documents=before.scores.documents, original=before.scores.aggregate, pruned=after.scores.aggregate)
+        for before, after in zip(original, pruned, strict=True)
+    )  # fmt: skip
+
+
+def joined_shares(measured: Sequence[Measurement], side: str) -> OutputShares | None:
+    """Shares of a model's empty and cut outputs over all parts that generate; None where none does."""
+    found = [share for measurement in measured if (share := measurement.shares[side]) is not None]
+    return join_shares(found)
+
+
+def _members(task: GateTask, check: Check, measured: Sequence[Measurement], side: str) -> list[MemberScores]:
+    """The members that have the metric, as lm-eval aggregates them."""
+    found = []
+    for member, measurement in zip(task.members, measured, strict=True):
+        info = member.info
+        if info and check.metric in {metric.name for metric in info.metrics} and check.filter in info.filters:
+            scores = measurement.scorers[side].score((check.metric, check.filter))
+            found.append(MemberScores(name=member.name, scores=scores, documents=len(measurement.prepared.documents)))
+    if not found:
+        raise TaskError(f"{check.location}: {check.label}: no task of {task.name} has the metric {check.metric},{check.filter}.")  # fmt: skip
+    return found
+
+
+def _share_scores(check: Check, shares: OutputShares | None) -> MetricScores:
+    if shares is None:
+        raise TaskError(f"{check.location}: {check.label}: the task {check.task} generates no outputs.")
+    share: Fraction | None = shares.empty if check.measure is Measure.EMPTY else shares.cut
+    if share is None:
+        raise TaskError(f"{check.location}: {check.label}: the backend does not say which outputs were cut.")
+    return MetricScores(by_document={}, aggregate=share, documents=shares.outputs, higher_is_better=False)

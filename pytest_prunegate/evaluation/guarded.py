@@ -1,0 +1,72 @@
+"""Runs foreign code quietly, and turns what it raises into a message with its reason."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import random
+from typing import TYPE_CHECKING, TypeVar
+
+from pytest_prunegate.errors import PrunegateError, TaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_T = TypeVar("_T")
+
+
+def guarded(step: Callable[[], _T], message: str) -> _T:
+    """Run a step; ``{reason}`` in the message becomes what went wrong.
+
+    Raises:
+        TaskError: the step raised something of its own.
+    """
+    try:
+        with quiet(), _compiled_templates_kept():
+            return step()
+    except PrunegateError:
+        raise
+    except Exception as error:  # tasks are foreign code, and hub errors share no base
+        raise TaskError(message.replace("{reason}", reason_of(error))) from error
+
+
+def reason_of(error: Exception) -> str:
+    """An exception in one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+
+
+@contextlib.contextmanager
+def seeded_as_lm_eval() -> Iterator[None]:
+    """Some tasks shuffle with the global generators, which lm-eval seeds; the generators go on as they were afterwards."""
+    import numpy as np
+
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global generator is what tasks use
+    random.seed(0)
+    np.random.seed(1234)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep progress bars of libraries off the screen; their log records still reach the log."""
+    sink = io.StringIO()
+    with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+        yield
+
+
+@contextlib.contextmanager
+def _compiled_templates_kept() -> Iterator[None]:
+    """Let lm-eval's Jinja environment compile a template once; it would compile it anew for each document and example."""
+    from lm_eval import utils
+
+    utils.env.from_string = functools.lru_cache(maxsize=256)(utils.env.from_string)
+    try:
+        yield
+    finally:
+        del utils.env.from_string

@@ -1,0 +1,84 @@
+"""What lm-eval's YAML says of its tasks, groups and tags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricInfo:
+    """A metric of a task: its direction (None: the task decides when it is loaded), and whether it is a mean of documents."""
+
+    name: str
+    higher_is_better: bool | None
+    is_mean: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskInfo:
+    """A task. `kind` is task or class (written in Python); `overrides` is what a group changes of its configuration."""
+
+    name: str
+    kind: str
+    path: Path | None
+    output_type: str | None
+    metrics: tuple[MetricInfo, ...]
+    filters: tuple[str, ...]
+    num_fewshot: int | None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregate:
+    """A metric that a group computes from its members: by their numbers of documents, or each member alike.
+
+    `filters` is None where lm-eval takes those that the members have.
+    """
+
+    metric: str
+    filters: tuple[str, ...] | None
+    weight_by_size: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupInfo:
+    """A group, or a tag (which aggregates nothing), with what stands directly in it."""
+
+    name: str
+    kind: str
+    aggregates: tuple[Aggregate, ...]
+    children: tuple[TaskInfo | GroupInfo, ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def leaves(self) -> tuple[TaskInfo, ...]:
+        """All tasks below, each once."""
+        return tuple({task.name: task for task in self._leaves()}.values())
+
+    def _leaves(self) -> Iterator[TaskInfo]:
+        for child in self.children:
+            if isinstance(child, GroupInfo):
+                yield from child._leaves()  # noqa: SLF001 - of this class
+            else:
+                yield child
+
+
+# squadv2 is written in Python, so that its YAML names no metric; this package scores it itself.
+SQUADV2_METRICS = tuple(
+    MetricInfo(name=name, higher_is_better=True, is_mean=not name.startswith("best_"))
+    for name in (
+        "exact",
+        "f1",
+        "HasAns_exact",
+        "HasAns_f1",
+        "NoAns_exact",
+        "NoAns_f1",
+        "best_exact",
+        "best_f1",
+    )
+)

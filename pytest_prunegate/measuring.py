@@ -1,0 +1,218 @@
+"""Builds the tasks of a run, says what they will cost, and lets the models answer them."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.check_scores import joined_shares
+from pytest_prunegate.checks import GateTask, TaskKind
+from pytest_prunegate.errors import EvaluationError, ModelError, TaskError
+from pytest_prunegate.plan import Measurement, TaskPlan
+from pytest_prunegate.progress import DocumentCounter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.evaluation.answering import Answering
+    from pytest_prunegate.evaluation.chat import ChatTemplates
+    from pytest_prunegate.evaluation.prepared import PreparedTask
+    from pytest_prunegate.evaluation.requests import Conditions, Request
+    from pytest_prunegate.evaluation.scoring import Scorer
+    from pytest_prunegate.progress import Progress
+    from pytest_prunegate.store import Response
+
+_log = logging.getLogger("pytest_prunegate")
+LongPrompts = dict[str, dict[str, "frozenset[Request]"]]
+"""The requests whose prompt is cut, by part and side."""
+
+
+class Measuring:
+    """The tasks of a run and the models that answer them.
+
+    Args:
+        answering: gets a request answered.
+        facts: the models by side, the original first.
+        conditions: of each side.
+        templates: of chat prompts.
+        progress: is told how it goes on.
+        seed: of the samples of documents.
+    """
+
+    def __init__(
+        self,
+        answering: Answering,
+        *,
+        facts: Mapping[str, ModelFacts],
+        conditions: Mapping[str, Conditions],
+        templates: ChatTemplates,
+        progress: Progress,
+        seed: int,
+    ) -> None:
+        self._answering = answering
+        self._facts = facts
+        self._conditions = conditions
+        self.templates = templates
+        self._progress = progress
+        self._seed = seed
+        self._tasks: dict[str, GateTask] = {}
+        self.prepared: dict[str, tuple[PreparedTask, ...]] = {}
+        self.failures: dict[str, EvaluationError] = {}
+        self._long: dict[str, LongPrompts] = {}
+        self._waiting: dict[tuple[str, str], int] = {}
+
+    def plan(self, task: GateTask) -> TaskPlan:
+        """Build a task's requests, once, and count what the store lacks. What goes wrong is remembered for `measure`."""
+        self._tasks[task.name] = task
+        try:
+            if task.name not in self.prepared:
+                self.prepared[task.name] = tuple(self._prepare(part) for part in task.parts)
+            return self._plan_parts(task)
+        except EvaluationError as error:
+            self.failures[task.name] = error
+            return TaskPlan(
+                name=task.name, members=len(task.members), num_fewshot=0, documents=0, total_documents=0, unit="documents", requests=0,
+                missing={}, seconds=0, problem=str(error),
+            )  # fmt: skip
+
+    def time_first_requests(self, names: Sequence[str]) -> None:
+        """Answer the first requests of tasks on each side, for the sake of their time; the answers are kept.
+
+        A model that cannot be loaded, and a task that cannot run, are told when the task is measured.
+        """
+        for side in reversed(self._answering.cheapest_order()):
+            for name in names:
+                try:
+                    self._time(name, side)
+                except ModelError as error:
+                    _log.error("%s", error)
+                    return
+                except Exception as error:  # noqa: BLE001 - whatever it is, the task's own measurement meets it again
+                    _log.error("%s: %s", name, error)
+
+    def measure(self, name: str) -> tuple[Measurement, ...]:
+        """Let the models answer a task.
+
+        Returns:
+            One measurement for each of its parts: the task itself, or a group's members; none for sparsity.
+
+        Raises:
+            EvaluationError: the task or a model broke; and again whenever it is asked for.
+        """
+        if name in self.failures:
+            raise self.failures[name]
+        try:
+            return self._measure(self.prepared[name], name)
+        except EvaluationError as error:
+            _log.error("%s: %s", name, error)
+            self.failures[name] = error
+            raise
+
+    def _measure(self, parts: tuple[PreparedTask, ...], name: str) -> tuple[Measurement, ...]:
+        from pytest_prunegate.evaluation.scoring import Scorer
+
+        if not parts:  # sparsity, which the files say
+            return ()
+        answering, started = self._answering, datetime.now(UTC)
+        long = self._ready(name)
+        answering.load_all(lambda side: self._first_missing(parts, side))
+        scorers: dict[str, dict[str, Scorer]] = {part.key: {} for part in parts}
+        for side in answering.cheapest_order():  # all parts of a group on one model, then on the other
+            for part in parts:
+                scorers[part.key][side] = Scorer(part, self._answer(part, side, long[part.key][side]))
+        measured = tuple(
+            Measurement(
+                prepared=part, scorers=scorers[part.key], shares={side: scorers[part.key][side].shares() for side in self._facts},
+                executed={side: answering.executed[part.key, side] for side in self._facts}, started=started, finished=datetime.now(UTC),
+            ) for part in parts
+        )  # fmt: skip
+        _refuse_silent_original(name, measured)
+        return measured
+
+    def _answer(self, part: PreparedTask, side: str, long: frozenset[Request]) -> list[Response]:
+        missing = self._answering.missing(part, side)
+        counter = DocumentCounter(part, missing, self._progress)
+        self._waiting[part.key, side] = 0
+        if missing:
+            documents = len(part.documents)
+            self._progress.start(
+                part.name, side, documents=documents, done=documents - counter.waiting, later=self._later(), unit=part.unit
+            )  # fmt: skip
+        try:
+            return self._answering.responses(part, side, long=long, progress=counter.answered)
+        finally:
+            self._progress.finish()
+
+    def _prepare(self, part: GateTask) -> PreparedTask:
+        from pytest_prunegate.evaluation.perplexity import prepare_perplexity
+        from pytest_prunegate.evaluation.tasks import prepare_task
+
+        if part.kind is TaskKind.PERPLEXITY:
+            return prepare_perplexity(part, self._facts, self._conditions)
+        return prepare_task(part, seed=self._seed, chat_template=self.templates.of)
+
+    def _plan_parts(self, task: GateTask) -> TaskPlan:
+        parts = self.prepared[task.name]
+        missing = {(part.key, side): len(self._answering.missing(part, side)) for part in parts for side in self._facts}
+        self._waiting |= missing
+        return TaskPlan(
+            name=task.name, members=len(task.members), num_fewshot=max((part.num_fewshot for part in parts), default=0),
+            documents=sum(len(part.documents) for part in parts), total_documents=sum(part.total_documents for part in parts),
+            unit=parts[0].unit if parts else "weights", requests=sum(len(part.requests) for part in parts),
+            missing={side: sum(missing[part.key, side] for part in parts) for side in self._facts},
+            seconds=self._expected_seconds(parts),
+        )  # fmt: skip
+
+    def _ready(self, name: str) -> LongPrompts:
+        """The prompts that are cut, once both models are known to be asked the same."""
+        from pytest_prunegate.evaluation.tokenizers import refuse_other_encoding
+
+        if name not in self._long:
+            for part in self.prepared[name]:
+                refuse_other_encoding(part, self._facts)
+            self._long[name] = {part.key: self._answering.long_prompts(part) for part in self.prepared[name]}
+        return self._long[name]
+
+    def _time(self, name: str, side: str) -> None:
+        """The first part that lacks answers stands for all parts of a group."""
+        long = self._ready(name)
+        for part in self.prepared[name]:
+            if self._answering.missing(part, side):
+                self._answering.time_requests(part, side, long[part.key][side])
+                return
+
+    def _first_missing(self, parts: Sequence[PreparedTask], side: str) -> Request | None:
+        return next((missing[0] for part in parts if (missing := self._answering.missing(part, side))), None)
+
+    def _later(self) -> float | None:
+        """Seconds expected for everything that has not begun."""
+        times = [self._expected_seconds(parts) for name, parts in self.prepared.items() if name not in self.failures]
+        return None if None in times else sum(time for time in times if time is not None)
+
+    def _expected_seconds(self, parts: Sequence[PreparedTask]) -> float | None:
+        """Time for the missing requests of a task on all sides; None where nothing like them was timed.
+
+        Members of a group that were not timed take what the others took.
+        """
+        total = 0.0
+        for side in self._facts:
+            waiting = [(part, self._waiting[part.key, side]) for part in parts if self._waiting[part.key, side]]
+            rates = {part.key: self._answering.seconds_per_request(part.name, side) for part, _ in waiting}
+            known = [rate for rate in rates.values() if rate is not None]
+            if waiting and not known:
+                return None
+            for part, count in waiting:
+                rate = rates[part.key]
+                total += count * (sum(known) / len(known) if rate is None else rate)
+        return total
+
+
+def _refuse_silent_original(name: str, measured: Sequence[Measurement]) -> None:
+    shares = joined_shares(measured, "original")
+    if shares is not None and shares.all_empty:
+        raise TaskError(
+            f"{name}: all {shares.outputs} outputs of the original model are empty, so that there is nothing to compare with. "
+            "Look at its prompts: a missing chat template or a wrong stop string is the usual reason."
+        )

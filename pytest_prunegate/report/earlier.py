@@ -1,0 +1,154 @@
+"""What earlier runs left in the output folder: figures that still hold, and figures about something else.
+
+A figure of an earlier run stands in this run's report where the models, the settings and the data that it depends on are
+those of this run; its verdict is judged anew, by today's thresholds. Everything else is stale: it is listed, and its files
+are moved away. Nothing is ever joined because it has the same name.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate.checks import TaskKind
+from pytest_prunegate.compare import Comparison, Outcome, broken_thresholds
+from pytest_prunegate.identity import WORDS, check_identity
+from pytest_prunegate.plan import CheckResult, MemberResult
+from pytest_prunegate.thresholds import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pytest_prunegate.checks import Check
+    from pytest_prunegate.gate import Gate
+
+RESULTS = "comparison_results.json"
+_VERDICTS = ("pass", "fail", "inconclusive")
+_RELATIVE = (Rule.MAX_RELATIVE_DROP, Rule.MAX_RELATIVE_INCREASE, Rule.MIN_RECOVERY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptResult:
+    """A check's figures from an earlier run, judged anew, and when that run began."""
+
+    result: CheckResult
+    measured: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stale:
+    """A check's figures from an earlier run that are about something else, and about what."""
+
+    task: str
+    name: str
+    measured: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """What is kept of earlier runs, what is stale, and the files that hold it all."""
+
+    results: Mapping[Check, KeptResult] = field(default_factory=dict)
+    tasks: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    stale: tuple[Stale, ...] = ()
+    files: tuple[str, ...] = ()
+    started: str = ""
+
+
+def read_earlier(gate: Gate, folder: Path, *, version: int) -> Earlier:
+    """Sort what the output folder holds.
+
+    Args:
+        gate: this run, after its last check.
+        folder: the output folder; it may not exist.
+        version: of the results that can be read.
+    """
+    path = folder / RESULTS
+    if not path.is_file():
+        return Earlier()
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["version"] != version:
+            raise ValueError(f"version {found['version']}")  # noqa: TRY301 - one way out
+        return _sort(gate, found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"the earlier {RESULTS} cannot be read: {type(error).__name__}: {error}"
+        return Earlier(stale=(Stale(task="all", name="all", measured="", reason=reason),), files=_files_of({}))
+
+
+def _sort(gate: Gate, found: dict[str, Any]) -> Earlier:
+    by_name = {(check.task, check.name): check for check in gate.checks}
+    tasks = {task["name"]: task for task in found["tasks"]}
+    results: dict[Check, KeptResult] = {}
+    stale: list[Stale] = []
+    for kept in found["checks"]:
+        if kept["outcome"] not in _VERDICTS:
+            continue
+        check = by_name.get((kept["task"], kept["name"]))
+        reason = _reason(gate, check, kept, tasks.get(kept["task"]))
+        if reason is not None or check is None:
+            stale.append(Stale(task=kept["task"], name=kept["name"], measured=kept["measured"], reason=reason or ""))
+        elif check not in gate.results:
+            results[check] = KeptResult(result=_judged_anew(check, kept), measured=kept["measured"])
+    still = {check.task for check in results}
+    return Earlier(
+        results=results, tasks={name: task for name, task in tasks.items() if name in still}, stale=tuple(stale),
+        files=_files_of(found), started=str(found["started"]),
+    )  # fmt: skip
+
+
+def _reason(gate: Gate, check: Check | None, kept: dict[str, Any], task: dict[str, Any] | None) -> str | None:
+    """Why an earlier figure is not about what this run is about; None where it is."""
+    if check is None:
+        return "no longer in the thresholds file"
+    identity = check_identity(gate, check)
+    differing = [word for name, word in WORDS.items() if identity.get(name) != kept["identity"].get(name)]
+    parts = gate.prepared.get(check.task)
+    if not differing and parts and task and gate.task(check.task).kind is not TaskKind.SPARSITY:
+        from pytest_prunegate.report.fingerprints import joined_fingerprint
+
+        if joined_fingerprint(parts) != task["data_fingerprint"]:
+            differing.append(WORDS["data"])
+    if differing:
+        return ", ".join(differing)
+    original = kept["exact"]["original"]
+    if not (original and Fraction(original)) and any(threshold.rule in _RELATIVE for threshold in check.thresholds):
+        return "the original scores 0, and today's threshold is relative"
+    return None
+
+
+def _judged_anew(check: Check, kept: dict[str, Any]) -> CheckResult:
+    """An earlier run's figures under today's thresholds."""
+    original, pruned, drop = (
+        None if kept["exact"][name] is None else Fraction(kept["exact"][name]) for name in ("original", "pruned", "drop")
+    )  # fmt: skip
+    assert pruned is not None
+    relative = drop / abs(original) if drop is not None and original else None
+    comparison = Comparison(
+        check=check, original=original, pruned=pruned, difference=None if original is None else pruned - original, drop=drop,
+        relative_drop=relative, recovery=pruned / original if original and drop is not None else None,
+        documents=int(kept["documents"]), lost=kept["lost"], gained=kept["gained"],
+        broken=broken_thresholds(check, pruned, drop, relative), silent=bool(kept["silent"]),
+    )  # fmt: skip
+    members = tuple(
+        MemberResult(
+            name=member["name"], documents=member["documents"], original=Fraction(member["exact"][0]), pruned=Fraction(member["exact"][1])
+        ) for member in kept["members"]
+    )  # fmt: skip
+    return CheckResult(
+        check=check, outcome=Outcome(comparison.outcome), comparison=comparison, documents=comparison.documents,
+        total=kept["total_documents"], unit=kept["unit"], members=members,
+    )  # fmt: skip
+
+
+def _files_of(found: dict[str, Any]) -> tuple[str, ...]:
+    """The files that the earlier run wrote."""
+    names = [model["name"] for model in found.get("models", {}).values()]
+    sides = list(found.get("models", {"original": None, "pruned": None}))
+    suffixes = [f"_{name}" if name else "" for name in names] or ["", ""]
+    models = [f"{side}_model_results{suffix}.json" for side, suffix in zip(sides, suffixes, strict=True)]
+    return (*models, RESULTS, "comparison_report.md", "comparison_report.html")

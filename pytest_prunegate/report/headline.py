@@ -1,0 +1,44 @@
+"""The first line of every report: one verdict over all checks of the file."""
+
+from __future__ import annotations
+
+from pytest_prunegate.compare import Outcome
+
+
+def verdict(outcomes: list[Outcome]) -> str:
+    """The worst outcome of what was run; an incomplete run without anything bad is called so."""
+    for outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE):
+        if outcome in outcomes:
+            return outcome.value
+    if Outcome.BASELINE in outcomes:
+        return Outcome.BASELINE.value
+    return "incomplete" if Outcome.NOT_RUN in outcomes or not outcomes else Outcome.PASS.value
+
+
+def measured(outcomes: list[Outcome]) -> int:
+    """Checks with a verdict (or a baseline); one that ended in an error has none."""
+    return sum(outcome not in {Outcome.NOT_RUN, Outcome.ERROR} for outcome in outcomes)
+
+
+def headline(outcomes: list[Outcome], *, earlier: int) -> str:
+    """The verdict with its counts.
+
+    Args:
+        outcomes: of all checks of the file.
+        earlier: how many of them an earlier run measured.
+    """
+    counts = {outcome: outcomes.count(outcome) for outcome in Outcome}
+    total, done = len(outcomes), measured(outcomes)
+    words = {
+        Outcome.FAIL: "failed",
+        Outcome.ERROR: "ended in an error",
+        Outcome.INCONCLUSIVE: "inconclusive",
+        Outcome.PASS: "passed",
+        Outcome.BASELINE: "of the original alone, nothing compared",
+    }
+    parts = ", ".join(f"{counts[outcome]} {word}" for outcome, word in words.items() if counts[outcome])
+    incomplete = "INCOMPLETE, " if done < total else ""
+    word = verdict(outcomes).upper().replace("INCOMPLETE", "")
+    lead = f"{incomplete}{word}".rstrip(", ")
+    since = f" ({earlier} of them by earlier runs)" if earlier else ""
+    return f"{lead}: {done} of {total} checks measured{since}" + (f": {parts}" if parts else "")

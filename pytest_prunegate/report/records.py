@@ -1,0 +1,125 @@
+"""The records of a summary: plain values, ready for JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SUMMARY_VERSION = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSummary:
+    """A model. Size in bytes. None: not measured, or unknown; `sparsity_problem` says why zeros were not counted.
+
+    `zeros` and `weights` count the decoder's linear weights. `base` is an adapter's. `wikitext_windows` says what the
+    perplexity was measured on: seqlen, windows, of.
+    """
+
+    side: str
+    name: str | None
+    path: str
+    revision: str | None
+    base: str | None
+    fingerprint: str
+    architecture: str | None
+    parameters: int | None
+    size: int
+    quantised: str | None
+    backend: str
+    dtype: str
+    arguments: dict[str, Any]
+    max_length: int
+    sparsity: float | None
+    zeros: int | None
+    weights: int | None
+    sparsity_problem: str | None
+    base_sparsity: float | None
+    wikitext_ppl: float | None
+    wikitext_windows: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckSummary:
+    """A check. `relative` has the sign that people know (negative is a loss); `reason` is a sentence.
+
+    `documents` and `total_documents` count what `unit` says. `exact` holds the figures as fractions, `identity` what they
+    depend on, `measured` when the run began that measured them, `is_earlier` whether that was another run.
+    """
+
+    task: str
+    name: str
+    metric: str
+    filter: str
+    location: str
+    line: int
+    thresholds: tuple[str, ...]
+    outcome: str
+    original: float | None
+    pruned: float | None
+    difference: float | None
+    relative: float | None
+    recovery: float | None
+    interval: None
+    broken: tuple[str, ...]
+    silent: bool
+    documents: int | None
+    total_documents: int | None
+    unit: str
+    lost: int | None
+    gained: int | None
+    reason: str
+    members: tuple[dict[str, Any], ...]
+    exact: dict[str, str | None] | None
+    identity: dict[str, str] | None
+    measured: str | None
+    is_earlier: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSummary:
+    """A task that was measured. `executed` counts requests that a model had to answer, by side."""
+
+    name: str
+    version: str
+    num_fewshot: int
+    documents: int
+    total_documents: int
+    unit: str
+    data_fingerprint: str
+    requests: int
+    executed: dict[str, int]
+    outputs: dict[str, dict[str, float | int | None] | None]
+    started: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A whole run, with what earlier runs into the same folder measured of the same models, settings and data."""
+
+    version: int
+    verdict: str
+    headline: str
+    notes: tuple[str, ...]
+    stale: tuple[dict[str, str], ...]
+    archive: str | None
+    checks_measured: int
+    checks_total: int
+    models: dict[str, ModelSummary]
+    checks: tuple[CheckSummary, ...]
+    tasks: tuple[TaskSummary, ...]
+    thresholds_file: str
+    built_in_thresholds: bool
+    seed: int
+    batch_size: str
+    device: str
+    command: str
+    started: str
+    finished: str
+    python: str
+    libraries: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as JSON values."""
+        return asdict(self)

@@ -1,0 +1,287 @@
+"""Joins thresholds.yaml, the options and the index of lm-eval's tasks into the checks of a run.
+
+A mistake that only the index can tell (an unknown task, an ambiguous metric) gets the same file and line as
+one of the file itself, and all of them are reported together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.checks import Check, GateTask, Measure, TaskKind
+from pytest_prunegate.evaluation.task_info import GroupInfo, MetricInfo, TaskInfo
+from pytest_prunegate.metric_names import find_metric, resolve_metric
+from pytest_prunegate.thresholds import MetricSpec, TaskSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_prunegate.evaluation.index import TaskIndex
+    from pytest_prunegate.task_options import TaskOptions
+    from pytest_prunegate.thresholds import PerplexitySpec, SparsitySpec, ThresholdsFile
+    from pytest_prunegate.yaml_nodes import Mistakes
+
+_DEFAULT_TEXT = "wikitext2"
+
+
+def resolve_tasks(
+    file: ThresholdsFile,
+    index: TaskIndex,
+    mistakes: Mistakes,
+    *,
+    only: tuple[str, ...],
+    options: TaskOptions,
+    built_in: ThresholdsFile,
+) -> tuple[GateTask, ...]:
+    """The tasks and checks of a run: what the files say first, then perplexity, then the tasks in the file's order.
+
+    Args:
+        file: the thresholds file as it was read.
+        index: lm-eval's tasks.
+        mistakes: takes what is wrong; the result is usable only if it stays empty.
+        only: the names of ``--prunegate-tasks``: the file's others are left out, unknown ones are added.
+        options: the command line's settings for every task.
+        built_in: the thresholds that ship with the package: metrics for a task that names none.
+    """
+    resolver = _Resolver(file, index, mistakes, built_in, options)
+    found = [_sparsity(file.sparsity, mistakes)] if file.sparsity else []
+    found += [_perplexity(spec, mistakes) for spec in file.perplexity]
+    for spec in file.tasks:
+        found += resolver.tasks(spec)
+    known = {name for task in found for name in (task.name, *task.origins)} | {spec.name for spec in file.tasks}
+    for name in dict.fromkeys(only):
+        if name not in known:
+            found += resolver.tasks(TaskSpec(name=name, line=0))
+    _refuse_twin_tasks(found, mistakes)
+    return tuple(replace(task, selected=not only or bool({task.name, *task.origins} & set(only))) for task in found)
+
+
+def _sparsity(spec: SparsitySpec, mistakes: Mistakes) -> GateTask:
+    checks = tuple(
+        Check(
+            task=spec.name, name=threshold.rule, measure=Measure.METRIC, metric="sparsity", filter="none",
+            thresholds=(threshold,), file=mistakes.display, line=threshold.line,
+        ) for threshold in spec.thresholds
+    )  # fmt: skip
+    return GateTask(kind=TaskKind.SPARSITY, spec=spec, checks=checks, selected=True)
+
+
+def _perplexity(spec: PerplexitySpec, mistakes: Mistakes) -> GateTask:
+    if spec.dataset is None and spec.name != _DEFAULT_TEXT:
+        mistakes.add(
+            spec.line, f"perplexity.{spec.name}: only {_DEFAULT_TEXT} is known by name. Give the text of {spec.name} with "
+            "`dataset: {path: text, data_files: {test: my.txt}}`.",
+        )  # fmt: skip
+    check = Check(
+        task=spec.name, name="perplexity", measure=Measure.METRIC, metric="perplexity", filter="none",
+        thresholds=spec.thresholds, file=mistakes.display, line=spec.line,
+    )  # fmt: skip
+    return GateTask(kind=TaskKind.PERPLEXITY, spec=spec, checks=(check,), selected=True)
+
+
+def _refuse_twin_tasks(tasks: list[GateTask], mistakes: Mistakes) -> None:
+    seen: dict[str, GateTask] = {}
+    for task in tasks:
+        twin = seen.setdefault(task.name, task)
+        if twin is not task:
+            through = f" through {task.origins[0]}" if task.origins else ""
+            mistakes.add(task.spec.line, f"{task.name}: is there twice{through} (first in line {twin.spec.line}). Keep one.")  # fmt: skip
+
+
+class _Resolver:
+    def __init__(
+        self, file: ThresholdsFile, index: TaskIndex, mistakes: Mistakes, built_in: ThresholdsFile, options: TaskOptions
+    ) -> None:
+        self._index = index
+        self._mistakes = mistakes
+        self._options = options
+        self._built_in = {spec.name: spec for spec in built_in.tasks}
+        said = [replace(threshold, text=f"{threshold.text} (built-in)") for threshold in built_in.defaults]
+        self._defaults = file.defaults or tuple(said)
+
+    def tasks(self, spec: TaskSpec) -> list[GateTask]:
+        """The task or group of a name; for a tag, and a group that aggregates nothing, what stands in it."""
+        info = self._index.find(spec.name)
+        if info is None:
+            near = self._index.suggest(spec.name)
+            hint = f"Did you mean {', '.join(near)}?" if near else "`lm-eval ls tasks` lists them."
+            self._wrong(spec, f"lm-eval has no task of this name. {hint}")
+            return []
+        return list(self._found(spec, info, ()))
+
+    def _found(self, spec: TaskSpec, info: TaskInfo | GroupInfo, origins: tuple[str, ...]) -> Iterator[GateTask]:
+        if isinstance(info, TaskInfo):
+            task = self._task(spec, info)
+            if task:
+                yield replace(task, origins=origins)
+            return
+        problem = _group_problem(spec, info)
+        if problem:
+            self._wrong(spec, problem)
+        elif info.aggregates:
+            yield replace(self._group(spec, info), origins=origins)
+        else:
+            for child in info.children:
+                yield from self._found(self._for_child(spec, info, child), child, (*origins, info.name))
+
+    def _for_child(self, spec: TaskSpec, info: GroupInfo, child: TaskInfo | GroupInfo) -> TaskSpec:
+        """What a tag's settings mean for one of its tasks: those of the named metrics that it has."""
+        if spec.metrics is None:
+            return replace(spec, name=child.name)
+        for metric in spec.metrics:
+            if not any(_has_metric(one, metric) for one in info.children):
+                self._mistakes.add(metric.line, f"{spec.name}.{metric.name}: no task of {spec.name} has this metric.")
+        metrics = tuple(metric for metric in spec.metrics if _has_metric(child, metric))
+        if not metrics and spec.metrics:
+            names = ", ".join(metric.name for metric in _metrics_of(child))
+            self._wrong(spec, f"its task {child.name} has none of the metrics that are named here. It has: {names}.")
+        return replace(spec, name=child.name, metrics=metrics)
+
+    def _task(self, written: TaskSpec, info: TaskInfo) -> GateTask | None:
+        problem = _task_problem(written, info)
+        if problem:
+            self._wrong(written, problem)
+            return None
+        spec = self._with_metrics(written, info)
+        checks = [check for metric in spec.metrics or () for check in resolve_metric(spec, info, metric, self._mistakes)]  # fmt: skip
+        checks += [self._output(spec, info.output_type, output) for output in spec.outputs]
+        self._refuse_twins(checks)
+        return GateTask(
+            kind=TaskKind.TASK, spec=self._settled(spec, info), info=info, checks=tuple(checks), selected=True,
+            chat_by_option=self._options.apply_chat_template is not None,
+        )  # fmt: skip
+
+    def _group(self, written: TaskSpec, info: GroupInfo) -> GateTask:
+        own = _own_metrics(info)
+        spec = self._with_metrics(written, own)
+        checks = [check for metric in spec.metrics or () for check in resolve_metric(spec, own, metric, self._mistakes)]  # fmt: skip
+        generates = any(leaf.output_type in {None, "generate_until"} for leaf in info.leaves)
+        checks += [self._output(spec, None if generates else "multiple_choice", output) for output in spec.outputs]
+        self._refuse_twins(checks)
+        members = tuple(self._member(spec, leaf, checks) for leaf in info.leaves)
+        return GateTask(
+            kind=TaskKind.GROUP, spec=spec, info=own, checks=tuple(checks), selected=True, members=members,
+            aggregates=info.aggregates,
+        )  # fmt: skip
+
+    def _member(self, spec: TaskSpec, leaf: TaskInfo, checks: list[Check]) -> GateTask:
+        own = replace(spec, name=leaf.name, metrics=(), outputs=())
+        has = {metric.name for metric in leaf.metrics}
+        return GateTask(
+            kind=TaskKind.TASK, spec=self._settled(own, leaf), info=leaf, selected=True, parent=spec.name,
+            checks=tuple(replace(check, task=leaf.name) for check in checks if check.metric in has and check.filter in leaf.filters),
+            chat_by_option=self._options.apply_chat_template is not None,
+        )  # fmt: skip
+
+    def _settled(self, spec: TaskSpec, info: TaskInfo) -> TaskSpec:
+        """The settings with the command line's in place of the file's. As in lm-eval, a task fixed at no examples keeps none."""
+        given, generates = self._options, info.output_type in {None, "generate_until"}
+        fewshot = spec.num_fewshot if given.num_fewshot is None else given.num_fewshot
+        return replace(
+            spec,
+            limit=given.limit or spec.limit,
+            num_fewshot=None if info.num_fewshot == 0 else fewshot,
+            fewshot_seed=spec.fewshot_seed if given.fewshot_seed is None else given.fewshot_seed,
+            gen_kwargs={**spec.gen_kwargs, **given.gen_kwargs} if generates else {},
+            max_gen_toks=(given.max_gen_toks or spec.max_gen_toks) if generates else None,
+            apply_chat_template=spec.apply_chat_template if given.apply_chat_template is None else given.apply_chat_template,
+            system_instruction=given.system_instruction or spec.system_instruction,
+            fewshot_as_multiturn=spec.fewshot_as_multiturn if given.fewshot_as_multiturn is None else given.fewshot_as_multiturn,
+        )  # fmt: skip
+
+    def _with_metrics(self, spec: TaskSpec, info: TaskInfo) -> TaskSpec:
+        """A task that names no metric takes the built-in file's, or else all it has, under the defaults."""
+        if spec.metrics is not None:
+            return spec
+        if spec.name in self._built_in:
+            shipped = self._built_in[spec.name]
+            metrics = tuple(
+                replace(metric, thresholds=self._defaults, line=spec.line) for metric in shipped.metrics or ()
+            )
+            return replace(
+                spec,
+                metrics=metrics,
+                num_fewshot=shipped.num_fewshot if spec.num_fewshot is None else spec.num_fewshot,
+            )
+        if not info.metrics:
+            self._wrong(spec, "name its metrics: lm-eval defines this task in Python and lists none.")
+        several = len(info.filters) > 1
+        return replace(spec, metrics=tuple(
+            MetricSpec(name=f"{metric.name},{name}" if several else metric.name, line=spec.line, thresholds=self._defaults)
+            for metric in info.metrics for name in info.filters
+        ))  # fmt: skip
+
+    def _output(self, spec: TaskSpec, output_type: str | None, written: MetricSpec) -> Check:
+        if output_type not in {None, "generate_until"}:
+            self._mistakes.add(written.line, f"{spec.name}.outputs.{written.name}: is for tasks that generate text; "
+                                             f"this one is of type {output_type}.")  # fmt: skip
+        return Check(
+            task=spec.name, name=written.name, measure=Measure(written.name), metric=written.name, filter="none",
+            thresholds=written.thresholds, file=self._mistakes.display, line=written.line,
+        )  # fmt: skip
+
+    def _refuse_twins(self, checks: list[Check]) -> None:
+        seen: dict[tuple[str, str], Check] = {}
+        for check in checks:
+            twin = seen.setdefault((check.metric, check.filter), check)
+            if twin is not check:
+                self._mistakes.add(check.line, f"{check.label}: is the same metric as {twin.name} (line {twin.line}). "
+                                               "Put their thresholds together.")  # fmt: skip
+
+    def _wrong(self, spec: TaskSpec, message: str) -> None:
+        self._mistakes.add(spec.line, f"{spec.name}: {message}")
+
+
+def _task_problem(spec: TaskSpec, info: TaskInfo) -> str | None:
+    if spec.num_fewshot and info.num_fewshot == 0:
+        return "lm-eval fixes num_fewshot of this task at 0 and ignores any other. Take num_fewshot out."
+    if info.kind != "task" or info.output_type == "generate_until":
+        return None
+    for key in ("max_gen_toks", "repeats"):
+        if getattr(spec, key):
+            return f"{key} is for tasks that generate; this one is of type {info.output_type}."
+    return None
+
+
+def _group_problem(spec: TaskSpec, info: GroupInfo) -> str | None:
+    if info.missing:
+        return f"lm-eval does not know some of the tasks of this {info.kind}: {'; '.join(info.missing)[:300]}."
+    if not info.leaves:
+        return f"there is no task in this {info.kind}."
+    if spec.dataset and "data_files" in spec.dataset:
+        return (
+            f"this {info.kind} has {len(info.leaves)} tasks, and data_files cannot be the data of all of them. Give `path` alone (a folder that "
+            "holds the data set with its configurations), or write the group as YAML of your own for --prunegate-include-path."
+        )
+    return None
+
+
+def _own_metrics(info: GroupInfo) -> TaskInfo:
+    """A group's metrics, as a task would have them: aggregated from its members, with the filters that they have."""
+    metrics: list[MetricInfo] = []
+    filters: dict[str, None] = {}
+    for aggregate in info.aggregates:
+        having = [(leaf, metric) for leaf in info.leaves for metric in leaf.metrics if metric.name == aggregate.metric]
+        names = aggregate.filters or tuple(sorted({name for leaf, _ in having for name in leaf.filters}))
+        filters |= dict.fromkeys(names)
+        directions = {metric.higher_is_better for _, metric in having}
+        better = directions.pop() if len(directions) == 1 else None
+        metrics += [MetricInfo(name=aggregate.metric, higher_is_better=better, is_mean=True)] if having else []
+    return TaskInfo(
+        name=info.name, kind="group", path=None, output_type=None, metrics=tuple(metrics), filters=tuple(filters) or ("none",),
+        num_fewshot=None,
+    )  # fmt: skip
+
+
+def _metrics_of(info: TaskInfo | GroupInfo) -> tuple[MetricInfo, ...]:
+    if isinstance(info, TaskInfo):
+        return info.metrics
+    if info.aggregates:
+        return _own_metrics(info).metrics
+    return tuple(metric for child in info.children for metric in _metrics_of(child))
+
+
+def _has_metric(info: TaskInfo | GroupInfo, written: MetricSpec) -> bool:
+    known = _metrics_of(info)  # a task in Python lists none, and may have any
+    return not known or find_metric(written.name.partition(",")[0], known) is not None

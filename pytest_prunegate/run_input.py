@@ -1,0 +1,85 @@
+"""Reads everything that a run is asked for: options, thresholds file, lm-eval's tasks."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.errors import InputError
+from pytest_prunegate.evaluation import index as task_index
+from pytest_prunegate.evaluation.arguments import parse_arguments
+from pytest_prunegate.evaluation.backends import canonical_backend
+from pytest_prunegate.options import read_options
+from pytest_prunegate.report.log import warnings_logged
+from pytest_prunegate.resolution import resolve_tasks
+from pytest_prunegate.resources import resource_path
+from pytest_prunegate.thresholds_reader import load_thresholds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from pytest_prunegate.checks import GateTask
+    from pytest_prunegate.options import Options
+    from pytest_prunegate.thresholds import ThresholdsFile
+
+_BUILT_IN_DISPLAY = "built-in thresholds.yaml"
+
+
+def read_input(config: pytest.Config) -> tuple[Options, ThresholdsFile, tuple[GateTask, ...]]:
+    """Options, thresholds file and tasks of a run.
+
+    Raises:
+        InputError: with every mistake of the first of them that has any.
+    """
+    options = read_options(config, parse_arguments=parse_arguments)
+    canonical_backend(options.backend)
+    file, tasks = _read_tasks(options, config)
+    return options, file, tasks
+
+
+def _read_tasks(options: Options, config: pytest.Config) -> tuple[ThresholdsFile, tuple[GateTask, ...]]:
+    built_in_path = resource_path("thresholds.yaml")
+    built_in, _ = load_thresholds(built_in_path, display="thresholds.yaml", built_in=True)
+    if options.thresholds is None and not options.tasks:
+        raise InputError(
+            f"there is no thresholds.yaml in {config.invocation_params.dir}. Write one, or run with --thresholds=default (squadv2 and gsm8k, 5%), "
+            "or name tasks with --prunegate-tasks=hellaswag,boolq."
+        )
+    if options.thresholds is None:
+        file, mistakes = load_thresholds(built_in_path, display=_BUILT_IN_DISPLAY, built_in=True)
+        file = replace(file, tasks=())
+    else:
+        is_built_in = options.thresholds == built_in_path
+        display = _BUILT_IN_DISPLAY if is_built_in else _display(options.thresholds, config)
+        file, mistakes = load_thresholds(options.thresholds, display=display, built_in=is_built_in)
+    index = _index(options, wanted=not mistakes.found)
+    tasks = (
+        resolve_tasks(file, index, mistakes, only=options.tasks, options=options.for_tasks, built_in=built_in)
+        if index
+        else ()
+    )
+    if mistakes.found:
+        raise InputError(mistakes.render())
+    return file, tasks
+
+
+def _index(options: Options, *, wanted: bool) -> task_index.TaskIndex | None:
+    """The index of all tasks; None where there is none yet and it is not worth half a minute."""
+    cache_dir = options.cache_dir or task_index.default_cache_dir()
+    index = task_index.load_index(cache_dir)
+    if index is None and wanted:
+        # The terminal reporter does not exist yet, and half a minute of silence looks like a hang.
+        sys.stderr.write(
+            f"prunegate: indexing the tasks of lm-eval {task_index.lm_eval_version()}: half a minute, once\n"
+        )
+        with warnings_logged():
+            index = task_index.build_index(cache_dir)
+    return index.including(options.include_path) if index and options.include_path else index
+
+
+def _display(path: Path, config: pytest.Config) -> str:
+    folder = config.invocation_params.dir
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

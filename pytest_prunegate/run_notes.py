@@ -1,0 +1,52 @@
+"""What a reader of a run must know besides its figures: templates that are not applied, vocabularies that differ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.checks import TaskKind
+from pytest_prunegate.evaluation.tokenizers import vocabulary_notes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_prunegate.evaluation.chat import ChatTemplates
+    from pytest_prunegate.gate import Gate
+
+
+def run_notes(gate: Gate, templates: ChatTemplates | None) -> tuple[str, ...]:
+    """Notes on an opened run, before anything is measured."""
+    return tuple(_notes(gate, templates))
+
+
+def _notes(gate: Gate, templates: ChatTemplates | None) -> Iterator[str]:
+    yield from vocabulary_notes(gate.facts)
+    for parts in gate.prepared.values():
+        for part in parts:
+            yield from part.notes
+    plain = _plain_tasks(gate)
+    if plain and any(facts.tokenizer.has_template for facts in gate.facts.values()):
+        names = ", ".join(plain[:3]) + (f" and {len(plain) - 3} more" if len(plain) > 3 else "")  # noqa: PLR2004 - as many as fit
+        yield (
+            f"The model has a chat template, and it is not applied to {names}. For a chat model write `apply_chat_template: true` "
+            "in the thresholds file, or --prunegate-apply-chat-template=true; `apply_chat_template: false` says that it is meant so."
+        )
+    if templates is not None and templates.are_dated:
+        yield (
+            "The chat template writes today's date into the prompts: tomorrow's run asks anew. "
+            "Pin it with `chat_template_kwargs: {date_string: ...}`."
+        )
+    for facts in gate.facts.values():
+        if facts.base is not None and facts.base_sparsity is not None:
+            share = facts.base_sparsity.share
+            said = f"{float(share):.1%}" if share is not None else f"not counted: {facts.base_sparsity.problem}"
+            yield f"The {facts.title} is an adapter on {facts.base}; sparsity of that base: {said}."
+
+
+def _plain_tasks(gate: Gate) -> list[str]:
+    """Tasks that ask a model in plain text without saying that they mean to."""
+    return [
+        task.name for task in gate.tasks
+        if task.name in gate.prepared and task.kind in {TaskKind.TASK, TaskKind.GROUP}
+        and any(part.settings.apply_chat_template is None for part in task.parts)
+    ]  # fmt: skip

@@ -1,0 +1,211 @@
+"""Reads what thresholds.yaml says of one task, of one text for perplexity, and of sparsity."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate.threshold_values import as_tuple, expect_text, read_threshold, read_thresholds, unknown_key
+from pytest_prunegate.thresholds import MetricSpec, PerplexitySpec, Rule, SparsitySpec, TaskSpec, Threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+    from pathlib import Path
+
+    from pytest_prunegate.yaml_nodes import Mistakes, Node
+
+_TASK_KEYS = (
+    "metrics", "outputs", "num_fewshot", "fewshot_seed", "limit", "repeats", "max_gen_toks", "gen_kwargs", "apply_chat_template",
+    "chat_template_kwargs", "system_instruction", "fewshot_as_multiturn", "dataset", "truncate", "marks",
+)  # fmt: skip
+_PERPLEXITY_KEYS = ("seqlen", "nsamples", "dataset", "marks")
+_BUILT_IN_MARKS = ("skip", "skipif", "xfail", "usefixtures", "parametrize", "filterwarnings")
+_OUTPUT_KEYS = ("max_empty", "max_cut")
+_DATASET_KEYS = ("path", "name", "data_files", "data_dir")
+_SHORTEST_WINDOW = 2  # tokens: one to be predicted from another
+
+
+class TaskReader:
+    """Reads the nodes below a task's name; everything wrong goes to the mistakes.
+
+    Args:
+        mistakes: of the file.
+        folder: the file's, for relative paths.
+        defaults: thresholds of metrics that have none of their own.
+    """
+
+    def __init__(self, mistakes: Mistakes, folder: Path, defaults: tuple[Threshold, ...]) -> None:
+        self._mistakes = mistakes
+        self._folder = folder
+        self._defaults = defaults
+
+    def task(self, name: str, node: Node) -> TaskSpec:
+        """A task with its settings and metrics."""
+        spec = TaskSpec(name=name, line=node.line)
+        if node.kind == "null":
+            return spec
+        values: dict[str, Any] = {}
+        for key, value in node.entries(what="the task's keys (metrics, limit, ...)"):
+            if key not in _TASK_KEYS:
+                unknown_key(value, key, _TASK_KEYS)
+            else:
+                values[key] = getattr(self, f"_read_{key}")(value)
+        found = replace(spec, **{key: value for key, value in values.items() if value is not None})
+        if found.metrics is None and found.outputs:
+            found = replace(found, metrics=())
+        if found.metrics == () and not found.outputs and not self._mistakes.found:
+            node.wrong("has no check. Name a metric, or take the task out.")
+        return found
+
+    def perplexity(self, name: str, node: Node) -> PerplexitySpec:
+        """A text for perplexity with its windows and threshold."""
+        before = len(self._mistakes.found)
+        rule = Rule.MAX_RELATIVE_INCREASE
+        thresholds = read_thresholds(node, rules=(rule,), alone=rule, extra=_PERPLEXITY_KEYS) if node.kind != "null" else ()  # fmt: skip
+        if not thresholds and len(self._mistakes.found) == before:
+            node.wrong("has no threshold. Write for example `max_relative_increase: 10%`.")
+        values: dict[str, Any] = {}
+        if node.kind == "map":
+            keys = (entry for entry in node.entries(what="windows and a threshold") if entry[0] in _PERPLEXITY_KEYS)
+            values = {key: getattr(self, f"_read_{key}")(value) for key, value in keys}
+        given = {key: value for key, value in values.items() if value is not None}
+        return PerplexitySpec(name=name, line=node.line, thresholds=thresholds, **given)
+
+    def sparsity(self, node: Node) -> SparsitySpec | None:
+        """The pruned model's least sparsity."""
+        before = len(self._mistakes.found)
+        rule = Rule.MIN_SPARSITY
+        thresholds = read_thresholds(node, rules=(rule,), alone=rule, extra=("marks",))
+        if not thresholds and len(self._mistakes.found) == before:
+            node.wrong("has no threshold. Write for example `sparsity: {min: 50%}`.")
+        marks: tuple[str, ...] = ()
+        if node.kind == "map":
+            marks = next((self._read_marks(value) for key, value in node.entries(what="min") if key == "marks"), ())
+        return SparsitySpec(line=node.line, thresholds=thresholds, marks=marks)
+
+    def _read_metrics(self, node: Node) -> tuple[MetricSpec, ...]:
+        path = node.path.removesuffix(".metrics")
+        if node.kind == "seq":
+            names = [value for value in node.items(what="metric names") if expect_text(value, "a metric's name")]
+            return tuple(
+                MetricSpec(name=value.text, line=value.line, thresholds=self._defaulted(value, ())) for value in names
+            )
+        entries = node.entries(what="metrics with their thresholds")
+        return tuple(self._metric(name, replace(value, path=f"{path}.{name}")) for name, value in entries)
+
+    def _metric(self, name: str, node: Node) -> MetricSpec:
+        filter_name = None
+        if node.kind == "map":
+            for key, value in node.entries(what="thresholds"):
+                if key == "filter" and expect_text(value, "the name of one of the task's filters"):
+                    filter_name = value.text
+        before = len(self._mistakes.found)
+        thresholds = () if node.kind == "null" else read_thresholds(node, extra=("filter",))
+        if len(self._mistakes.found) == before:  # a threshold that is wrong is not a missing one
+            thresholds = self._defaulted(node, thresholds)
+        return MetricSpec(name=name, line=node.line, thresholds=thresholds, filter=filter_name)
+
+    def _defaulted(self, node: Node, own: tuple[Threshold, ...]) -> tuple[Threshold, ...]:
+        if not own and not self._defaults:
+            node.wrong("has no threshold, and the file has no defaults. Write for example `max_relative_drop: 5%`.")
+        return own or self._defaults
+
+    def _read_outputs(self, node: Node) -> tuple[MetricSpec, ...]:
+        found = []
+        for key, value in node.entries(what="max_empty and max_cut"):
+            if key not in _OUTPUT_KEYS:
+                unknown_key(value, key, _OUTPUT_KEYS)
+            elif thresholds := as_tuple(read_threshold(Rule.MAX_SHARE, value)):
+                found.append(MetricSpec(name=key, line=value.line, thresholds=thresholds))
+        return tuple(found)
+
+    def _read_num_fewshot(self, node: Node) -> int | None:
+        return node.positive_integer(least=0, what="the number of few-shot examples")
+
+    def _read_fewshot_seed(self, node: Node) -> int | None:
+        return node.positive_integer(least=0, what="the seed of the draw of examples")
+
+    def _read_limit(self, node: Node) -> int | Decimal | None:
+        share = node.number()
+        if share is not None and 0 < share < 1:
+            return share
+        return node.positive_integer(least=1, what="a number of documents, or a share of them below 1")
+
+    def _read_repeats(self, node: Node) -> int | None:
+        return node.positive_integer(least=1, what="the answers per document")
+
+    def _read_max_gen_toks(self, node: Node) -> int | None:
+        return node.positive_integer(least=1, what="a number of tokens")
+
+    def _read_seqlen(self, node: Node) -> int | None:
+        return node.positive_integer(least=_SHORTEST_WINDOW, what="tokens of a window")
+
+    def _read_nsamples(self, node: Node) -> int | None:
+        return node.positive_integer(least=1, what="a number of windows")
+
+    def _read_gen_kwargs(self, node: Node) -> Mapping[str, Any]:
+        return {key: value.plain() for key, value in node.entries(what="generation arguments")}
+
+    def _read_chat_template_kwargs(self, node: Node) -> Mapping[str, Any]:
+        return {key: value.plain() for key, value in node.entries(what="arguments of the chat template")}
+
+    def _read_apply_chat_template(self, node: Node) -> bool | str | None:
+        if node.kind == "bool":
+            return bool(node.plain())
+        return node.text if expect_text(node, "true, false or the name of a template") else None
+
+    def _read_system_instruction(self, node: Node) -> str | None:
+        return node.text if expect_text(node, "the text of a system message") else None
+
+    def _read_fewshot_as_multiturn(self, node: Node) -> bool | None:
+        if node.kind == "bool":
+            return bool(node.plain())
+        node.wrong(f"expected true or false, found {node.shown}.")
+        return None
+
+    def _read_truncate(self, node: Node) -> bool:
+        if node.text not in {"allow", "refuse"}:
+            node.wrong(f"expected allow or refuse (the default), found {node.shown}.")
+        return node.text == "allow"
+
+    def _read_marks(self, node: Node) -> tuple[str, ...]:
+        names = [value for value in node.items(what="a list of pytest marks") if expect_text(value, "a mark's name")]
+        for value in names:
+            if value.text in _BUILT_IN_MARKS:
+                value.wrong(
+                    f"{value.text} is pytest's own mark, and would change what a check's outcome means. Take another name."
+                )
+            elif not value.text.isidentifier() or value.text.startswith("_"):
+                value.wrong(f"{value.text!r} cannot be a pytest mark: use letters, digits and underscores.")
+        return tuple(value.text for value in names)
+
+    def _read_dataset(self, node: Node) -> Mapping[str, Any] | None:
+        given = {}
+        for key, value in node.entries(what="the data set's path and data_files"):
+            if key not in _DATASET_KEYS:
+                unknown_key(value, key, _DATASET_KEYS)
+            given[key] = value
+        if "path" not in given:
+            node.wrong("path is missing: json, csv or parquet for local files, else a folder or a hub id.")
+            return None
+        plain = {key: value.plain() for key, value in given.items()}
+        if "data_files" in given:
+            plain["data_files"] = self._data_files(given["data_files"])
+        return plain
+
+    def _data_files(self, node: Node) -> dict[str, list[str]]:
+        if node.kind != "map":
+            node.wrong("name the split of each file, for example {validation: data/dev.jsonl}.")
+            return {}
+        found: dict[str, list[str]] = {}
+        for split, value in node.entries(what="splits with their files"):
+            files = list(value.items(what="files")) if value.kind == "seq" else [value]
+            found[split] = [str(self._existing(file)) for file in files]
+        return found
+
+    def _existing(self, node: Node) -> Path:
+        path = self._folder / node.text
+        if not node.text or not path.is_file():
+            node.wrong(f"there is no file {path}. Paths are taken from the folder of the thresholds file.")
+        return path.resolve()
