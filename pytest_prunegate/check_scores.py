@@ -32,8 +32,11 @@ def scores_of(task: GateTask, check: Check, measured: Sequence[Measurement], sid
         return _share_scores(check, joined_shares(measured, side))
     if task.kind is not TaskKind.GROUP:
         return measured[0].scorers[side].score((check.metric, check.filter))
-    weighted = next(aggregate.weight_by_size for aggregate in task.aggregates if aggregate.metric == check.metric)
-    return group_scores(_members(task, check, measured, side), weight_by_size=weighted)
+    *_, last = (
+        aggregate for aggregate in task.aggregates
+        if aggregate.metric == check.metric and (aggregate.filters is None or check.filter in aggregate.filters)
+    )  # fmt: skip
+    return group_scores(_members(task, check, measured, side), weight_by_size=last.weight_by_size)
 
 
 def member_results(task: GateTask, check: Check, measured: Sequence[Measurement]) -> tuple[MemberResult, ...]:
@@ -60,7 +63,8 @@ def _members(task: GateTask, check: Check, measured: Sequence[Measurement], side
         info = member.info
         if info and check.metric in {metric.name for metric in info.metrics} and check.filter in info.filters:
             scores = measurement.scorers[side].score((check.metric, check.filter))
-            found.append(MemberScores(name=member.name, scores=scores, documents=len(measurement.prepared.documents)))
+            documents = len(measurement.prepared.documents)
+            found.append(MemberScores(name=member.name, scores=scores, documents=documents, copies=member.copies))
     if not found:
         raise TaskError(f"{check.location}: {check.label}: no task of {task.name} has the metric {check.metric},{check.filter}.")  # fmt: skip
     return found

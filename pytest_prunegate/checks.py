@@ -62,7 +62,8 @@ class GateTask:
     """A name of thresholds.yaml with its checks.
 
     `info` is lm-eval's task (a group's own metrics, for a group); None for perplexity and sparsity. `members` are a
-    group's tasks, with `parent` as their group. `origins` are the tags and groups that it was expanded from.
+    group's tasks, with `parent` as their group, which counts each of them `copies` times. `origins` are the tags and
+    groups that it was expanded from.
     """
 
     kind: TaskKind
@@ -74,9 +75,8 @@ class GateTask:
     members: tuple[GateTask, ...] = ()
     aggregates: tuple[Aggregate, ...] = ()
     parent: str | None = None
+    copies: int = 1
     origins: tuple[str, ...] = ()
-    chat_by_option: bool = False
-    """Whether the command line alone asks for a chat template; a task that takes none then goes without."""
 
     @property
     def name(self) -> str:

@@ -172,7 +172,7 @@ def _properties(result: CheckResult) -> list[tuple[str, object]]:
         "metric": f"{check.metric},{check.filter}",
         "thresholds": "; ".join(threshold.describe() for threshold in check.thresholds),
         "documents": result.documents,
-        "of": f"{result.total} {result.unit}",
+        "counted": f"{result.documents} of {result.total} {result.unit}",
         "original": None if result.baseline is None else float(result.baseline),
         "verdict": result.outcome.value,
     }

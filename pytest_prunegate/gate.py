@@ -63,12 +63,12 @@ class Gate:
         """Find the models' files and read what they say. Writes nothing.
 
         Raises:
-            InputError: a model cannot be found.
+            InputError: a model cannot be found, or the backend cannot load it.
             ModelError: a checkpoint is damaged.
         """
         from pytest_prunegate.checkpoint.facts import read_facts
         from pytest_prunegate.checkpoint.location import locate
-        from pytest_prunegate.evaluation.backends import canonical_backend
+        from pytest_prunegate.evaluation.backends import canonical_backend, refuse_unloadable
         from pytest_prunegate.evaluation.conditions import conditions_of
         from pytest_prunegate.evaluation.environment import prepare_environment
 
@@ -77,6 +77,7 @@ class Gate:
         for side, argument in options.models.items():
             self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir))
         backend = canonical_backend(options.backend)
+        refuse_unloadable(self.facts, backend)
         self.conditions = conditions_of(self.facts, dtype=options.dtype, backend=backend)
 
     def open(self, names: Sequence[str]) -> Plan:

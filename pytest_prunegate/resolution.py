@@ -15,7 +15,7 @@ from pytest_prunegate.metric_names import find_metric, resolve_metric
 from pytest_prunegate.thresholds import MetricSpec, TaskSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pytest_prunegate.evaluation.index import TaskIndex
     from pytest_prunegate.task_options import TaskOptions
@@ -149,17 +149,16 @@ class _Resolver:
         self._refuse_twins(checks)
         return GateTask(
             kind=TaskKind.TASK, spec=self._settled(spec, info), info=info, checks=tuple(checks), selected=True,
-            chat_by_option=self._options.apply_chat_template is not None,
         )  # fmt: skip
 
     def _group(self, written: TaskSpec, info: GroupInfo) -> GateTask:
         own = _own_metrics(info)
-        spec = self._with_metrics(written, own)
+        spec = self._with_metrics(written, own, lambda metric, name: _has_both(info, metric, name))
         checks = [check for metric in spec.metrics or () for check in resolve_metric(spec, own, metric, self._mistakes)]  # fmt: skip
         generates = any(leaf.output_type in {None, "generate_until"} for leaf in info.leaves)
         checks += [self._output(spec, None if generates else "multiple_choice", output) for output in spec.outputs]
         self._refuse_twins(checks)
-        members = tuple(self._member(spec, leaf, checks) for leaf in info.leaves)
+        members = tuple(replace(self._member(spec, leaf, checks), copies=info.copies(leaf.name)) for leaf in info.leaves)  # fmt: skip
         return GateTask(
             kind=TaskKind.GROUP, spec=spec, info=own, checks=tuple(checks), selected=True, members=members,
             aggregates=info.aggregates,
@@ -171,7 +170,6 @@ class _Resolver:
         return GateTask(
             kind=TaskKind.TASK, spec=self._settled(own, leaf), info=leaf, selected=True, parent=spec.name,
             checks=tuple(replace(check, task=leaf.name) for check in checks if check.metric in has and check.filter in leaf.filters),
-            chat_by_option=self._options.apply_chat_template is not None,
         )  # fmt: skip
 
     def _settled(self, spec: TaskSpec, info: TaskInfo) -> TaskSpec:
@@ -190,7 +188,9 @@ class _Resolver:
             fewshot_as_multiturn=spec.fewshot_as_multiturn if given.fewshot_as_multiturn is None else given.fewshot_as_multiturn,
         )  # fmt: skip
 
-    def _with_metrics(self, spec: TaskSpec, info: TaskInfo) -> TaskSpec:
+    def _with_metrics(
+        self, spec: TaskSpec, info: TaskInfo, has_both: Callable[[str, str], bool] | None = None
+    ) -> TaskSpec:
         """A task that names no metric takes the built-in file's, or else all it has, under the defaults."""
         if spec.metrics is not None:
             return spec
@@ -209,7 +209,7 @@ class _Resolver:
         several = len(info.filters) > 1
         return replace(spec, metrics=tuple(
             MetricSpec(name=f"{metric.name},{name}" if several else metric.name, line=spec.line, thresholds=self._defaults)
-            for metric in info.metrics for name in info.filters
+            for metric in info.metrics for name in info.filters if has_both is None or has_both(metric.name, name)
         ))  # fmt: skip
 
     def _output(self, spec: TaskSpec, output_type: str | None, written: MetricSpec) -> Check:
@@ -245,8 +245,8 @@ def _task_problem(spec: TaskSpec, info: TaskInfo) -> str | None:
 
 
 def _group_problem(spec: TaskSpec, info: GroupInfo) -> str | None:
-    if info.missing:
-        return f"lm-eval does not know some of the tasks of this {info.kind}: {'; '.join(info.missing)[:300]}."
+    if info.all_missing:
+        return f"lm-eval does not know some of the tasks of this {info.kind}: {'; '.join(info.all_missing)[:300]}."
     if not info.leaves:
         return f"there is no task in this {info.kind}."
     if spec.dataset and "data_files" in spec.dataset:
@@ -259,7 +259,7 @@ def _group_problem(spec: TaskSpec, info: GroupInfo) -> str | None:
 
 def _own_metrics(info: GroupInfo) -> TaskInfo:
     """A group's metrics, as a task would have them: aggregated from its members, with the filters that they have."""
-    metrics: list[MetricInfo] = []
+    metrics: dict[str, MetricInfo] = {}
     filters: dict[str, None] = {}
     for aggregate in info.aggregates:
         having = [(leaf, metric) for leaf in info.leaves for metric in leaf.metrics if metric.name == aggregate.metric]
@@ -267,11 +267,17 @@ def _own_metrics(info: GroupInfo) -> TaskInfo:
         filters |= dict.fromkeys(names)
         directions = {metric.higher_is_better for _, metric in having}
         better = directions.pop() if len(directions) == 1 else None
-        metrics += [MetricInfo(name=aggregate.metric, higher_is_better=better, is_mean=True)] if having else []
+        if having:
+            metrics[aggregate.metric] = MetricInfo(name=aggregate.metric, higher_is_better=better, is_mean=True)
     return TaskInfo(
-        name=info.name, kind="group", path=None, output_type=None, metrics=tuple(metrics), filters=tuple(filters) or ("none",),
+        name=info.name, kind="group", path=None, output_type=None, metrics=tuple(metrics.values()), filters=tuple(filters) or ("none",),
         num_fewshot=None,
     )  # fmt: skip
+
+
+def _has_both(info: GroupInfo, metric: str, name: str) -> bool:
+    """Whether a member of a group has a metric after a filter; not every filter goes with every metric."""
+    return any(name in leaf.filters and metric in {known.name for known in leaf.metrics} for leaf in info.leaves)
 
 
 def _metrics_of(info: TaskInfo | GroupInfo) -> tuple[MetricInfo, ...]:

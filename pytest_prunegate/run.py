@@ -200,7 +200,8 @@ class GateRun:
 
         folder, alone = self._gate.options.output, self._gate.baseline_only
         earlier = Earlier() if alone else read_earlier(self._gate, folder, version=SUMMARY_VERSION)
-        moved = files.archive(earlier, folder)
+        names = {side: facts.name for side, facts in self._gate.facts.items()}
+        moved = files.archive(earlier, folder, names=names)
         arguments = tuple(str(argument) for argument in self._config.invocation_params.args)
         self._summary = build_summary(
             self._gate, self._file, arguments=arguments, started=self._started, finished=datetime.now(UTC), earlier=earlier, archive=moved

@@ -21,11 +21,8 @@ def run_notes(gate: Gate, templates: ChatTemplates | None) -> tuple[str, ...]:
 
 def _notes(gate: Gate, templates: ChatTemplates | None) -> Iterator[str]:
     yield from vocabulary_notes(gate.facts)
-    for parts in gate.prepared.values():
-        for part in parts:
-            yield from part.notes
     plain = _plain_tasks(gate)
-    if plain and any(facts.tokenizer.has_template for facts in gate.facts.values()):
+    if plain and any(facts.tokenizer.template for facts in gate.facts.values()):
         names = ", ".join(plain[:3]) + (f" and {len(plain) - 3} more" if len(plain) > 3 else "")  # noqa: PLR2004 - as many as fit
         yield (
             f"The model has a chat template, and it is not applied to {names}. For a chat model write `apply_chat_template: true` "

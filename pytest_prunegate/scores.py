@@ -75,16 +75,17 @@ def mean_scores(by_document: Mapping[DocumentKey, Fraction], *, higher_is_better
 
 @dataclass(frozen=True, kw_only=True)
 class MemberScores:
-    """A group's member: its name, its scores, and the number of its documents, by which a group may weight it."""
+    """A group's member: its name, its scores, the number of its documents, and how often the group counts it."""
 
     name: str
     scores: MetricScores
     documents: int
+    copies: int = 1
 
 
 def group_scores(members: Sequence[MemberScores], *, weight_by_size: bool) -> MetricScores:
     """A group's metric from those of its members (of which there must be at least one), as lm-eval weights them."""
-    weights = [member.documents if weight_by_size else 1 for member in members]
+    weights = [member.copies * (member.documents if weight_by_size else 1) for member in members]
     weighted = sum(
         (weight * member.scores.aggregate for weight, member in zip(weights, members, strict=True)), Fraction()
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.pytester import SysModulesSnapshot
@@ -13,6 +14,9 @@ from scripted import ScriptedExecutor, write_checkpoint, write_data
 
 from pytest_prunegate.evaluation import index
 from pytest_prunegate.gate import Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytest_plugins = ["pytester"]
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -84,7 +88,7 @@ def bench(real_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 @pytest.fixture
-def real_bench(pytester: pytest.Pytester, index_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def real_bench(pytester: pytest.Pytester, index_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A project whose models are loaded with transformers."""
     monkeypatch.setattr(SysModulesSnapshot, "restore", lambda _self: _forget_modules_in(pytester.path))
     for name in (
@@ -96,7 +100,9 @@ def real_bench(pytester: pytest.Pytester, index_dir: Path, monkeypatch: pytest.M
     ):
         monkeypatch.setenv(name, "1")  # so that what a run sets is undone
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return Bench(pytester, index_dir, ScriptedExecutor())
+    gc.freeze()  # what libraries hold costs every swap of models a quarter of a second
+    yield Bench(pytester, index_dir, ScriptedExecutor())
+    gc.unfreeze()
 
 
 def _forget_modules_in(folder: Path) -> None:

@@ -6,16 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from reference import evaluate_with_lm_eval
 from scripted import BOOLQ, GSM8K
 from tiny import write_tiny_llama
 
 from pytest_prunegate.evaluation import models
-from pytest_prunegate.evaluation.datasets import with_local_data
 from pytest_prunegate.gate import Gate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Bench
 
     from pytest_prunegate.plan import Measurement
@@ -73,35 +71,6 @@ def test_scores_are_those_of_lm_eval(project: Bench, measurements: dict[str, Mea
                 assert texts == [
                     sample["resps"][0][0] for sample in reference["samples"][name] if sample["filter"] == key[1]
                 ]
-
-
-def evaluate_with_lm_eval(model: Path, data: Path) -> dict[str, Any]:
-    """lm-eval's own evaluator on the same data."""
-    from lm_eval import evaluate
-    from lm_eval.api.task import ConfigurableTask
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
-    from lm_eval.tasks import __path__ as tasks_path
-
-    loaded = {}
-    for name, folder, files, shots in (
-        ("boolq", "super_glue/boolq", {"validation": "boolq.jsonl"}, 0), ("gsm8k", "gsm8k", {"train": "gsm8k.jsonl", "test": "gsm8k.jsonl"}, 1),
-    ):  # fmt: skip
-        config = dict(
-            TaskManager(include_defaults=False, include_path=f"{tasks_path[0]}/{folder}").task_index[name].cfg or {}
-        )
-        config.pop("tag", None)
-        config = json.loads(json.dumps(config))
-        dataset = {"path": "json", "data_files": {split: str(data / file) for split, file in files.items()}}
-        task = with_local_data(ConfigurableTask, dataset, task=name, config=config, num_fewshot=shots)(config=config)
-        task.set_config("num_fewshot", shots)
-        task.set_fewshot_seed(1234)
-        if name == "gsm8k":
-            task.set_config("generation_kwargs", {"max_gen_toks": 12}, update=True)
-        loaded[name] = task
-    lm = HFLM(pretrained=str(model), device="cpu", dtype="float32", batch_size=1)
-    found: dict[str, Any] = evaluate(lm=lm, task_dict={"tasks": loaded}, bootstrap_iters=0)
-    return found
 
 
 def test_outputs_at_the_token_limit_are_counted_as_cut(project: Bench, measurements: dict[str, Measurement]) -> None:

@@ -13,6 +13,7 @@ from pytest_prunegate.checkpoint.fingerprint import (
     hash_range,
     scan_checkpoint,
     scan_tensors,
+    template_digest,
     tokenizer_digest,
 )
 from pytest_prunegate.checkpoint.gguf import read_gguf
@@ -42,15 +43,16 @@ _TOKENIZERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSource:
-    """Where a side's tokenizer is loaded from, and a digest of what decides how it encodes.
+    """Where a side's tokenizer is loaded from, and digests of what decides how it encodes, and of its chat template.
 
-    `gguf` names the file in the folder that carries it; None for a folder with files of its own.
+    `gguf` names the file in the folder that carries it; None for a folder with files of its own. `template` is None
+    where there is no chat template.
     """
 
     folder: Path
     gguf: str | None
     digest: str
-    has_template: bool
+    template: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +156,7 @@ def _gguf_facts(location: Location, path: Path) -> ModelFacts:
         size=path.stat().st_size,
         sparsity=sparsity(scan.tensors, scan.zeros, None),
         tokenizer=TokenizerSource(
-            folder=location.folder, gguf=path.name, digest=digest, has_template=header.has_template
+            folder=location.folder, gguf=path.name, digest=digest, template=digest if header.has_template else None
         ),
         vocab_size=header.vocab_size,
         gguf=path.name,
@@ -193,11 +195,7 @@ def _adapter_facts(location: Location, base: ModelFacts) -> ModelFacts:
 def _tokenizer(folder: Path) -> TokenizerSource:
     if not _has_tokenizer(folder):
         raise ModelError(f"{folder}: there is no tokenizer in this directory. Save the original's beside the weights.")
-    config = read_json(folder / "tokenizer_config.json")
-    template = bool(config.get("chat_template")) or any(
-        (folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")
-    )
-    return TokenizerSource(folder=folder, gguf=None, digest=tokenizer_digest(folder), has_template=template)
+    return TokenizerSource(folder=folder, gguf=None, digest=tokenizer_digest(folder), template=template_digest(folder))
 
 
 def _has_tokenizer(folder: Path) -> bool:

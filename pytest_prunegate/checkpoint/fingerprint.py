@@ -28,7 +28,9 @@ TOKENIZER_FILES = (
     "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 # Say who wrote the file and from where, and change no answer.
-_PROVENANCE_KEYS = ("_name_or_path", "name_or_path", "transformers_version", "_from_model_config")
+_PROVENANCE_KEYS = (
+    "_name_or_path", "name_or_path", "transformers_version", "_from_model_config", "local_files_only", "is_local",
+)  # fmt: skip
 _ADAPTER_PROVENANCE = ("base_model_name_or_path", "revision", "peft_version", "auto_mapping")
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 _CHUNK = 4 << 20  # bytes hashed and counted at once: bounds the pages held in memory, and fits a cache
@@ -81,6 +83,16 @@ def adapter_fingerprint(base: str, folder: Path, scan: Scan) -> str:
 def tokenizer_digest(folder: Path) -> str:
     """Digest of what decides how a text is encoded: a tokenizer's files without its chat template."""
     return _digest(_tokenizer_parts(folder, templates=False))
+
+
+def template_digest(folder: Path) -> str | None:
+    """Digest of a tokenizer's chat templates, wherever they are kept; None where it has none."""
+    files = [folder / name for name in _TEMPLATE_FILES if (folder / name).is_file()]
+    files += sorted((folder / "additional_chat_templates").glob("*.jinja"))
+    written = read_json(folder / "tokenizer_config.json").get("chat_template")
+    if not files and not written:
+        return None
+    return _digest([written, *([path.name, hash_range(path, 0, path.stat().st_size)[0]] for path in files)])
 
 
 def _digest(parts: list[Any]) -> str:

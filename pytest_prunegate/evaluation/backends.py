@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import InputError, ModelError
 from pytest_prunegate.evaluation.guarded import reason_of
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_prunegate.checkpoint.facts import ModelFacts
+
 TRANSFORMERS = ("hf", "hf-auto", "huggingface")
+# What they answer with lies on a server: the checkpoint that was fingerprinted would say nothing about it.
+_SERVED = frozenset({
+    "anthropic-chat", "anthropic-chat-completions", "anthropic-completions", "ggml", "gguf", "litellm", "litellm-chat",
+    "litellm-chat-completions", "local-chat-completions", "local-completions", "openai-chat-completions", "openai-completions",
+    "sglang-generate", "textsynth", "watsonx_llm",
+})  # fmt: skip
 
 
 def canonical_backend(name: str) -> str:
     """The name under which answers are kept: lm-eval's three names of its transformers backend are one.
 
     Raises:
-        InputError: lm-eval knows no model class of this name.
+        InputError: lm-eval knows no model class of this name, or it asks a server.
     """
     if name in TRANSFORMERS:
         return "hf"
+    if name in _SERVED:
+        raise InputError(f"--prunegate-backend={name}: asks a server; served models are not supported yet.")
     from lm_eval.api.registry import model_registry
     from lm_eval.models import MODEL_MAPPING
 
@@ -28,6 +41,20 @@ def canonical_backend(name: str) -> str:
     near = difflib.get_close_matches(name, known, n=3)
     hint = f" Did you mean {', '.join(near)}?" if near else ""
     raise InputError(f"--prunegate-backend={name}: lm-eval has no model class of this name.{hint} It has: {', '.join(known)}.")  # fmt: skip
+
+
+def refuse_unloadable(facts: Mapping[str, ModelFacts], backend: str) -> None:
+    """See that a backend loads what was fingerprinted, and not a part of it.
+
+    Raises:
+        InputError: an adapter or a GGUF file would be left out.
+    """
+    for model in facts.values():
+        if backend != "hf" and (model.adapter or model.gguf):
+            what = "an adapter: merge it into its base" if model.adapter else "a GGUF file"
+            raise InputError(
+                f"--prunegate-backend={backend}: the {model.title} is {what}, or use the transformers backend (hf)."
+            )
 
 
 def backend_class(name: str) -> Any:

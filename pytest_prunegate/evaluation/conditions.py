@@ -30,16 +30,19 @@ def conditions_of(facts: Mapping[str, ModelFacts], *, dtype: str, backend: str) 
         dtype: of both, where the user names one; otherwise auto.
         backend: lm-eval's model class.
     """
-    usual = _own_dtype(facts["original"]) if dtype == "auto" else dtype
-    return {side: _of_side(model, facts["original"], usual, backend) for side, model in facts.items()}
+    return {side: _of_side(model, _dtype(model, facts["original"], dtype), backend) for side, model in facts.items()}
 
 
-def _of_side(model: ModelFacts, original: ModelFacts, dtype: str, backend: str) -> Conditions:
+def _dtype(model: ModelFacts, original: ModelFacts, asked: str) -> str:
+    if model.arguments.get("dtype"):
+        return _own_dtype(model)
+    if asked != "auto":
+        return asked
+    return model.dtype if model.quantised or original.quantised else _own_dtype(original)
+
+
+def _of_side(model: ModelFacts, dtype: str, backend: str) -> Conditions:
     given = model.arguments
-    if given.get("dtype"):
-        dtype = _own_dtype(model)
-    elif model.quantised or (original.quantised and model is not original):
-        dtype = model.dtype
     arguments = {key: value for key, value in given.items() if key not in _ELSEWHERE}
     return Conditions(
         backend=backend,

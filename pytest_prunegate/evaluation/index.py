@@ -82,15 +82,16 @@ class TaskIndex:
         return self._group(name, {**record, "tasks": items}, own, depth)
 
     def _group(self, name: str, record: Mapping[str, Any], overrides: Mapping[str, Any], depth: int) -> GroupInfo:
-        children, missing = [], []
+        children: dict[str, TaskInfo | GroupInfo] = {}
+        missing = []
         for item in record["tasks"]:
             child = self._member(name, item, overrides, depth + 1)
             if child is None:
                 missing.append(str(item))
             else:
-                children.append(child)
+                children[child.name] = child  # as in lm-eval, the last of one name
         return GroupInfo(
-            name=name, kind=record["kind"], children=tuple(children), missing=tuple(missing),
+            name=name, kind=record["kind"], children=tuple(children.values()), missing=tuple(missing),
             aggregates=tuple(
                 Aggregate(metric=metric, filters=None if filters is None else tuple(filters), weight_by_size=weighted)
                 for metric, filters, weighted in record.get("aggregates", ())
@@ -149,10 +150,11 @@ def _as_list(value: Any) -> list[Any]:
 
 def _refuse_broken_files(folder: Path) -> None:
     """lm-eval passes over a file that it cannot read, and the task is then unknown for no visible reason."""
+    from lm_eval.tasks._index import TaskIndex as Entries
     from lm_eval.tasks._yaml_loader import load_yaml
 
     problems = []
-    for path in sorted(folder.rglob("*.yaml")):
+    for path in Entries._iter_yaml_files(folder):  # noqa: SLF001 - what lm-eval looks at, and no more
         try:
             load_yaml(path, resolve_func=False)
         except Exception as error:  # noqa: BLE001 - includes that are missing, YAML that does not parse

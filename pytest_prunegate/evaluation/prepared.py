@@ -32,7 +32,7 @@ class PreparedTask:
     """A task, ready to be executed: its sample of documents in dataset order, and their distinct requests.
 
     `key` names it in a run, `name` in messages. `seqlen` is the length in tokens of the windows of a text for
-    perplexity, whose documents they are; None for a task of lm-eval. `notes` are for the reader of the report.
+    perplexity, whose documents they are; None for a task of lm-eval.
     """
 
     key: str
@@ -46,7 +46,6 @@ class PreparedTask:
     requests: tuple[Request, ...]
     truncate: bool
     seqlen: int | None = None
-    notes: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:

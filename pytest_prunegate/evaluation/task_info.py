@@ -47,7 +47,10 @@ class Aggregate:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupInfo:
-    """A group, or a tag (which aggregates nothing), with what stands directly in it."""
+    """A group, or a tag (which aggregates nothing), with what stands directly in it.
+
+    `missing` are the names that stand directly in it, and that there is no task of.
+    """
 
     name: str
     kind: str
@@ -59,6 +62,16 @@ class GroupInfo:
     def leaves(self) -> tuple[TaskInfo, ...]:
         """All tasks below, each once."""
         return tuple({task.name: task for task in self._leaves()}.values())
+
+    def copies(self, task: str) -> int:
+        """How often a task counts: lm-eval counts one that two groups below share twice."""
+        return sum(leaf.name == task for leaf in self._leaves())
+
+    @property
+    def all_missing(self) -> tuple[str, ...]:
+        """What is missing here and below."""
+        below = (name for child in self.children if isinstance(child, GroupInfo) for name in child.all_missing)
+        return (*self.missing, *below)
 
     def _leaves(self) -> Iterator[TaskInfo]:
         for child in self.children:

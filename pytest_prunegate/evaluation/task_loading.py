@@ -63,13 +63,6 @@ def task_config(gate_task: GateTask) -> dict[str, Any]:
     return config
 
 
-def takes_chat_template(task: Any) -> bool:
-    """Whether lm-eval applies a chat template to this task; to most that are written in Python it does not."""
-    from lm_eval.api.task import ConfigurableTask
-
-    return isinstance(task, ConfigurableTask)
-
-
 def _resolved(value: Any) -> Any:
     """Import the Python functions that a group's changes name."""
     from lm_eval.tasks._yaml_loader import _import_func_in_yml

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,11 +14,13 @@ FUNCTION = "!function"
 
 
 def records_of(entries: Iterable[Any], folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and record of each entry of lm-eval's index; paths are relative to the folder of its tasks."""
+    """Name and record of each entry of lm-eval's index; paths below the folder of its tasks are relative to it."""
+    base = folder.resolve()
     for entry in entries:
         record: dict[str, Any] = {"kind": _KINDS[entry.kind.name]}
         if entry.yaml_path is not None:
-            record["path"] = os.path.relpath(entry.yaml_path, folder)
+            path = entry.yaml_path.resolve()
+            record["path"] = str(path.relative_to(base) if path.is_relative_to(base) else path)
         if record["kind"] == "task":
             record |= task_record(entry.cfg)
         elif record["kind"] == "group":

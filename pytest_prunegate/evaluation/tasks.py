@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from pytest_prunegate.errors import TaskError
 from pytest_prunegate.evaluation.guarded import guarded, seeded_as_lm_eval
 from pytest_prunegate.evaluation.prepared import Document, PreparedTask, sample
 from pytest_prunegate.evaluation.requests import Request, canonical_json
-from pytest_prunegate.evaluation.task_loading import load_task, takes_chat_template
+from pytest_prunegate.evaluation.task_loading import load_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,7 +42,7 @@ def prepare_task(gate_task: GateTask, *, seed: int, chat_template: Callable[[Tas
     with seeded_as_lm_eval():  # once for both steps: as in lm-eval, building goes on where loading left the generators
         task, num_fewshot = guarded(lambda: load_task(gate_task), _loading_message(spec))
         building = f"{spec.name}: lm-eval cannot build the prompts of this task with {num_fewshot} examples: {{reason}}"
-        chat, notes = _chat_arguments(gate_task, task, chat_template)
+        chat = _chat_arguments(spec, chat_template)
         guarded(lambda: task.build_all_requests(system_instruction=spec.system_instruction, **chat), building)
     by_document: dict[int, list[Any]] = {}
     for instance in task.instances:
@@ -53,25 +52,17 @@ def prepare_task(gate_task: GateTask, *, seed: int, chat_template: Callable[[Tas
     documents, requests = _collect([by_document[doc_id] for doc_id in chosen], gate_task)
     return PreparedTask(
         key=gate_task.key, name=spec.name, task=task, version=str(task.VERSION), num_fewshot=num_fewshot, documents=documents,
-        total_documents=len(by_document), data_fingerprint=fingerprint, requests=requests, truncate=spec.truncate, notes=notes,
+        total_documents=len(by_document), data_fingerprint=fingerprint, requests=requests, truncate=spec.truncate,
     )  # fmt: skip
 
 
-def _chat_arguments(
-    gate_task: GateTask, task: Any, chat_template: Callable[[TaskSpec], ChatTemplate]
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What lm-eval needs to render prompts as a conversation. As in lm-eval, examples are then turns of their own."""
-    spec = gate_task.settings
+def _chat_arguments(spec: TaskSpec, chat_template: Callable[[TaskSpec], ChatTemplate]) -> dict[str, Any]:
+    """What lm-eval needs to render prompts as a conversation; as with its own command, examples are then turns of their own."""
     if not spec.apply_chat_template:
-        return {"fewshot_as_multiturn": bool(spec.fewshot_as_multiturn)}, ()
-    if not takes_chat_template(task):
-        plain = f"{spec.name}: lm-eval applies no chat template to this task, which is written in Python: its prompts are plain text"
-        if gate_task.chat_by_option:
-            return {}, (f"{plain}.",)
-        raise TaskError(f"{plain}. Write `apply_chat_template: false` for it.")
+        return {"fewshot_as_multiturn": bool(spec.fewshot_as_multiturn)}
     multiturn = True if spec.fewshot_as_multiturn is None else spec.fewshot_as_multiturn
     render = chat_template(spec).render
-    return {"apply_chat_template": True, "chat_template": render, "fewshot_as_multiturn": multiturn}, ()
+    return {"apply_chat_template": True, "chat_template": render, "fewshot_as_multiturn": multiturn}
 
 
 def _collect(groups: Iterable[list[Any]], gate_task: GateTask) -> tuple[tuple[Document, ...], tuple[Request, ...]]:

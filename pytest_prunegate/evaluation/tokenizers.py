@@ -10,9 +10,8 @@ from pytest_prunegate.evaluation.guarded import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-    from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.checkpoint.facts import ModelFacts, TokenizerSource
     from pytest_prunegate.evaluation.prepared import PreparedTask
 
 _SHOWN = 40  # characters of a text around the place where two encodings part
@@ -27,17 +26,17 @@ def load_tokenizer(facts: ModelFacts) -> Any:
     source = facts.tokenizer
     settings = {key: facts.arguments[key] for key in ("add_bos_token", "trust_remote_code") if key in facts.arguments}
     try:
-        return _load(source.folder, source.gguf, source.digest, tuple(sorted(settings.items())))
+        return _load(source, tuple(sorted(settings.items())))
     except Exception as error:  # transformers raises what the files happen to raise
         raise ModelError(f"{facts.title}: its tokenizer cannot be loaded: {reason_of(error)}") from error
 
 
 @functools.lru_cache(maxsize=4)
-def _load(folder: Path, gguf: str | None, _digest: str, settings: tuple[tuple[str, Any], ...]) -> Any:
+def _load(source: TokenizerSource, settings: tuple[tuple[str, Any], ...]) -> Any:
     from transformers import AutoTokenizer
 
-    arguments = {"trust_remote_code": False} | dict(settings) | ({"gguf_file": gguf} if gguf else {})
-    return AutoTokenizer.from_pretrained(str(folder), **arguments)
+    arguments = {"trust_remote_code": False} | dict(settings) | ({"gguf_file": source.gguf} if source.gguf else {})
+    return AutoTokenizer.from_pretrained(str(source.folder), **arguments)
 
 
 def encode(facts: ModelFacts, text: str) -> list[int]:

@@ -16,6 +16,7 @@ from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.compare import Comparison, Outcome, broken_thresholds
 from pytest_prunegate.identity import WORDS, check_identity
 from pytest_prunegate.plan import CheckResult, MemberResult
+from pytest_prunegate.report.files import COMPARISONS, model_file
 from pytest_prunegate.thresholds import Rule
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pytest_prunegate.checks import Check
     from pytest_prunegate.gate import Gate
 
-RESULTS = "comparison_results.json"
 _VERDICTS = ("pass", "fail", "inconclusive")
 _RELATIVE = (Rule.MAX_RELATIVE_DROP, Rule.MAX_RELATIVE_INCREASE, Rule.MIN_RECOVERY)
 
@@ -67,7 +67,7 @@ def read_earlier(gate: Gate, folder: Path, *, version: int) -> Earlier:
         folder: the output folder; it may not exist.
         version: of the results that can be read.
     """
-    path = folder / RESULTS
+    path = folder / COMPARISONS[0]
     if not path.is_file():
         return Earlier()
     try:
@@ -76,7 +76,7 @@ def read_earlier(gate: Gate, folder: Path, *, version: int) -> Earlier:
             raise ValueError(f"version {found['version']}")  # noqa: TRY301 - one way out
         return _sort(gate, found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"the earlier {RESULTS} cannot be read: {type(error).__name__}: {error}"
+        reason = f"the earlier {COMPARISONS[0]} cannot be read: {type(error).__name__}: {error}"
         return Earlier(stale=(Stale(task="all", name="all", measured="", reason=reason),), files=_files_of({}))
 
 
@@ -146,9 +146,6 @@ def _judged_anew(check: Check, kept: dict[str, Any]) -> CheckResult:
 
 
 def _files_of(found: dict[str, Any]) -> tuple[str, ...]:
-    """The files that the earlier run wrote."""
-    names = [model["name"] for model in found.get("models", {}).values()]
-    sides = list(found.get("models", {"original": None, "pruned": None}))
-    suffixes = [f"_{name}" if name else "" for name in names] or ["", ""]
-    models = [f"{side}_model_results{suffix}.json" for side, suffix in zip(sides, suffixes, strict=True)]
-    return (*models, RESULTS, "comparison_report.md", "comparison_report.html")
+    """The files that the earlier run wrote; with unknown models, those of nameless ones."""
+    models = found.get("models", {"original": {"name": None}, "pruned": {"name": None}})
+    return (*(model_file(side, model["name"]) for side, model in models.items()), *COMPARISONS)

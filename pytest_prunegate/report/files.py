@@ -12,10 +12,11 @@ from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
     from pytest_prunegate.report.earlier import Earlier
-    from pytest_prunegate.report.records import ModelSummary, Summary
+    from pytest_prunegate.report.records import Summary
 
 MODEL_RESULTS_VERSION = 2
 BASELINE = "baseline_results.json"
+COMPARISONS = ("comparison_results.json", "comparison_report.md", "comparison_report.html")
 
 
 def write_reports(summary: Summary, folder: Path) -> list[Path]:
@@ -31,7 +32,9 @@ def write_reports(summary: Summary, folder: Path) -> list[Path]:
     Raises:
         OSError: a file cannot be written.
     """
-    texts = {_model_file(model): _json(model_results(summary, side)) for side, model in summary.models.items()}
+    texts = {
+        model_file(side, model.name): _json(model_results(summary, side)) for side, model in summary.models.items()
+    }
     texts["comparison_results.json"] = _json(summary.as_json())
     texts["comparison_report.md"] = render(summary, "report.md.j2")
     texts["comparison_report.html"] = render(summary, "report.html.j2")
@@ -47,8 +50,13 @@ def write_baseline(summary: Summary, folder: Path) -> list[Path]:
     return _write_all(folder, {BASELINE: _json(model_results(summary, "original"))})
 
 
-def archive(earlier: Earlier, folder: Path) -> Path | None:
-    """Move the files of earlier runs away where some of what they say is stale.
+def archive(earlier: Earlier, folder: Path, *, names: dict[str, str | None]) -> Path | None:
+    """Move the files of earlier runs away where some of what they say is stale, or where this run writes others.
+
+    Args:
+        earlier: what they are.
+        folder: where they are.
+        names: this run's models by side, as their files carry them.
 
     Returns:
         The folder that took them; None where nothing was moved.
@@ -56,8 +64,9 @@ def archive(earlier: Earlier, folder: Path) -> Path | None:
     Raises:
         OSError: a file cannot be moved.
     """
-    present = [folder / name for name in earlier.files if (folder / name).is_file()]
-    if not earlier.stale or not present:
+    rewritten = set() if earlier.stale else {*(model_file(side, name) for side, name in names.items()), *COMPARISONS}
+    present = [folder / name for name in earlier.files if name not in rewritten and (folder / name).is_file()]
+    if not present:
         return None
     stem = (earlier.started or "unreadable").replace(":", "-").partition("+")[0]
     target = _free_name(folder / "archive" / stem)
@@ -123,9 +132,10 @@ def _free_name(path: Path) -> Path:
     return found
 
 
-def _model_file(model: ModelSummary) -> str:
-    suffix = f"_{model.name}" if model.name else ""
-    return f"{model.side}_model_results{suffix}.json"
+def model_file(side: str, name: str | None) -> str:
+    """File of one model's scores; a named model's carries its name."""
+    suffix = f"_{name}" if name else ""
+    return f"{side}_model_results{suffix}.json"
 
 
 def _json(value: dict[str, Any]) -> str:

@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from reference import evaluate_with_lm_eval
+from scripted import BOOLQ, GSM8K
+
+from pytest_prunegate.gate import Gate
 
 if TYPE_CHECKING:
     from conftest import Bench
+
+    from pytest_prunegate.plan import Measurement
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEMO = PROJECT / "demo"
@@ -59,3 +65,76 @@ def test_measures_what_lm_eval_measures(models: Path, shared_data: Path, tmp_pat
     counts = json.loads((tmp_path / "out.json").read_text())["documents_and_equal"]["pruned"]
     assert counts["squadv2"]["prompts_equal"] == counts["squadv2"]["texts_equal"] == 3
     assert counts["gsm8k"]["scores_equal"] == 2
+
+
+def test_perplexity_of_wikitext2(real_bench: Bench, models: Path, shared_data: Path) -> None:
+    """Figures of the papers' own code, in float32: 24.145, and 25.790 after 20% magnitude pruning by rows."""
+    magnitude = prune_rows(models / "smollm2", real_bench.path / "magnitude-20")
+    real_bench.thresholds(f"""
+        sparsity: {{min: 19.9%}}
+        perplexity:
+          wikitext2:
+            max_relative_increase: 7%
+            seqlen: 2048
+            nsamples: 4
+            dataset: {{path: text, data_files: {{test: {shared_data / "wikitext2" / "test.txt"}}}}}
+        """)
+    result = real_bench.run(models=(f"--original={models / 'smollm2'}", f"--pruned={magnitude}"))
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["wikitext2 *24.145 *25.790 *4 of 148 windows of 2048 tokens *PASS"])
+    found = json.loads((real_bench.results / "comparison_results.json").read_text())
+    assert found["models"]["original"]["wikitext_ppl"] == pytest.approx(24.145, abs=5e-4)
+    assert found["models"]["pruned"]["wikitext_ppl"] == pytest.approx(25.790, abs=5e-4)
+    assert found["models"]["original"]["sparsity"] < 0.001
+    assert found["models"]["pruned"]["sparsity"] == pytest.approx(0.20234, abs=1e-5)
+    result.stdout.no_fnmatch_line("*tokenizers*differ*")
+
+
+def prune_rows(source: Path, target: Path) -> Path:
+    """A copy without the weights of each row up to its 20th percentile, ties included: the papers' magnitude pruning."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    for module in model.model.layers.modules():
+        if isinstance(module, torch.nn.Linear):
+            sizes = module.weight.data.abs()
+            limit = sizes.kthvalue(int(sizes.shape[1] * 0.2), dim=1, keepdim=True).values
+            module.weight.data[sizes <= limit] = 0
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(source).save_pretrained(target)
+    return target
+
+
+def test_chat_prompts_are_those_of_lm_eval(real_bench: Bench, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: dict[str, Measurement] = {}
+    measure = Gate.measure
+
+    def spy(self: Gate, name: str) -> tuple[Measurement, ...]:
+        measured[name], *_ = parts = measure(self, name)
+        return parts
+
+    monkeypatch.setattr(Gate, "measure", spy)
+    real_bench.thresholds(f"""
+        tasks:
+          boolq:
+            {BOOLQ}
+            metrics: {{acc: {{max_absolute_drop: 1}}}}
+          gsm8k:
+            {GSM8K}
+            num_fewshot: 1
+            max_gen_toks: 12
+            metrics: {{"exact_match,flexible-extract": {{max_absolute_drop: 1}}}}
+        """)
+    pair = (f"--original={models / 'smollm2'}", f"--pruned={models / 'wanda-mild'}")
+    real_bench.run("--prunegate-apply-chat-template=true", models=pair).assert_outcomes(passed=2)
+    settings = {"apply_chat_template": True, "fewshot_as_multiturn": True}
+    reference = evaluate_with_lm_eval(models / "smollm2", real_bench.path / "data", **settings)
+    for name, key in (("boolq", "acc"), ("gsm8k", "exact_match")):
+        samples = [sample for sample in reference["samples"][name] if sample["filter"] in {"none", "flexible-extract"}]
+        ours = measured[name].prepared.requests
+        assert [request.context for request in ours] == [pair[0] for sample in samples for pair in sample["arguments"]]
+        assert "<|im_start|>user\n" in ours[0].context
+        filtered = "none" if name == "boolq" else "flexible-extract"
+        scores = measured[name].scorers["original"].score((key, filtered)).by_document
+        assert [float(scores[sample["doc_id"]]) for sample in samples] == [sample[key] for sample in samples]

@@ -85,6 +85,40 @@ tasks:
     assert is_valid_by_schema(text)
 
 
+def test_everything_of_a_chat_task_of_perplexity_and_of_sparsity(tmp_path: Path) -> None:
+    (tmp_path / "wiki.txt").touch()
+    text = """
+sparsity: {min: 50%, marks: [files]}
+perplexity:
+  wikitext2: 150%
+  mine: {max_relative_increase: 10%, seqlen: 512, nsamples: 3, marks: [quick], dataset: {path: text, data_files: {test: wiki.txt}}}
+tasks:
+  t:
+    limit: 0.25
+    fewshot_seed: 7
+    repeats: 4
+    apply_chat_template: true
+    system_instruction: Be brief.
+    fewshot_as_multiturn: false
+    chat_template_kwargs: {enable_thinking: false}
+    metrics: {word_perplexity: {max_relative_increase: 20%}}
+  u: {apply_chat_template: tool_use, metrics: {acc: 5%}}
+"""
+    file, mistakes = load(tmp_path, text)
+    assert mistakes == []
+    chat, named = file.tasks
+    assert (chat.limit, chat.fewshot_seed, chat.repeats) == (Decimal("0.25"), 7, 4)
+    assert (chat.apply_chat_template, chat.system_instruction, chat.fewshot_as_multiturn) == (True, "Be brief.", False)
+    assert chat.chat_template_kwargs == {"enable_thinking": False}
+    assert named.apply_chat_template == "tool_use"
+    short, mine = file.perplexity
+    assert (short.thresholds[0].rule, short.thresholds[0].value) == (Rule.MAX_RELATIVE_INCREASE, Decimal("1.5"))
+    assert (mine.seqlen, mine.nsamples, mine.marks) == (512, 3, ("quick",))
+    assert file.sparsity is not None
+    assert (file.sparsity.thresholds[0].value, file.sparsity.marks) == (Decimal("0.5"), ("files",))
+    assert is_valid_by_schema(text)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -125,14 +159,16 @@ def test_mistakes(tmp_path: Path, text: str, message: str) -> None:
     _, mistakes = load(tmp_path, text)
     assert any(mistake.startswith(f"thresholds.yaml:{message}") for mistake in mistakes), mistakes
     if "*a" not in text:  # an alias that contains itself cannot be turned into JSON
-        reader_alone = any(words in message for words in ("twice", "no defaults", ".nan"))  # what no schema can tell
+        reader_alone = any(
+            words in message for words in ("twice", "no defaults", ".nan", "is taken by")
+        )  # what no schema can tell
         assert reader_alone or not is_valid_by_schema(text), "the schema accepts what the reader refuses"
 
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["5%", "0.05", "allow", "json"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["defaults", "tasks", "metrics", "outputs", "limit", "dataset", "data_files", "path", "filter", "max_relative_drop", "gen_kwargs", "x"]),
+        st.sampled_from(["defaults", "tasks", "metrics", "outputs", "limit", "dataset", "data_files", "path", "filter", "max_relative_drop", "max_relative_increase", "gen_kwargs", "perplexity", "sparsity", "min", "seqlen", "apply_chat_template", "marks", "x"]),
         inner, max_size=4,
     ),
     max_leaves=12,
@@ -143,7 +179,7 @@ _VALUES = st.recursive(
 @given(value=_VALUES)
 def test_no_document_ends_in_a_traceback(value: object, tmp_path_factory: pytest.TempPathFactory) -> None:
     file, mistakes = load(tmp_path_factory.mktemp("fuzz"), yaml.safe_dump(value, allow_unicode=True))
-    assert mistakes or file.tasks
+    assert mistakes or file.tasks or file.perplexity or file.sparsity
 
 
 @settings(max_examples=100, deadline=None)
