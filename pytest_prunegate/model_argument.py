@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.+-]*)=(?P<path>.+)", re.DOTALL)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 RECORDED = "recorded"
+DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 _PEFT_BASE = "--prunegate-peft-base"
 # lm-eval's model_args that have a place of their own here, and that place.
 _ELSEWHERE = {
@@ -141,7 +142,7 @@ def _adapter_base(given: ModelArgument, folder: Path) -> ModelArgument:
         folder / "config.json"
     ).is_file():  # transformers would load the adapter on its recorded base, whatever lies beside it
         raise InputError(f"{given.where}: this directory holds a whole model and an adapter; move one of them away.")
-    recorded = _recorded_base(given, folder)
+    recorded, revision = _recorded_base(given, folder)
     is_local = bool(recorded) and (given.cwd / recorded).is_dir()
     if given.peft_base in {None, RECORDED} and not recorded:
         raise InputError(f"{given.where}: the adapter records no base model. Name it with {_PEFT_BASE}=MODEL.")
@@ -154,13 +155,16 @@ def _adapter_base(given: ModelArgument, folder: Path) -> ModelArgument:
     base = parse_model(given.side, written, given.cwd, flag=_PEFT_BASE)
     if base.gguf:
         raise InputError(f"{base.where}: a GGUF file cannot be the base of an adapter.")
+    if written == recorded and base.folder is None and base.revision is None:
+        return replace(base, revision=revision)
     return base
 
 
-def _recorded_base(given: ModelArgument, folder: Path) -> str:
+def _recorded_base(given: ModelArgument, folder: Path) -> tuple[str, str | None]:
+    """The base that an adapter records, and its revision."""
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        return str(config.get("base_model_name_or_path") or "")
+        return str(config.get("base_model_name_or_path") or ""), config.get("revision") or None
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{given.where}: adapter_config.json cannot be read: {error}") from error
 
@@ -168,5 +172,10 @@ def _recorded_base(given: ModelArgument, folder: Path) -> str:
 def _refuse_arguments(given: ModelArgument) -> None:
     flag = f"--prunegate-{given.side}-args"
     problems = [f"{flag}: {key}: {_ELSEWHERE[key]}." for key in given.arguments if key in _ELSEWHERE]
+    length, dtype = given.arguments.get("max_length"), given.arguments.get("dtype")
+    if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
+        problems.append(f"{flag}: max_length={length}: expected a whole number of at least 1.")
+    if dtype is not None and str(dtype).removeprefix("torch.") not in DTYPES:
+        problems.append(f"{flag}: dtype={dtype}: expected one of {', '.join(DTYPES)}.")
     if problems:
         raise InputError("\n".join(problems))

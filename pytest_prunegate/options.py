@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate import flags
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.model_argument import ModelArgument, parse_model
+from pytest_prunegate.model_argument import DTYPES, ModelArgument, parse_model
 from pytest_prunegate.task_options import TaskOptions
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pytest_prunegate.flags import Flag
 
 _MAX_DIGITS = 9  # more documents than any data set has
-_DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 BUILT_IN = "default"
 
 
@@ -69,7 +68,7 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
     pruned = reader.model(flags.PRUNED, flags.PRUNED_ARGS, wanted=not baseline_only)
     thresholds = reader.text(flags.THRESHOLDS)
     seed = reader.integer(flags.SEED, least=0)
-    batch_size, dtype = reader.batch_size(), reader.choice(flags.DTYPE, _DTYPES)
+    batch_size, dtype = reader.batch_size(), reader.choice(flags.DTYPE, DTYPES)
     output, store = reader.folder(flags.OUTPUT), reader.folder(flags.STORE)
     cache_dir, include_path = reader.folder(flags.CACHE), reader.folder(flags.INCLUDE)
     if include_path and not include_path.is_dir():
@@ -201,11 +200,11 @@ class _Reader:
     def model(self, option: Flag, arguments: Flag, *, wanted: bool = True, alone: bool = False) -> ModelArgument | None:
         written = self._config.getoption(option.dest)
         given = self.arguments(arguments)
-        if not wanted and (written or given):
-            self.mistakes.append(
-                f"{flags.BASELINE_ONLY.flag} measures the original alone: take {option.flag if written else arguments.flag} out."
-            )
         if not wanted:
+            said = {option.flag: written, arguments.flag: given, flags.PEFT_BASE.flag: self.text(flags.PEFT_BASE)}
+            taken = ", ".join(flag for flag, value in said.items() if value)
+            if taken:
+                self.mistakes.append(f"{flags.BASELINE_ONLY.flag} measures the original alone: take {taken} out.")
             return None
         if not written:
             self.mistakes.append(_missing(option, alone=alone))

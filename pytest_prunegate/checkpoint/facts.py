@@ -11,6 +11,7 @@ from pytest_prunegate.checkpoint.fingerprint import (
     adapter_fingerprint,
     checkpoint_fingerprint,
     hash_range,
+    joined_fingerprint,
     scan_checkpoint,
     scan_tensors,
     template_digest,
@@ -101,7 +102,7 @@ def read_facts(location: Location) -> ModelFacts:
         facts = _gguf_facts(location, location.folder / location.argument.gguf)
     else:
         facts = _checkpoint_facts(location)
-    if location.tokenizer and facts.tokenizer.folder != location.tokenizer:
+    if location.tokenizer:
         return replace(facts, tokenizer=_tokenizer(location.tokenizer))
     return facts
 
@@ -126,9 +127,19 @@ def _checkpoint_facts(location: Location) -> ModelFacts:
         sparsity=_sparsity(folder, scan, packed),
         tokenizer=_tokenizer(location.tokenizer or folder),
         vocab_size=(config.get("text_config") or config).get("vocab_size"),
-        quantised=packed,
+        quantised=packed or _quantised_on_loading(argument.arguments),
         arguments=argument.arguments,
     )
+
+
+def _quantised_on_loading(arguments: Mapping[str, Any]) -> str | None:
+    """What the side's arguments ask transformers to quantise to."""
+    asked = arguments.get("quantization_config")
+    if not isinstance(asked, dict):
+        asked = {key: True for key in ("load_in_4bit", "load_in_8bit") if arguments.get(key)}
+    if not asked:
+        return None
+    return f"{packed_format({'quantization_config': {'quant_method': 'bitsandbytes', **asked}})}, on loading"
 
 
 def _sparsity(folder: Path, scan: Scan, packed: str | None) -> Sparsity:
@@ -142,22 +153,25 @@ def _gguf_facts(location: Location, path: Path) -> ModelFacts:
     header, argument = read_gguf(path), location.argument
     scan = scan_tensors(header.tensors)
     digest, _ = hash_range(path, 0, path.stat().st_size)
+    tokenizer = TokenizerSource(
+        folder=location.folder, gguf=path.name, digest=digest, template=digest if header.has_template else None
+    )
+    if (location.folder / "tokenizer.json").is_file():  # transformers prefers it to the one in the file
+        tokenizer = _tokenizer(location.folder)
     return ModelFacts(
         side=argument.side,
         name=argument.name,
         path=argument.value,
         folder=location.folder,
         revision=None,
-        fingerprint=digest,
+        fingerprint=digest if tokenizer.gguf else joined_fingerprint(digest, tokenizer.digest, str(tokenizer.template)),
         architecture=f"{header.architecture} (GGUF)",
         dtype="float32",  # what transformers makes of it, whatever the file's own types are
         max_length=header.max_length or _LM_EVAL_DEFAULT_LENGTH,
         parameters=header.elements,
         size=path.stat().st_size,
         sparsity=sparsity(scan.tensors, scan.zeros, None),
-        tokenizer=TokenizerSource(
-            folder=location.folder, gguf=path.name, digest=digest, template=digest if header.has_template else None
-        ),
+        tokenizer=tokenizer,
         vocab_size=header.vocab_size,
         gguf=path.name,
         arguments=argument.arguments,

@@ -80,6 +80,11 @@ def adapter_fingerprint(base: str, folder: Path, scan: Scan) -> str:
     return _digest([base, scan.digest, ["adapter", config], *_tokenizer_parts(folder)])
 
 
+def joined_fingerprint(*parts: str) -> str:
+    """One fingerprint of several digests."""
+    return _digest(list(parts))
+
+
 def tokenizer_digest(folder: Path) -> str:
     """Digest of what decides how a text is encoded: a tokenizer's files without its chat template."""
     return _digest(_tokenizer_parts(folder, templates=False))

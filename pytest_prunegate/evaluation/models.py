@@ -45,6 +45,8 @@ class LoadSettings:
 class _GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
     """lm-eval's transformers backend, which also tells of each generated text whether it was cut."""
 
+    _model: Any
+
     def __init__(self, *args: Any, quantization: dict[str, Any] | None = None, **kwargs: Any) -> None:
         self._quantization = quantization
         self.cut_rows: deque[bool] = deque()
@@ -54,6 +56,16 @@ class _GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
         super()._get_config(*args, **kwargs)
         if self._quantization:  # lm-eval hands the configuration's own to transformers, and takes no other way
             self._config.quantization_config = self._quantization
+
+    def _create_model(self, *args: Any, peft: str | None = None, **kwargs: Any) -> None:
+        """lm-eval would cut padded embeddings down to the tokenizer's size under an adapter, and score another model."""
+        super()._create_model(*args, **kwargs)
+        if peft:
+            from peft import PeftModel
+
+            if len(self.tokenizer) > self._model.get_input_embeddings().num_embeddings:
+                self._model.resize_token_embeddings(len(self.tokenizer))
+            self._model = PeftModel.from_pretrained(self._model, peft)
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
         output = super()._model_generate(context=context, max_length=max_length, stop=stop, **kwargs)
@@ -141,12 +153,17 @@ class LocalModels:
         _log.info("loading %s from %s as %s", facts.title, facts.folder, conditions.dtype)
         try:
             lm = self._make(facts, conditions)
+            if isinstance(lm, HFLM):
+                _probe(facts, lm, first)
         except ModelError:
             raise
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"{facts.title}: out of memory on {self._settings.device} while it was loaded. Spread it with device_map=auto among its arguments, "
+                "or take another --prunegate-device or --prunegate-dtype."
+            ) from error
         except Exception as error:  # transformers raises what the checkpoint's code and files happen to raise
             raise ModelError(f"{facts.title}: cannot be loaded from {facts.adapter or facts.folder}: {reason_of(error)}") from error  # fmt: skip
-        if isinstance(lm, HFLM):
-            _probe(facts, lm, first)
         self._loaded = (facts.side, lm)
 
     def run(
@@ -183,6 +200,8 @@ class LocalModels:
 
     def unload(self) -> None:
         """Free the model's memory."""
+        if self._loaded is None:
+            return
         self._loaded = None
         gc.collect()
         if torch.cuda.is_available():
@@ -198,7 +217,7 @@ class LocalModels:
         if conditions.backend == "hf":
             return _GateLM(**own | _transformers_arguments(facts) | fixed)
         cls = backend_class(conditions.backend)
-        takes = inspect.signature(cls.__init__).parameters
+        takes = _parameters(cls)
         return cls(**{name: value for name, value in own.items() if name in takes} | dict(facts.arguments) | fixed)
 
     def _execute(self, facts: ModelFacts, lm: Any, requests: Sequence[Request], keeper: _Keeper) -> None:
@@ -227,6 +246,19 @@ class LocalModels:
             raise ModelError(
                 f"{facts.title}: failed while it answered: {reason_of(error)}. What was answered is kept."
             ) from error
+
+
+def _parameters(cls: type) -> set[str]:
+    """Names that a class's constructor takes, those that it hands on to its bases included."""
+    names: set[str] = set()
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(vars(base)["__init__"]).parameters
+        names |= set(parameters)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return names
 
 
 def _transformers_arguments(facts: ModelFacts) -> dict[str, Any]:
