@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import TaskError
-from pytest_prunegate.thresholds import Rule, Threshold
+from pytest_prunegate.thresholds import RELATIVE_RULES, Rule, Threshold
 
 if TYPE_CHECKING:
     from pytest_prunegate.checks import Check
@@ -75,7 +75,7 @@ def compare(check: Check, original: MetricScores, pruned: MetricScores, *, silen
     difference = pruned.aggregate - original.aggregate
     drop = -difference if original.higher_is_better else difference
     relative = drop / abs(original.aggregate) if original.aggregate else None
-    if relative is None and any(threshold.rule in _RELATIVE for threshold in check.thresholds):
+    if relative is None and any(threshold.rule in RELATIVE_RULES for threshold in check.thresholds):
         raise TaskError(
             f"{check.location}: {check.label}: the original model scores 0 on {original.documents} documents, so that no relative "
             "drop exists. Take more documents, another metric or filter, or a max_absolute_drop."
@@ -106,9 +106,6 @@ def compare_sparsity(check: Check, original: Fraction | None, pruned: Fraction, 
         relative_drop=None, recovery=None, documents=weights, lost=None, gained=None,
         broken=broken_thresholds(check, pruned, None, None), silent=False,
     )  # fmt: skip
-
-
-_RELATIVE = (Rule.MAX_RELATIVE_DROP, Rule.MAX_RELATIVE_INCREASE, Rule.MIN_RECOVERY)
 
 
 def broken_thresholds(

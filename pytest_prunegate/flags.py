@@ -118,6 +118,7 @@ STORE = Flag(
     ini="prunegate_store",
     default=".prunegate",
 )
+MODELS = (ORIGINAL, PRUNED)
 ALL = (
     ORIGINAL, PRUNED, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
     BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, BASELINE_ONLY, CACHE, OUTPUT, STORE,
@@ -131,11 +132,15 @@ def add_options(parser: pytest.Parser) -> None:
         if option.metavar is None:
             group.addoption(option.flag, dest=option.dest, action="store_true", default=False, help=option.help)
             continue
-        group.addoption(option.flag, dest=option.dest, metavar=option.metavar, default=None, help=option.help)
+        action = "append" if option in MODELS else "store"  # appended, so that a second one is noticed
+        group.addoption(
+            option.flag, dest=option.dest, action=action, metavar=option.metavar, default=None, help=option.help
+        )
         if option.ini:
             parser.addini(option.ini, f"like {option.flag}", default=None)
 
 
 def is_requested(config: pytest.Config) -> bool:
     """Whether a gate was asked for at all."""
-    return any(config.getoption(flag.dest) is not None for flag in (ORIGINAL, PRUNED))
+    asked = any(config.getoption(flag.dest) is not None for flag in MODELS)
+    return asked or bool(config.getoption(BASELINE_ONLY.dest))

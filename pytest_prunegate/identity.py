@@ -44,7 +44,7 @@ def check_identity(gate: Gate, check: Check) -> dict[str, str]:
         side: canonical_json([gate.facts[side].fingerprint, asdict(gate.conditions[side])])
         for side in gate.facts if task.kind is not TaskKind.SPARSITY or side == "pruned"
     }  # fmt: skip
-    texts = sides | {"settings": _canonical(settings), "data": _canonical([_data(part) for part in task.parts])}
+    texts = sides | {"settings": _canonical(settings), "data": _canonical([_data(gate, part) for part in task.parts])}
     return {name: xxhash.xxh3_128(text.encode()).hexdigest() for name, text in texts.items()}
 
 
@@ -60,20 +60,38 @@ def _settings(part: GateTask) -> dict[str, Any]:
     }
 
 
-def _data(part: GateTask) -> Any:
-    """What a part is asked, as far as its files say it: the task's definition, and local data."""
+def _data(gate: Gate, part: GateTask) -> Any:
+    """What a part is asked, as far as files say it: the task's definition, and local data."""
     dataset = getattr(part.spec, "dataset", None)
-    definition = part.info.path if part.info else None
-    return [
-        part.name,
-        _file_digest(definition) if definition else None,
-        _canonical(dict(part.info.overrides)) if part.info else None,
-        None if dataset is None else {key: _content(value) if key == "data_files" else value for key, value in dataset.items()},
-    ]  # fmt: skip
+    found: list[Any] = [part.name, _local(dict(dataset)) if dataset else None]
+    if part.info is None:
+        return found
+    found.append(_canonical(dict(part.info.overrides)))
+    if part.info.path is not None:
+        found.append(_file_digest(part.info.path))
+        folder = gate.options.include_path
+        if folder and part.info.path.is_relative_to(folder.resolve()):
+            from pytest_prunegate.evaluation.task_loading import local_configuration
+
+            found += [_folder_digest(folder.resolve(), ("*.yaml", "*.yml", "*.py")), _local(local_configuration(part))]
+    return found
 
 
-def _content(data_files: dict[str, list[str]]) -> dict[str, list[str]]:
-    return {split: [_file_digest(Path(name)) for name in names] for split, names in data_files.items()}
+def _local(value: Any) -> Any:
+    """A data set's arguments, with the content of every file or folder that they name."""
+    if isinstance(value, dict):
+        return {str(key): _local(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_local(inner) for inner in value]
+    path = Path(value) if isinstance(value, str) and value else None
+    if path is not None and path.is_file():
+        return _file_digest(path)
+    return _folder_digest(path, ("*",)) if path is not None and path.is_dir() else value
+
+
+def _folder_digest(folder: Path, patterns: tuple[str, ...]) -> list[tuple[str, str]]:
+    paths = sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()})
+    return [(str(path.relative_to(folder)), _file_digest(path)) for path in paths]
 
 
 def _file_digest(path: Path) -> str:

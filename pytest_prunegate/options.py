@@ -85,7 +85,8 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
 
 
 def _as_given(flag: Flag, config: pytest.Config) -> str:
-    return flag.flag if flag.metavar is None else f"{flag.flag}={config.getoption(flag.dest)}"
+    value = config.getoption(flag.dest)
+    return flag.flag if flag.metavar is None else f"{flag.flag}={value[0] if flag in flags.MODELS else value}"
 
 
 def _thresholds_path(written: str | None, reader: _Reader) -> Path | None:
@@ -198,8 +199,10 @@ class _Reader:
         return None
 
     def model(self, option: Flag, arguments: Flag, *, wanted: bool = True, alone: bool = False) -> ModelArgument | None:
-        written = self._config.getoption(option.dest)
-        given = self.arguments(arguments)
+        several = self._config.getoption(option.dest) or [None]
+        written, given = several[0], self.arguments(arguments)
+        if len(several) > 1:
+            self.mistakes.append(f"{option.flag} is given {len(several)} times: {', '.join(several)}. Give one; run again for another.")  # fmt: skip
         if not wanted:
             said = {option.flag: written, arguments.flag: given, flags.PEFT_BASE.flag: self.text(flags.PEFT_BASE)}
             taken = ", ".join(flag for flag, value in said.items() if value)

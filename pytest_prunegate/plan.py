@@ -97,7 +97,7 @@ class MemberResult:
 class CheckResult:
     """How a check ended in this run: with a comparison, with the reason of an error, or with the baseline alone.
 
-    `total` and `unit` say what the comparison's documents are a part of. `identity` tells whether a later run may rely on it.
+    `total` and `unit` say what the comparison's documents are a part of.
     """
 
     check: Check

@@ -10,8 +10,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.checks import Check, GateTask, Measure, TaskKind
-from pytest_prunegate.evaluation.task_info import GroupInfo, MetricInfo, TaskInfo
-from pytest_prunegate.metric_names import find_metric, resolve_metric
+from pytest_prunegate.evaluation.task_info import GroupInfo, TaskInfo
+from pytest_prunegate.group_metrics import (
+    for_metric,
+    group_problem,
+    has_both,
+    has_metric,
+    metrics_of,
+    own_metrics,
+    task_problem,
+)
+from pytest_prunegate.metric_names import resolve_metric
 from pytest_prunegate.thresholds import MetricSpec, TaskSpec
 
 if TYPE_CHECKING:
@@ -116,7 +125,7 @@ class _Resolver:
             if task:
                 yield replace(task, origins=origins)
             return
-        problem = _group_problem(spec, info)
+        problem = group_problem(spec, info)
         if problem:
             self._wrong(spec, problem)
         elif info.aggregates:
@@ -130,16 +139,16 @@ class _Resolver:
         if spec.metrics is None:
             return replace(spec, name=child.name)
         for metric in spec.metrics:
-            if not any(_has_metric(one, metric) for one in info.children):
+            if not any(has_metric(one, metric) for one in info.children):
                 self._mistakes.add(metric.line, f"{spec.name}.{metric.name}: no task of {spec.name} has this metric.")
-        metrics = tuple(metric for metric in spec.metrics if _has_metric(child, metric))
+        metrics = tuple(metric for metric in spec.metrics if has_metric(child, metric))
         if not metrics and spec.metrics:
-            names = ", ".join(metric.name for metric in _metrics_of(child))
+            names = ", ".join(metric.name for metric in metrics_of(child))
             self._wrong(spec, f"its task {child.name} has none of the metrics that are named here. It has: {names}.")
         return replace(spec, name=child.name, metrics=metrics)
 
     def _task(self, written: TaskSpec, info: TaskInfo) -> GateTask | None:
-        problem = _task_problem(written, info)
+        problem = task_problem(written, info)
         if problem:
             self._wrong(written, problem)
             return None
@@ -152,9 +161,12 @@ class _Resolver:
         )  # fmt: skip
 
     def _group(self, written: TaskSpec, info: GroupInfo) -> GateTask:
-        own = _own_metrics(info)
-        spec = self._with_metrics(written, own, lambda metric, name: _has_both(info, metric, name))
-        checks = [check for metric in spec.metrics or () for check in resolve_metric(spec, own, metric, self._mistakes)]  # fmt: skip
+        own = own_metrics(info)
+        spec = self._with_metrics(written, own, lambda metric, name: has_both(info, metric, name))
+        checks = [
+            check for metric in spec.metrics or ()
+            for check in resolve_metric(spec, for_metric(own, info, metric), metric, self._mistakes)
+        ]  # fmt: skip
         generates = any(leaf.output_type in {None, "generate_until"} for leaf in info.leaves)
         checks += [self._output(spec, None if generates else "multiple_choice", output) for output in spec.outputs]
         self._refuse_twins(checks)
@@ -183,13 +195,14 @@ class _Resolver:
             fewshot_seed=spec.fewshot_seed if given.fewshot_seed is None else given.fewshot_seed,
             gen_kwargs={**spec.gen_kwargs, **given.gen_kwargs} if generates else {},
             max_gen_toks=(given.max_gen_toks or spec.max_gen_toks) if generates else None,
+            repeats=spec.repeats if generates else None,
             apply_chat_template=spec.apply_chat_template if given.apply_chat_template is None else given.apply_chat_template,
             system_instruction=given.system_instruction or spec.system_instruction,
             fewshot_as_multiturn=spec.fewshot_as_multiturn if given.fewshot_as_multiturn is None else given.fewshot_as_multiturn,
         )  # fmt: skip
 
     def _with_metrics(
-        self, spec: TaskSpec, info: TaskInfo, has_both: Callable[[str, str], bool] | None = None
+        self, spec: TaskSpec, info: TaskInfo, goes_with: Callable[[str, str], bool] | None = None
     ) -> TaskSpec:
         """A task that names no metric takes the built-in file's, or else all it has, under the defaults."""
         if spec.metrics is not None:
@@ -209,7 +222,7 @@ class _Resolver:
         several = len(info.filters) > 1
         return replace(spec, metrics=tuple(
             MetricSpec(name=f"{metric.name},{name}" if several else metric.name, line=spec.line, thresholds=self._defaults)
-            for metric in info.metrics for name in info.filters if has_both is None or has_both(metric.name, name)
+            for metric in info.metrics for name in info.filters if goes_with is None or goes_with(metric.name, name)
         ))  # fmt: skip
 
     def _output(self, spec: TaskSpec, output_type: str | None, written: MetricSpec) -> Check:
@@ -231,63 +244,3 @@ class _Resolver:
 
     def _wrong(self, spec: TaskSpec, message: str) -> None:
         self._mistakes.add(spec.line, f"{spec.name}: {message}")
-
-
-def _task_problem(spec: TaskSpec, info: TaskInfo) -> str | None:
-    if spec.num_fewshot and info.num_fewshot == 0:
-        return "lm-eval fixes num_fewshot of this task at 0 and ignores any other. Take num_fewshot out."
-    if info.kind != "task" or info.output_type == "generate_until":
-        return None
-    for key in ("max_gen_toks", "repeats"):
-        if getattr(spec, key):
-            return f"{key} is for tasks that generate; this one is of type {info.output_type}."
-    return None
-
-
-def _group_problem(spec: TaskSpec, info: GroupInfo) -> str | None:
-    if info.all_missing:
-        return f"lm-eval does not know some of the tasks of this {info.kind}: {'; '.join(info.all_missing)[:300]}."
-    if not info.leaves:
-        return f"there is no task in this {info.kind}."
-    if spec.dataset and "data_files" in spec.dataset:
-        return (
-            f"this {info.kind} has {len(info.leaves)} tasks, and data_files cannot be the data of all of them. Give `path` alone (a folder that "
-            "holds the data set with its configurations), or write the group as YAML of your own for --prunegate-include-path."
-        )
-    return None
-
-
-def _own_metrics(info: GroupInfo) -> TaskInfo:
-    """A group's metrics, as a task would have them: aggregated from its members, with the filters that they have."""
-    metrics: dict[str, MetricInfo] = {}
-    filters: dict[str, None] = {}
-    for aggregate in info.aggregates:
-        having = [(leaf, metric) for leaf in info.leaves for metric in leaf.metrics if metric.name == aggregate.metric]
-        names = aggregate.filters or tuple(sorted({name for leaf, _ in having for name in leaf.filters}))
-        filters |= dict.fromkeys(names)
-        directions = {metric.higher_is_better for _, metric in having}
-        better = directions.pop() if len(directions) == 1 else None
-        if having:
-            metrics[aggregate.metric] = MetricInfo(name=aggregate.metric, higher_is_better=better, is_mean=True)
-    return TaskInfo(
-        name=info.name, kind="group", path=None, output_type=None, metrics=tuple(metrics.values()), filters=tuple(filters) or ("none",),
-        num_fewshot=None,
-    )  # fmt: skip
-
-
-def _has_both(info: GroupInfo, metric: str, name: str) -> bool:
-    """Whether a member of a group has a metric after a filter; not every filter goes with every metric."""
-    return any(name in leaf.filters and metric in {known.name for known in leaf.metrics} for leaf in info.leaves)
-
-
-def _metrics_of(info: TaskInfo | GroupInfo) -> tuple[MetricInfo, ...]:
-    if isinstance(info, TaskInfo):
-        return info.metrics
-    if info.aggregates:
-        return _own_metrics(info).metrics
-    return tuple(metric for child in info.children for metric in _metrics_of(child))
-
-
-def _has_metric(info: TaskInfo | GroupInfo, written: MetricSpec) -> bool:
-    known = _metrics_of(info)  # a task in Python lists none, and may have any
-    return not known or find_metric(written.name.partition(",")[0], known) is not None

@@ -97,6 +97,7 @@ class GateRun:
         self._summary: Summary | None = None
         self._written: list[Path] = []
         self._problem: str | None = None
+        self._interrupted = False
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> ThresholdsFile | None:
         """Collect the thresholds file, and no other YAML."""
@@ -183,6 +184,7 @@ class GateRun:
         if self._gate.plan is None:
             self._close()
             return
+        self._interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         try:
             self._report()
         except OSError as error:
@@ -241,10 +243,14 @@ class GateRun:
         terminalreporter.section(title, sep="=", bold=True)
         for line, outcome in table_lines(self._summary):
             terminalreporter.write_line(line, **_COLORS.get(outcome, {}))
-        for line in closing_lines(self._summary):
+        for line in closing_lines(self._summary, said=self._gate.plan.notes if self._gate.plan else ()):
             terminalreporter.write_line(line)
         if self._problem:
             terminalreporter.write_line(self._problem, red=True)
+        if self._interrupted:
+            terminalreporter.write_line(
+                "Interrupted. Every answer so far is kept: the same command goes on from there."
+            )
         if self._written:
             terminalreporter.write_line(f"Report: {self._written[-1]}")
         terminalreporter.write_line(self._summary.headline, bold=True)

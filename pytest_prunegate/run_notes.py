@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate import Gate
 
 
+_SHOWN = 60  # characters of a message
+
+
 def run_notes(gate: Gate, templates: ChatTemplates | None) -> tuple[str, ...]:
     """Notes on an opened run, before anything is measured."""
     return tuple(_notes(gate, templates))
@@ -32,6 +35,11 @@ def _notes(gate: Gate, templates: ChatTemplates | None) -> Iterator[str]:
         yield (
             "The chat template writes today's date into the prompts: tomorrow's run asks anew. "
             "Pin it with `chat_template_kwargs: {date_string: ...}`."
+        )
+    if templates is not None and templates.dropped:
+        yield (
+            "The chat template takes no system message, so that it is left out, as lm-eval does: "
+            + "; ".join(sorted(message[:_SHOWN] for message in templates.dropped))
         )
     for facts in gate.facts.values():
         if facts.base is not None and facts.base_sparsity is not None:

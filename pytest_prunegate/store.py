@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _VERSION = 1
@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS timings (
     seconds REAL NOT NULL,
     created REAL NOT NULL
 );
+CREATE INDEX IF NOT EXISTS timings_of_a_task ON timings (task, device, model);
 """
 
 
@@ -89,15 +90,20 @@ class Store:
 
     def get(self, model: str, keys: Iterable[str]) -> dict[str, Response]:
         """The responses that are kept, by request key; those that are not are left out."""
+        rows = self._look_up("request, response", model, keys)
+        return {key: Response(**json.loads(text)) for key, text in rows}
+
+    def known(self, model: str, keys: Iterable[str]) -> set[str]:
+        """Those of the keys under which a response is kept."""
+        return {key for (key,) in self._look_up("request", model, keys)}
+
+    def _look_up(self, columns: str, model: str, keys: Iterable[str]) -> Iterator[Any]:
         wanted = list(keys)
-        found: dict[str, Response] = {}
         for start in range(0, len(wanted), _BATCH):
             batch = wanted[start : start + _BATCH]
             marks = ",".join("?" * len(batch))
-            query = f"SELECT request, response FROM responses WHERE model=? AND request IN ({marks})"  # noqa: S608 - only question marks are put in
-            rows = self._execute(query, (model, *batch))
-            found |= {key: Response(**json.loads(text)) for key, text in rows}
-        return found
+            query = f"SELECT {columns} FROM responses WHERE model=? AND request IN ({marks})"  # noqa: S608 - our own columns, and question marks
+            yield from self._execute(query, (model, *batch))
 
     def put(self, model: str, key: str, response: Response, provenance: dict[str, object]) -> None:
         """Keep one response; it is on its way to the disk when this returns."""

@@ -32,10 +32,10 @@ class TaskReader:
     Args:
         mistakes: of the file.
         folder: the file's, for relative paths.
-        defaults: thresholds of metrics that have none of their own.
+        defaults: thresholds of metrics that have none of their own; None where they could not be read.
     """
 
-    def __init__(self, mistakes: Mistakes, folder: Path, defaults: tuple[Threshold, ...]) -> None:
+    def __init__(self, mistakes: Mistakes, folder: Path, defaults: tuple[Threshold, ...] | None) -> None:
         self._mistakes = mistakes
         self._folder = folder
         self._defaults = defaults
@@ -107,6 +107,8 @@ class TaskReader:
         return MetricSpec(name=name, line=node.line, thresholds=thresholds, filter=filter_name)
 
     def _defaulted(self, node: Node, own: tuple[Threshold, ...]) -> tuple[Threshold, ...]:
+        if self._defaults is None:
+            return own
         if not own and not self._defaults:
             node.wrong("has no threshold, and the file has no defaults. Write for example `max_relative_drop: 5%`.")
         return own or self._defaults

@@ -24,6 +24,10 @@ class Rule(StrEnum):
     MIN_SPARSITY = "min"  # of the pruned model; written as sparsity.min
 
 
+RELATIVE_RULES = (Rule.MAX_RELATIVE_DROP, Rule.MAX_RELATIVE_INCREASE, Rule.MIN_RECOVERY)
+"""Those that need an original above 0."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
     """One threshold: its rule, its exact value, and how it was written."""

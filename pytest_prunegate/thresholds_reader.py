@@ -54,8 +54,10 @@ def _read_file(root: Node, empty: ThresholdsFile, mistakes: Mistakes) -> Thresho
     for name, node in sections.items():
         if name not in _FILE_KEYS:
             unknown_key(node, name, _FILE_KEYS)
+    before = len(mistakes.found)
     defaults = read_thresholds(sections["defaults"]) if "defaults" in sections else ()
-    reader = TaskReader(mistakes, empty.path.parent, defaults)
+    broken = len(mistakes.found) > before
+    reader = TaskReader(mistakes, empty.path.parent, None if broken else defaults)
     tasks: list[TaskSpec] = []
     perplexity: list[PerplexitySpec] = []
     sparsity: SparsitySpec | None = None

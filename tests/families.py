@@ -167,7 +167,7 @@ def write_choice_task(folder: Path, name: str, documents: int, **config: Any) ->
     ]  # fmt: skip
     write_task(
         folder, name, rows, output_type="multiple_choice", doc_to_text="{{question}}\nAnswer:", doc_to_choice="choices",
-        doc_to_target="answer", metric_list=[{"metric": "acc"}], **config,
+        doc_to_target="answer", **{"metric_list": [{"metric": "acc"}], **config},
     )  # fmt: skip
 
 

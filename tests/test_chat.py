@@ -181,6 +181,9 @@ def test_a_template_without_a_system_role_goes_without_it(project: Bench, measur
         set_template(project.path / side, NO_SYSTEM)
     project.run("-m", "boolq", APPLY, "--prunegate-system-instruction=Be brief.").assert_outcomes(passed=1)
     assert not any("Be brief." in prompt for prompt in prompts(measured["boolq"]))
+    said = "The chat template takes no system message, so that it is left out, as lm-eval does: Be brief."
+    assert said in (project.results / "comparison_report.md").read_text()
+    project.run("-m", "boolq", APPLY).stdout.no_fnmatch_line("*takes no system message*")
 
 
 def test_a_template_with_a_date_is_told(project: Bench) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import json
 import shutil
@@ -18,7 +17,7 @@ from pytest_prunegate.gate import Gate
 from pytest_prunegate.model_argument import parse_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from conftest import Bench
@@ -57,12 +56,10 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(real_bench: Bench, checkpoints: Path) -> Iterator[Bench]:
+def project(real_bench: Bench, checkpoints: Path) -> Bench:
     shutil.copytree(checkpoints, real_bench.path, dirs_exist_ok=True)
     real_bench.thresholds(ACC)
-    gc.freeze()  # each swap of models collects garbage, which takes a quarter of a second among all that is imported
-    yield real_bench
-    gc.unfreeze()
+    return real_bench
 
 
 @pytest.fixture
@@ -311,6 +308,20 @@ class TestAdapters:
         run(project, "--prunegate-peft-base=pruned", pruned="adapter").assert_outcomes(passed=1)
         assert loglikelihoods(measured) == pytest.approx(merged, abs=1e-4)
 
+    def test_an_adapter_whose_tensors_have_other_names_is_an_error(self, project: Bench, adapter: Path) -> None:
+        """peft warns, and leaves the base as it is: a dense or merely pruned model would pass for the fine-tuned one."""
+        from safetensors.torch import load_file, save_file
+
+        path = adapter / "adapter_model.safetensors"
+        tensors = {name.replace("base_model.model.", "wrapped."): tensor for name, tensor in load_file(path).items()}
+        save_file(tensors, path)
+        assert_error(run(project, pruned="adapter"), "*the adapter does not fit this base: * have no counterpart*")
+
+    def test_an_adapter_of_a_deeper_base_is_an_error(self, project: Bench, adapter: Path) -> None:
+        edit_config(project.path / "original", num_hidden_layers=1)
+        result = run(project, "--prunegate-peft-base=original", pruned="adapter")
+        assert_error(result, "*the adapter does not fit this base: *layers.1.*")
+
 
 class TestVocabularies:
     def test_an_added_pad_token_is_a_note(self, project: Bench) -> None:
@@ -375,6 +386,39 @@ class TestVocabularies:
             path.unlink()
         assert_refused(project, run(project), "*there is no tokenizer in this directory. Save the original's beside *")
         run(project, "--prunegate-pruned-args=tokenizer=original").assert_outcomes(passed=1)
+
+
+class TestWeights:
+    def test_a_checkpoint_that_lacks_a_tensor_is_an_error_and_not_random(self, project: Bench) -> None:
+        from safetensors.torch import load_file, save_file
+
+        path = project.path / "pruned" / "model.safetensors"
+        tensors = load_file(path)
+        del tensors["model.layers.1.mlp.up_proj.weight"]
+        save_file(tensors, path, metadata={"format": "pt"})
+        result = run(project)
+        assert_error(result, "*the checkpoint lacks model.layers.1.mlp.up_proj.weight, and they would be filled*")
+        assert project.executor.requests == []
+
+    @pytest.mark.parametrize(
+        ("name", "changes"),
+        [
+            ("config.json", {"text_config": 3}),
+            ("config.json", {"quantization_config": {"quant_method": "compressed-tensors", "sparsity_config": 3}}),
+        ],
+    )
+    def test_a_configuration_that_makes_no_sense_is_no_traceback(
+        self, project: Bench, name: str, changes: dict[str, Any]
+    ) -> None:
+        edit_config(project.path / "pruned", name, **changes)
+        result = run(project)
+        assert result.ret in {pytest.ExitCode.USAGE_ERROR, 10}
+        assert "INTERNALERROR" not in "\n".join(result.outlines + result.errlines)
+
+    def test_code_of_a_checkpoint_counts_in_the_key(self, project: Bench) -> None:
+        run(project)
+        run(project, "--prunegate-pruned-args=trust_remote_code=true")
+        assert executed(project) == {"original": 0, "pruned": REQUESTS}
 
 
 class TestDtypes:
@@ -495,19 +539,30 @@ class TestArguments:
 
 
 class TestBackends:
-    def test_lm_evals_dummy_runs_end_to_end(self, project: Bench) -> None:
+    def test_a_class_that_takes_no_checkpoint_is_an_error_and_no_random_verdict(self, project: Bench) -> None:
         result = run(project, "--prunegate-backend=dummy")
-        result.assert_outcomes(passed=1)
-        result.stdout.fnmatch_lines(["original: original (*, float32, dummy, *"])
-        summary = summary_of(project)
-        assert {model["backend"] for model in summary["models"].values()} == {"dummy"}
-        assert executed(project) == {"original": REQUESTS, "pruned": REQUESTS}
+        assert_error(result, "--prunegate-backend=dummy: this model class takes no checkpoint*")
+        assert summary_of(project)["checks"][0]["pruned"] is None
+
+    @pytest.mark.parametrize("name", ["local-completions", "openai-chat-completions", "sglang-generate"])
+    def test_served_models_are_refused(self, project: Bench, name: str) -> None:
+        result = run(project, f"--prunegate-backend={name}")
+        assert_refused(
+            project, result, f"*--prunegate-backend={name}: asks a server; served models are not supported yet."
+        )
+
+    def test_an_adapter_is_not_left_out_by_another_backend(self, project: Bench) -> None:
+        project.pytester.makeconftest(RULES)
+        adapter = write_adapter(project.path / "adapter", project.path / "original")
+        result = run(project, "--prunegate-backend=by-rule", pruned=str(adapter))
+        assert_refused(project, result, "*--prunegate-backend=by-rule: the pruned model * is an adapter: merge it*")
 
     def test_answers_of_another_backend_are_not_served(self, project: Bench) -> None:
+        project.pytester.makeconftest(RULES)
         run(project)
-        run(project, "--prunegate-backend=dummy")
+        run(project, "--prunegate-backend=by-rule")
         assert executed(project) == {"original": REQUESTS, "pruned": REQUESTS}
-        for name in ("dummy", "huggingface"):
+        for name in ("by-rule", "huggingface"):
             run(project, f"--prunegate-backend={name}")
             assert executed(project) == {"original": 0, "pruned": 0}, name
 

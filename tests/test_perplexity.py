@@ -194,6 +194,15 @@ def test_overflowing_perplexity_is_an_error_and_no_number(bench: Bench) -> None:
     result.stdout.fnmatch_lines(["wikitext2: the perplexity overflows: mean negative log-likelihood 1000.0."])
 
 
+def test_an_infinite_loss_is_an_error_and_no_traceback(bench: Bench) -> None:
+    bench.models(original={"nll": 2.0}, pruned={"nll": float("inf")})
+    (bench.path / "data" / "text.txt").write_text(TEXT)
+    bench.thresholds(THRESHOLDS.format(seqlen=16))
+    result = bench.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["wikitext2: the perplexity overflows: mean negative log-likelihood inf."])
+
+
 def test_the_scripted_perplexity_is_exp_of_the_mean(bench: Bench) -> None:
     bench.models(original={"nll": 2.0}, pruned={"nll": 2.5})
     (bench.path / "data" / "text.txt").write_text(TEXT)

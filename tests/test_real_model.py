@@ -10,7 +10,7 @@ from reference import evaluate_with_lm_eval
 from scripted import BOOLQ, GSM8K
 from tiny import write_tiny_llama
 
-from pytest_prunegate.evaluation import models
+from pytest_prunegate.evaluation import gate_lm
 from pytest_prunegate.gate import Gate
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def test_code_in_a_checkpoint_is_not_run(project: Bench) -> None:
 def test_out_of_memory_says_what_to_do_and_keeps_what_is_done(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    generate = models._GateLM._model_generate
+    generate = gate_lm.GateLM._model_generate
     calls: list[int] = []
 
     def failing(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -145,7 +145,7 @@ def test_out_of_memory_says_what_to_do_and_keeps_what_is_done(project: Bench, mo
             raise torch.OutOfMemoryError("CUDA out of memory")
         return generate(self, *args, **kwargs)
 
-    monkeypatch.setattr(models._GateLM, "_model_generate", failing)
+    monkeypatch.setattr(gate_lm.GateLM, "_model_generate", failing)
     result = project.run("-m", "gsm8k")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(

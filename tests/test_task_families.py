@@ -521,3 +521,26 @@ def test_a_private_folder_is_found_from_an_installation_behind_a_link(groups: Pa
     found = TaskIndex({}, tmp_path / "link").including(groups).find("alpha")
     assert isinstance(found, TaskInfo)
     assert found.path == (groups / "alpha.yaml").resolve()
+
+
+def test_a_group_of_metrics_with_filters_of_their_own(bench: Bench, groups: Path, voted_group: None) -> None:
+    bench.models()
+    bench.thresholds("defaults: {max_absolute_drop: 1}\ntasks:\n  pair:\n")
+    result = bench.run(f"--prunegate-include-path={groups}", "--collect-only", "-q")
+    result.stdout.fnmatch_lines(["thresholds.yaml::pair::acc,first", "thresholds.yaml::pair::f1,last"])
+    result.stdout.no_fnmatch_line("*acc,last*")
+    bench.thresholds("tasks:\n  pair: {metrics: {'acc,last': {max_absolute_drop: 1}}}\n")
+    refused = bench.run(f"--prunegate-include-path={groups}")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(
+        ["*thresholds.yaml:2: pair.acc,last: there is no filter last. Filters of pair: first."]
+    )
+
+
+@pytest.fixture
+def voted_group(groups: Path) -> None:
+    filters = [{"name": name, "filter": [{"function": "take_first"}]} for name in ("first", "last")]
+    metrics = [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("acc", "f1")]
+    write_choice_task(groups, "filtered", 3, filter_list=filters, metric_list=metrics)
+    aggregates = [{"metric": "acc", "filter_list": ["first"]}, {"metric": "f1", "filter_list": ["last"]}]
+    write_yaml(groups, "pair", group="pair", task=["filtered"], aggregate_metric_list=aggregates)

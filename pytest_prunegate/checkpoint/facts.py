@@ -96,6 +96,14 @@ def read_facts(location: Location) -> ModelFacts:
     Raises:
         ModelError: weights, configuration or tokenizer are missing or damaged.
     """
+    try:
+        return _facts(location)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ModelError(f"{location.folder}: what its configuration files say cannot be understood: {reason}") from error  # fmt: skip
+
+
+def _facts(location: Location) -> ModelFacts:
     if location.base is not None:
         facts = _adapter_facts(location, read_facts(location.base))
     elif location.argument.gguf:
@@ -173,6 +181,7 @@ def _gguf_facts(location: Location, path: Path) -> ModelFacts:
         sparsity=sparsity(scan.tensors, scan.zeros, None),
         tokenizer=tokenizer,
         vocab_size=header.vocab_size,
+        quantised=f"GGUF {', '.join(header.quantised)}" if header.quantised else None,
         gguf=path.name,
         arguments=argument.arguments,
     )
@@ -200,6 +209,7 @@ def _adapter_facts(location: Location, base: ModelFacts) -> ModelFacts:
         sparsity=Sparsity(problem="an adapter changes its base's weights, zeros included; merge it to count them"),
         base_sparsity=base.sparsity,
         tokenizer=_tokenizer(folder) if _has_tokenizer(folder) else base.tokenizer,
+        quantised=base.quantised or _quantised_on_loading(argument.arguments),
         adapter=folder,
         base=base.path,
         arguments=argument.arguments,

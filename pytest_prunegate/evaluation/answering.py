@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pytest_prunegate.errors import ModelError, TaskError
 from pytest_prunegate.evaluation.requests import request_keys
+from pytest_prunegate.evaluation.tokenizers import encoding_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -90,8 +91,8 @@ class Answering:
     def missing(self, prepared: PreparedTask, side: str) -> list[Request]:
         """The requests that the store cannot answer."""
         keys = self._keys(prepared, side)
-        kept = self._store.get(self._facts[side].fingerprint, keys.values())
-        return [request for request in prepared.requests if keys[request] not in kept]
+        known = self._store.known(self._facts[side].fingerprint, keys.values())
+        return [request for request in prepared.requests if keys[request] not in known]
 
     @property
     def sides(self) -> list[str]:
@@ -113,11 +114,14 @@ class Answering:
         """
         found: dict[str, frozenset[Request]] = {}
         problems: list[str] = []
+        judged: dict[object, dict[Request, str]] = {}
         for side, facts in self._facts.items():
             missing = self.missing(prepared, side)
-            long = _too_long(facts, missing, self.conditions[side]) if missing else {}
-            found[side] = frozenset(long)
-            problems += _name_documents(prepared, facts, long)
+            key = (encoding_identity(facts), self.conditions[side].max_length, frozenset(missing))
+            if key not in judged:  # the other side asks the same of the same tokenizer
+                judged[key] = _too_long(facts, missing, self.conditions[side]) if missing else {}
+            found[side] = frozenset(judged[key])
+            problems += _name_documents(prepared, facts, judged[key])
         if problems and not prepared.truncate:
             _refuse_truncation(prepared, problems)
         return found
@@ -259,7 +263,7 @@ def _name_documents(prepared: PreparedTask, facts: ModelFacts, reasons: Mapping[
     """A line for each document that one of these requests belongs to."""
     if not reasons:
         return []
-    affected = {prepared.requests.index(request): reason for request, reason in reasons.items()}
+    affected = {position: reasons[request] for position, request in enumerate(prepared.requests) if request in reasons}
     lines = []
     for document in prepared.documents:
         hits = [affected[position] for positions in document.requests for position in positions if position in affected]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import TaskError
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.thresholds import TaskSpec
 
-_log = logging.getLogger("pytest_prunegate")
 _DATED = "strftime_now"  # the function that templates take today's date from
 _CANARY = [
     {"role": "user", "content": "One?"},
@@ -37,6 +35,8 @@ class ChatTemplate:
         self._arguments = dict(spec.chat_template_kwargs)
         self._name = spec.apply_chat_template if isinstance(spec.apply_chat_template, str) else None
         self.text = self._select(facts, spec.name)
+        self.dropped: set[str] = set()
+        """System messages that the template did not take."""
 
     @property
     def is_dated(self) -> bool:
@@ -50,13 +50,18 @@ class ChatTemplate:
         try:
             return self._apply(chat_history, add_generation_prompt=add_generation_prompt)
         except jinja2.TemplateError:
-            _log.warning("the chat template failed, and is applied without the system message")
+            said = next((message["content"] for message in chat_history if message["role"] == "system"), None)
+            if said is None:
+                raise
+            self.dropped.add(said)
             without = [message for message in chat_history if message["role"] != "system"]
             return self._apply(without, add_generation_prompt=add_generation_prompt)
 
     def canary(self) -> str:
         """A conversation that tells two templates apart."""
-        return self.render(list(_CANARY)) + self.render([{"role": "system", "content": "Be."}, *_CANARY])
+        found = self.render(list(_CANARY)) + self.render([{"role": "system", "content": "Be."}, *_CANARY])
+        self.dropped.clear()
+        return found
 
     def _apply(self, chat_history: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         arguments = self._arguments | ({"chat_template": self._name} if self._name else {})
@@ -109,6 +114,11 @@ class ChatTemplates:
     def are_dated(self) -> bool:
         """Whether a template that was used writes today's date into the prompts."""
         return any(made.is_dated for made in self._made.values())
+
+    @property
+    def dropped(self) -> frozenset[str]:
+        """System messages that a template did not take."""
+        return frozenset(message for made in self._made.values() for message in made.dropped)
 
     def _make(self, spec: TaskSpec) -> ChatTemplate:
         template = ChatTemplate(self._facts["original"], spec)

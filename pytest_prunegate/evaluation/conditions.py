@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _DEFAULT_MAX_GEN_TOKS = 256  # of lm-eval's transformers backend, where a task names none
 # Arguments that have a place of their own in the conditions or the fingerprint, or say only where a model is put.
 _ELSEWHERE = frozenset({
-    "dtype", "max_length", "revision", "tokenizer", "trust_remote_code", "device_map", "parallelize", "max_memory_per_gpu",
+    "dtype", "max_length", "revision", "tokenizer", "device_map", "parallelize", "max_memory_per_gpu",
     "max_cpu_memory", "offload_folder", "tp_plan", "tensor_parallel_size", "data_parallel_size", "gpu_memory_utilization",
 })  # fmt: skip
 
@@ -38,7 +38,8 @@ def _dtype(model: ModelFacts, original: ModelFacts, asked: str) -> str:
         return _own_dtype(model)
     if asked != "auto":
         return asked
-    return model.dtype if model.quantised or original.quantised else _own_dtype(original)
+    is_packed = any(side.quantised and not side.gguf for side in (model, original))  # a GGUF is unpacked into any dtype
+    return model.dtype if is_packed else _own_dtype(original)
 
 
 def _of_side(model: ModelFacts, dtype: str, backend: str) -> Conditions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import TaskError
-from pytest_prunegate.evaluation.tokenizers import encode
+from pytest_prunegate.evaluation.tokenizers import encodings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,16 +26,12 @@ def too_long(facts: ModelFacts, requests: Sequence[Request], conditions: Conditi
         ModelError: the tokenizer cannot be loaded.
         TaskError: lm-eval does not take a request's generation arguments.
     """
+    bounded = [request for request in requests if request.kind in _BOUNDED]
+    texts = [request.context + (request.continuation or "") for request in bounded]
     found = {}
-    for request in requests:
-        if request.kind not in _BOUNDED:
-            continue
-        if request.gen_kwargs is None:
-            needed = len(encode(facts, request.context + (request.continuation or ""))) - 1
-            new_tokens = 0
-        else:
-            new_tokens = _new_tokens(request, conditions)
-            needed = len(encode(facts, request.context)) + new_tokens
+    for request, length in zip(bounded, map(len, encodings(facts, texts)), strict=True):
+        new_tokens = 0 if request.gen_kwargs is None else _new_tokens(request, conditions)
+        needed = length - 1 if request.gen_kwargs is None else length + new_tokens
         if needed > conditions.max_length:
             parts = f" ({needed - new_tokens} of prompt and {new_tokens} to generate)" if new_tokens else ""
             found[request] = f"{needed} tokens{parts}, the model takes {conditions.max_length}"

@@ -16,6 +16,7 @@ from lm_eval.models.huggingface import HFLM
 
 from pytest_prunegate.errors import ModelError, PrunegateError
 from pytest_prunegate.evaluation.backends import backend_class
+from pytest_prunegate.evaluation.gate_lm import GateLM
 from pytest_prunegate.evaluation.guarded import reason_of
 from pytest_prunegate.evaluation.requests import WINDOW, canonical_json
 from pytest_prunegate.evaluation.windows import window_loglikelihood
@@ -31,6 +32,7 @@ _log = logging.getLogger("pytest_prunegate")
 _PROBE_TOKENS = 64  # enough for every layer to see real activations, at the cost of a fraction of one document
 _SAMPLING_SEED = 1234  # lm-eval's torch seed
 _CHUNK = 256  # requests that a backend gets at once where it hands its answers over only when all are there
+_OWN = frozenset({"revision", "tokenizer", "dtype", "max_length"})  # arguments that the conditions and facts settle
 _ON_THE_FLY = ("load_in_4bit", "load_in_8bit")
 
 
@@ -40,46 +42,6 @@ class LoadSettings:
 
     batch_size: str
     device: str
-
-
-class _GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
-    """lm-eval's transformers backend, which also tells of each generated text whether it was cut."""
-
-    _model: Any
-
-    def __init__(self, *args: Any, quantization: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        self._quantization = quantization
-        self.cut_rows: deque[bool] = deque()
-        super().__init__(*args, **kwargs)
-
-    def _get_config(self, *args: Any, **kwargs: Any) -> None:
-        super()._get_config(*args, **kwargs)
-        if self._quantization:  # lm-eval hands the configuration's own to transformers, and takes no other way
-            self._config.quantization_config = self._quantization
-
-    def _create_model(self, *args: Any, peft: str | None = None, **kwargs: Any) -> None:
-        """lm-eval would cut padded embeddings down to the tokenizer's size under an adapter, and score another model."""
-        super()._create_model(*args, **kwargs)
-        if peft:
-            from peft import PeftModel
-
-            if len(self.tokenizer) > self._model.get_input_embeddings().num_embeddings:
-                self._model.resize_token_embeddings(len(self.tokenizer))
-            self._model = PeftModel.from_pretrained(self._model, peft)
-
-    def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
-        output = super()._model_generate(context=context, max_length=max_length, stop=stop, **kwargs)
-        room = max_length - context.shape[1]
-        rows = output[:, context.shape[1] :].tolist()  # (batch, generated tokens)
-        self.cut_rows.extend(self._is_cut(row, room, stop) for row in rows)
-        return output
-
-    def _is_cut(self, row: list[int], room: int, stop: list[str]) -> bool:
-        ends = {self.eot_token_id, *_as_list(self.model.generation_config.eos_token_id)}
-        if len(row) < room or ends.intersection(row):
-            return False
-        text = self.tok_decode(row)
-        return not any(marker and marker in text for marker in stop)
 
 
 class _Keeper:
@@ -215,13 +177,19 @@ class LocalModels:
         }  # fmt: skip
         fixed: dict[str, Any] = {"batch_size": self._settings.batch_size, "device": self._settings.device}
         if conditions.backend == "hf":
-            return _GateLM(**own | _transformers_arguments(facts) | fixed)
+            return GateLM(**own | _transformers_arguments(facts) | fixed)
         cls = backend_class(conditions.backend)
         takes = _parameters(cls)
-        return cls(**{name: value for name, value in own.items() if name in takes} | dict(facts.arguments) | fixed)
+        if "pretrained" not in takes:
+            raise ModelError(
+                f"--prunegate-backend={conditions.backend}: this model class takes no checkpoint (no argument `pretrained`), so that what it "
+                "answers would not be the model's that is reported."
+            )
+        given = {key: value for key, value in facts.arguments.items() if key not in _OWN}
+        return cls(**{name: value for name, value in own.items() if name in takes} | given | fixed)
 
     def _execute(self, facts: ModelFacts, lm: Any, requests: Sequence[Request], keeper: _Keeper) -> None:
-        if isinstance(lm, _GateLM):
+        if isinstance(lm, GateLM):
             lm.cut_rows.clear()
         kind = requests[0].kind
         try:
@@ -263,7 +231,7 @@ def _parameters(cls: type) -> set[str]:
 
 def _transformers_arguments(facts: ModelFacts) -> dict[str, Any]:
     """The side's model_args as lm-eval's transformers backend takes them."""
-    given = {key: value for key, value in facts.arguments.items() if key not in {"revision", "tokenizer", "dtype", "max_length"}}  # fmt: skip
+    given = {key: value for key, value in facts.arguments.items() if key not in _OWN}
     quantization = given.pop("quantization_config", None)
     if any(given.get(key) for key in _ON_THE_FLY):
         names = [key for key in given if key in _ON_THE_FLY or key.startswith("bnb_")]
@@ -293,7 +261,3 @@ def _probe(facts: ModelFacts, lm: Any, first: Request) -> None:
             f"{facts.title}: its logits are NaN or infinite ({share:.1%} of them on a prompt of {len(tokens)} tokens, in {facts.dtype} "
             "weights). The checkpoint is damaged, or its numbers do not fit the dtype: try --prunegate-dtype=float32."
         )
-
-
-def _as_list(ids: Any) -> list[int]:
-    return ids if isinstance(ids, list) else [] if ids is None else [ids]

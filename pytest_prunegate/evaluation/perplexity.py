@@ -17,8 +17,8 @@ import xxhash
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.evaluation.guarded import guarded
 from pytest_prunegate.evaluation.prepared import Document, PreparedTask
-from pytest_prunegate.evaluation.requests import WINDOW, Request, canonical_json
-from pytest_prunegate.evaluation.tokenizers import load_tokenizer
+from pytest_prunegate.evaluation.requests import WINDOW, Request
+from pytest_prunegate.evaluation.tokenizers import encoding_identity, load_tokenizer
 from pytest_prunegate.scores import MetricScores, exact
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ VERSION = "1"  # of this definition
 _USUAL_SEQLEN = 2048  # of the papers; a model that takes less gets what it takes
 _ON_THE_HUB = {"wikitext2": {"path": "Salesforce/wikitext", "name": "wikitext-2-raw-v1"}}
 _COLUMN = "text"
+_LARGEST_LOSS = 700  # exp of more is no number
 
 
 def prepare_perplexity(
@@ -78,12 +79,11 @@ def score_perplexity(prepared: PreparedTask, responses: Sequence[Response]) -> M
     assert prepared.seqlen is not None
     total = math.fsum(responses[document.requests[0][0]].loglikelihood or 0.0 for document in prepared.documents)
     predicted = len(prepared.documents) * (prepared.seqlen - 1)
-    try:
-        perplexity = math.exp(-total / predicted)
-    except OverflowError as error:
+    if -total / predicted > _LARGEST_LOSS:
         raise TaskError(
             f"{prepared.name}: the perplexity overflows: mean negative log-likelihood {-total / predicted:.1f}."
-        ) from error
+        )
+    perplexity = math.exp(-total / predicted)
     return MetricScores(
         by_document={}, aggregate=exact(perplexity), documents=len(prepared.documents), higher_is_better=False
     )
@@ -115,10 +115,9 @@ def load_text(spec: PerplexitySpec) -> str:
 
 
 def _tokens(spec: PerplexitySpec, text: str, facts: Mapping[str, ModelFacts]) -> list[int]:
-    found: dict[str, list[int]] = {}
+    found: dict[tuple[str, str], list[int]] = {}
     for model in facts.values():
-        key = canonical_json([model.tokenizer.digest, model.arguments.get("add_bos_token")])
-        found.setdefault(key, list(load_tokenizer(model)(text, verbose=False)["input_ids"]))
+        found.setdefault(encoding_identity(model), list(load_tokenizer(model)(text, verbose=False)["input_ids"]))
     encodings = list(found.values())
     if any(encoding != encodings[0] for encoding in encodings):
         raise TaskError(

@@ -63,6 +63,16 @@ def task_config(gate_task: GateTask) -> dict[str, Any]:
     return config
 
 
+def local_configuration(gate_task: GateTask) -> dict[str, Any]:
+    """Where a task of the user's own says that its data comes from; its functions are not imported for it."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    info = gate_task.info
+    config = dict(load_yaml(info.path, resolve_func=False)) if info and info.path else {}
+    config |= dict(info.overrides) if info else {}
+    return {key: config.get(key) for key in ("dataset_path", "dataset_name", "dataset_kwargs")}
+
+
 def _resolved(value: Any) -> Any:
     """Import the Python functions that a group's changes name."""
     from lm_eval.tasks._yaml_loader import _import_func_in_yml

@@ -40,7 +40,7 @@ def prepare_task(gate_task: GateTask, *, seed: int, chat_template: Callable[[Tas
     """
     spec = gate_task.settings
     with seeded_as_lm_eval():  # once for both steps: as in lm-eval, building goes on where loading left the generators
-        task, num_fewshot = guarded(lambda: load_task(gate_task), _loading_message(spec))
+        task, num_fewshot = guarded(lambda: load_task(gate_task), _loading_message(gate_task))
         building = f"{spec.name}: lm-eval cannot build the prompts of this task with {num_fewshot} examples: {{reason}}"
         chat = _chat_arguments(spec, chat_template)
         guarded(lambda: task.build_all_requests(system_instruction=spec.system_instruction, **chat), building)
@@ -113,9 +113,11 @@ def _data_fingerprint(documents: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def _loading_message(spec: TaskSpec) -> str:
+def _loading_message(gate_task: GateTask) -> str:
+    spec = gate_task.settings
     remedy = (
         "Check the files that its `dataset` names." if spec.dataset
+        else f"Without a network, give {gate_task.parent} a folder that holds the data set: `dataset: {{path: DIR}}`." if gate_task.parent
         else "Without a network, give it local data with `dataset: {path: json, data_files: {...}}` in the thresholds file."
     )  # fmt: skip
     return f"{spec.name}: the task or its data cannot be loaded: {{reason}}. {remedy}"

@@ -9,11 +9,12 @@ from pytest_prunegate.errors import ModelError, TaskError
 from pytest_prunegate.evaluation.guarded import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts, TokenizerSource
     from pytest_prunegate.evaluation.prepared import PreparedTask
 
+_BATCH = 512  # texts encoded at once: bounds the memory of their ids
 _SHOWN = 40  # characters of a text around the place where two encodings part
 
 
@@ -39,17 +40,29 @@ def _load(source: TokenizerSource, settings: tuple[tuple[str, Any], ...]) -> Any
     return AutoTokenizer.from_pretrained(str(source.folder), **arguments)
 
 
-def encode(facts: ModelFacts, text: str) -> list[int]:
-    """Token ids of a prompt, as lm-eval encodes it: no second BOS where a chat template has written one."""
+def encodings(facts: ModelFacts, texts: Sequence[str]) -> Iterator[list[int]]:
+    """Token ids of prompts in their order, as lm-eval encodes them: no second BOS where a chat template has written one."""
     tokenizer = load_tokenizer(facts)
-    special: dict[str, bool] = {}
+    usual: dict[str, bool] = {}
     if facts.arguments.get("add_bos_token") is not None:
-        special["add_special_tokens"] = bool(facts.arguments["add_bos_token"])
+        usual["add_special_tokens"] = bool(facts.arguments["add_bos_token"])
     first = tokenizer.bos_token or tokenizer.eos_token
-    if first and text.startswith(first):
-        special["add_special_tokens"] = False
-    # verbose=False: transformers would warn of lengths, which are measured elsewhere
-    return list(tokenizer(text, verbose=False, **special)["input_ids"])
+    for start in range(0, len(texts), _BATCH):
+        batch = texts[start : start + _BATCH]
+        begun = {text for text in batch if first and text.startswith(first)}
+        found: dict[str, list[int]] = {}
+        for chosen, settings in ((begun, {"add_special_tokens": False}), (set(batch) - begun, usual)):
+            if chosen:
+                ordered = list(chosen)
+                # verbose=False: transformers would warn of lengths, which are measured elsewhere
+                encoded = tokenizer(ordered, verbose=False, return_attention_mask=False, **settings)
+                found |= zip(ordered, encoded["input_ids"], strict=True)
+        yield from (found[text] for text in batch)
+
+
+def encoding_identity(facts: ModelFacts) -> tuple[str, str]:
+    """What decides a side's encodings; two sides that share it encode alike."""
+    return facts.tokenizer.digest, str(facts.arguments.get("add_bos_token"))
 
 
 def vocabulary_notes(facts: Mapping[str, ModelFacts]) -> list[str]:
@@ -73,23 +86,20 @@ def refuse_other_encoding(prepared: PreparedTask, facts: Mapping[str, ModelFacts
     Raises:
         TaskError: a prompt encodes differently; it names the document and the place.
     """
-    if len(facts) < 2 or len({_encoding_identity(side) for side in facts.values()}) == 1:  # noqa: PLR2004 - two sides
+    if len({encoding_identity(side) for side in facts.values()}) == 1:
         return
-    for document in prepared.documents:
-        for position in (position for positions in document.requests for position in positions):
-            request = prepared.requests[position]
-            text = request.context + (request.continuation or "")
-            original, pruned = (encode(facts[side], text) for side in ("original", "pruned"))
-            if original != pruned:
-                raise TaskError(
-                    f"{prepared.name}: document {document.doc_id}: the two models' tokenizers encode its prompt differently "
-                    f"({_difference(facts['original'], original, pruned)}), so that they would not be asked the same. "
-                    "Give both the same tokenizer: --prunegate-pruned-args=tokenizer=DIRECTORY_OF_THE_ORIGINAL."
-                )
-
-
-def _encoding_identity(facts: ModelFacts) -> tuple[str, str]:
-    return facts.tokenizer.digest, str(facts.arguments.get("add_bos_token"))
+    texts = [request.context + (request.continuation or "") for request in prepared.requests]
+    both = zip(encodings(facts["original"], texts), encodings(facts["pruned"], texts), strict=True)
+    for position, (original, pruned) in enumerate(both):
+        if original != pruned:
+            document = next(
+                document.doc_id for document in prepared.documents if any(position in places for places in document.requests)
+            )  # fmt: skip
+            raise TaskError(
+                f"{prepared.name}: document {document}: the two models' tokenizers encode its prompt differently "
+                f"({_difference(facts['original'], original, pruned)}), so that they would not be asked the same. "
+                "Give both the same tokenizer: --prunegate-pruned-args=tokenizer=DIRECTORY_OF_THE_ORIGINAL."
+            )
 
 
 def _difference(facts: ModelFacts, original: list[int], pruned: list[int]) -> str:

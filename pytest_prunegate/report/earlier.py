@@ -8,7 +8,7 @@ are moved away. Nothing is ever joined because it has the same name.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from pytest_prunegate.compare import Comparison, Outcome, broken_thresholds
 from pytest_prunegate.identity import WORDS, check_identity
 from pytest_prunegate.plan import CheckResult, MemberResult
 from pytest_prunegate.report.files import COMPARISONS, model_file
-from pytest_prunegate.thresholds import Rule
+from pytest_prunegate.thresholds import RELATIVE_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.checks import Check
     from pytest_prunegate.gate import Gate
 
+_UNREADABLE = (OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError)
 _VERDICTS = ("pass", "fail", "inconclusive")
-_RELATIVE = (Rule.MAX_RELATIVE_DROP, Rule.MAX_RELATIVE_INCREASE, Rule.MIN_RECOVERY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +69,18 @@ def read_earlier(gate: Gate, folder: Path, *, version: int) -> Earlier:
     """
     path = folder / COMPARISONS[0]
     if not path.is_file():
-        return Earlier()
+        return _with_archived(gate, Earlier(), folder / "archive", version)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["version"] != version:
-            raise ValueError(f"version {found['version']}")  # noqa: TRY301 - one way out
-        return _sort(gate, found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"version {found['version']}")
+        sorted_out = _sort(gate, found)
+    except _UNREADABLE as error:
         reason = f"the earlier {COMPARISONS[0]} cannot be read: {type(error).__name__}: {error}"
-        return Earlier(stale=(Stale(task="all", name="all", measured="", reason=reason),), files=_files_of({}))
+        models = sorted(path.name for path in folder.glob("*_model_results*.json"))
+        stale = Stale(task="all", name="all", measured="", reason=reason)
+        sorted_out = Earlier(stale=(stale,), files=(*models, *COMPARISONS))
+    return _with_archived(gate, sorted_out, folder / "archive", version)
 
 
 def _sort(gate: Gate, found: dict[str, Any]) -> Earlier:
@@ -92,6 +95,8 @@ def _sort(gate: Gate, found: dict[str, Any]) -> Earlier:
         reason = _reason(gate, check, kept, tasks.get(kept["task"]))
         if reason is not None or check is None:
             stale.append(Stale(task=kept["task"], name=kept["name"], measured=kept["measured"], reason=reason or ""))
+        elif check in gate.results and gate.results[check].outcome is Outcome.ERROR:
+            stale.append(Stale(task=kept["task"], name=kept["name"], measured=kept["measured"], reason="this run's ended in an error"))  # fmt: skip
         elif check not in gate.results:
             results[check] = KeptResult(result=_judged_anew(check, kept), measured=kept["measured"])
     still = {check.task for check in results}
@@ -99,6 +104,20 @@ def _sort(gate: Gate, found: dict[str, Any]) -> Earlier:
         results=results, tasks={name: task for name, task in tasks.items() if name in still}, stale=tuple(stale),
         files=_files_of(found), started=str(found["started"]),
     )  # fmt: skip
+
+
+def _with_archived(gate: Gate, earlier: Earlier, archive: Path, version: int) -> Earlier:
+    """What was archived may hold again: after another setting was tried, or a run that broke. The newest comes first."""
+    results, tasks = dict(earlier.results), dict(earlier.tasks)
+    for path in sorted(archive.glob(f"*/{COMPARISONS[0]}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            older = _sort(gate, found) if found["version"] == version else Earlier()
+        except _UNREADABLE:  # it was told when it was moved
+            continue
+        results = {**older.results, **results}
+        tasks = {**older.tasks, **tasks}
+    return replace(earlier, results=results, tasks=tasks)
 
 
 def _reason(gate: Gate, check: Check | None, kept: dict[str, Any], task: dict[str, Any] | None) -> str | None:
@@ -116,7 +135,9 @@ def _reason(gate: Gate, check: Check | None, kept: dict[str, Any], task: dict[st
     if differing:
         return ", ".join(differing)
     original = kept["exact"]["original"]
-    if not (original and Fraction(original)) and any(threshold.rule in _RELATIVE for threshold in check.thresholds):
+    if not (original and Fraction(original)) and any(
+        threshold.rule in RELATIVE_RULES for threshold in check.thresholds
+    ):
         return "the original scores 0, and today's threshold is relative"
     return None
 
@@ -126,7 +147,8 @@ def _judged_anew(check: Check, kept: dict[str, Any]) -> CheckResult:
     original, pruned, drop = (
         None if kept["exact"][name] is None else Fraction(kept["exact"][name]) for name in ("original", "pruned", "drop")
     )  # fmt: skip
-    assert pruned is not None
+    if pruned is None:
+        raise ValueError(f"{check.label} has no figure of the pruned model")
     relative = drop / abs(original) if drop is not None and original else None
     comparison = Comparison(
         check=check, original=original, pruned=pruned, difference=None if original is None else pruned - original, drop=drop,
@@ -146,6 +168,5 @@ def _judged_anew(check: Check, kept: dict[str, Any]) -> CheckResult:
 
 
 def _files_of(found: dict[str, Any]) -> tuple[str, ...]:
-    """The files that the earlier run wrote; with unknown models, those of nameless ones."""
-    models = found.get("models", {"original": {"name": None}, "pruned": {"name": None}})
-    return (*(model_file(side, model["name"]) for side, model in models.items()), *COMPARISONS)
+    """The files that the earlier run wrote."""
+    return (*(model_file(side, model["name"]) for side, model in found["models"].items()), *COMPARISONS)

@@ -41,7 +41,7 @@ class ProgressLine:
         self._label, self._total, self._done, self._begun_with = f"{task}, {side}", documents, done, done
         self._later, self._unit = later, unit.partition(" ")[0]
         self._began, self._first_done, self._shown = time.monotonic(), None, 0.0
-        kept = f", {done} of them answered" if done else ""
+        kept = f", {done} of them in the store" if done else ""
         text = f"{self._label}: {documents} {unit}{kept}"
         _log.info("%s", text)
         self._show(text, last=not self._on_terminal)

@@ -120,6 +120,11 @@ class Summary:
     python: str
     libraries: dict[str, str]
 
+    @property
+    def has_outputs(self) -> bool:
+        """Whether a task generated any."""
+        return any(any(task.outputs.values()) for task in self.tasks)
+
     def as_json(self) -> dict[str, Any]:
         """The summary as JSON values."""
         return asdict(self)

@@ -86,7 +86,7 @@ def _notes(gate: Gate) -> Iterator[str]:
     """What a reader must know before believing the verdict."""
     assert gate.plan is not None
     if gate.plan.is_same_model:
-        yield "Both models are the same: every check passes, and says nothing about pruning."
+        yield "Both models are the same: no comparison finds a loss, and none says anything about pruning."
     yield from gate.plan.notes
     for name, measurements in gate.measurements.items():
         for side in gate.facts:

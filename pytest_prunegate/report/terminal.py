@@ -35,7 +35,7 @@ def plan_lines(plan: Plan, file: ThresholdsFile, options: Options) -> Iterator[s
     for side, facts in plan.facts.items():
         yield f"{side + ':':<10}{_model_line(facts, plan)}"
     if plan.is_same_model:
-        yield "          Both are the same model: every check will pass, and says nothing about pruning."
+        yield "          Both are the same model: no comparison will find a loss, and none says anything about pruning."
     source = "built-in thresholds" if file.built_in else file.display
     yield f"settings: {source}, seed {options.seed}, batch size {options.batch_size}, device {plan.device}"
     for task in plan.tasks:
@@ -109,9 +109,9 @@ def table_lines(summary: Summary) -> Iterator[tuple[str, str]]:
         yield _join(row, widths), check.outcome
 
 
-def closing_lines(summary: Summary) -> Iterator[str]:
-    """What the table does not say: notes, sparsity, broken outputs, what was not run, what is stale."""
-    yield from summary.notes
+def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
+    """What the table does not say: notes that were not said before the run, sparsity, broken outputs, what is stale."""
+    yield from (note for note in summary.notes if note not in said)
     yield f"Sparsity: {', '.join(_model_sparsity(model) for model in summary.models.values())}."
     for task in summary.tasks:
         for side, outputs in task.outputs.items():
@@ -127,7 +127,11 @@ def closing_lines(summary: Summary) -> Iterator[str]:
         yield f"Stale: {stale['task']}::{stale['name']} of {stale['measured'] or 'an earlier run'}: {stale['reason']}."
     if summary.archive:
         yield f"Moved the stale results to {summary.archive}."
-    yield "Relative: negative is a loss, whichever direction is better for the metric."
+    failed = [f"{check.task}::{check.name}" for check in summary.checks if check.is_earlier and check.outcome == Outcome.FAIL]  # fmt: skip
+    if failed:
+        yield f"Failed in an earlier run, and not in this run's exit code: {', '.join(failed)}."
+    if any(check.relative is not None for check in summary.checks):
+        yield "Relative: negative is a loss, whichever direction is better for the metric."
 
 
 def _model_sparsity(model: ModelSummary) -> str:

@@ -100,6 +100,8 @@ def _figures(comparison: Comparison) -> str:
 
 def count_text(documents: int, total: int, unit: str = "documents") -> str:
     """How many documents, or windows of how many tokens, of how many."""
+    if unit == "weights":
+        return f"all {total:,} weights"
     return f"all {total} {unit}" if documents == total else f"{documents} of {total} {unit}"
 
 

@@ -53,6 +53,16 @@ def test_models(project: Bench, models: tuple[str, ...], message: str) -> None:
     refused(project, project.run(models=models), message)
 
 
+def test_a_second_candidate_is_not_taken_in_silence(project: Bench) -> None:
+    result = project.run(models=("--original=original", "--pruned=pruned", "--pruned=b=pruned"))
+    refused(project, result, "--pruned is given 2 times: pruned, b=pruned. Give one; run again for another.")
+
+
+def test_a_baseline_without_a_model(project: Bench) -> None:
+    result = project.run("--prunegate-baseline-only", models=())
+    refused(project, result, "--original is missing: --prunegate-baseline-only needs a model to measure.")
+
+
 def test_both_models_are_judged_at_once(project: Bench) -> None:
     result = project.run(models=("--original=/no/a", "--pruned=/no/b"))
     refused(project, result, "--original=/no/a: there is no directory", "--pruned=/no/b: there is no directory")
@@ -122,6 +132,8 @@ def test_no_thresholds_file_names_the_ways_on(project: Bench) -> None:
         ("tasks:\n  mmlu:\n    dataset: {path: json, data_files: {test: data/boolq.jsonl}}\n    metrics: {acc: 5%}\n", "thresholds.yaml:3: mmlu: this group has 57 tasks, and data_files cannot be the data of all of them*"),
         ("tasks:\n  wikitext: {metrics: {word_perplexity: {min_recovery: 95%}}}\n", "thresholds.yaml:2: wikitext.word_perplexity: min_recovery is for metrics where higher is better*Use max_relative_increase."),
         ("tasks:\n  boolq: {metrics: {acc: {max_relative_increase: 5%}}}\n", "thresholds.yaml:2: boolq.acc: max_relative_increase is for metrics where lower is better*Use max_relative_drop."),
+        ("tasks:\n  mmlu: {metrics: {acc: 5%}, max_gen_toks: 5}\n", "thresholds.yaml:2: mmlu: max_gen_toks is for tasks that generate; none of this group does."),
+        ("tasks:\n  boolq: {metrics: {acc: 5%}, gen_kwargs: {top_k: 5}}\n", "thresholds.yaml:2: boolq: gen_kwargs is for tasks that generate; this one is of type multiple_choice."),
         ("tasks:\n  boolq: {metrics: {acc: 5%}, repeats: 2}\n", "thresholds.yaml:2: boolq: repeats is for tasks that generate; this one is of type multiple_choice."),
         ("perplexity:\n  c4: 5%\n", "thresholds.yaml:2: perplexity.c4: only wikitext2 is known by name. Give the text of c4 with*"),
         ("tasks:\n  boolq:\n    dataset: {path: json, data_files: {validation: gone.jsonl}}\n", "thresholds.yaml:3: boolq.dataset.data_files.validation: there is no file */gone.jsonl."),

@@ -162,7 +162,7 @@ def test_a_check_that_left_the_file_is_stale(project: Bench) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["{", '{"version": 1}', "[]", '{"version": 2, "checks": [{"outcome": "pass"}], "tasks": []}'])  # fmt: skip
+@pytest.mark.parametrize("text", ["{", '{"version": 1}', "[]", '{"version": 2, "models": {}, "started": "", "tasks": [], "checks": [{"outcome": "pass", "task": "boolq", "name": "acc"}]}', '{"version": 2, "checks": [{"outcome": "pass"}], "tasks": []}'])  # fmt: skip
 def test_results_that_cannot_be_read_are_moved_and_not_lost(project: Bench, text: str) -> None:
     project.results.mkdir()
     (project.results / "comparison_results.json").write_text(text)
@@ -171,6 +171,18 @@ def test_results_that_cannot_be_read_are_moved_and_not_lost(project: Bench, text
     result.stdout.fnmatch_lines(["Stale: all::all of an earlier run: the earlier comparison_results.json cannot be read*"])  # fmt: skip
     (folder,) = archived(project)
     assert (folder / "comparison_results.json").read_text() == text
+
+
+def test_the_figure_of_a_check_that_has_none_is_unreadable(project: Bench) -> None:
+    project.run("-m", "boolq")
+    path = project.results / "comparison_results.json"
+    for old, new in (('"pruned": "19/20"', '"pruned": null'), ('"pruned": "19/20"', '"pruned": "1/0"')):
+        text = path.read_text()
+        path.write_text(text.replace(old, new))
+        result = project.run("-m", "squadv2")
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["Stale: all::all of an earlier run: *cannot be read*"])
+        project.run("-m", "boolq")
 
 
 def test_an_error_is_not_carried_to_another_day(project: Bench) -> None:
@@ -231,3 +243,65 @@ def test_a_users_test_cannot_compare_a_baseline(project: Bench) -> None:
     result = project.run("test_own.py", "--prunegate-baseline-only", models=("--original=original",))
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*this test compares two models, and --prunegate-baseline-only measures one.*"])
+
+
+def test_what_was_archived_holds_again_when_its_settings_return(project: Bench) -> None:
+    project.run("-m", "boolq")
+    project.run("-m", "squadv2", "--prunegate-limit=5").stdout.fnmatch_lines(
+        ["Stale: boolq::acc of *: other settings."]
+    )
+    result = project.run("-m", "squadv2")
+    result.stdout.fnmatch_lines(["PASS: 2 of 2 checks measured (1 of them by earlier runs): 2 passed"])
+    assert json.loads((project.results / "original_model_results.json").read_text())["tasks"]["boolq"] == {"acc": 1.0}
+
+
+def test_a_run_that_breaks_loses_no_earlier_figure(project: Bench) -> None:
+    project.run("-m", "boolq")
+    data = project.path / "data" / "boolq.jsonl"
+    text = data.read_text()
+    data.write_text("{not json\n")
+    project.run("-m", "boolq").assert_outcomes(errors=1)
+    data.write_text(text)
+    project.run("-m", "squadv2").stdout.fnmatch_lines(["PASS: 2 of 2 checks measured (1 of them by earlier runs)*"])
+
+
+def test_an_error_of_the_same_check_keeps_the_earlier_figure_in_the_archive(
+    project: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.run("-m", "boolq")
+    with monkeypatch.context() as patch:
+        patch.setattr("scripted._answer", lambda *_args, **_kwargs: 1 / 0)
+        result = project.run("-m", "boolq", "--prunegate-store=new")
+    result.stdout.fnmatch_lines(["Stale: boolq::acc of *: this run's ended in an error.", "INCOMPLETE, ERROR: 0 of 2*"])
+    project.run("-m", "squadv2").stdout.fnmatch_lines(["PASS: 2 of 2 checks measured (1 of them by earlier runs)*"])
+
+
+def test_a_failure_of_an_earlier_run_is_told_beside_a_green_exit_code(project: Bench) -> None:
+    project.thresholds(TWO_TASKS.replace("acc: 50%", "acc: 1%"))
+    assert project.run("-m", "boolq").ret == 1
+    result = project.run("-m", "squadv2")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["Failed in an earlier run, and not in this run's exit code: boolq::acc."])
+
+
+@pytest.mark.parametrize("change", ["include", "function", "data"])
+def test_a_private_task_is_joined_only_while_all_its_files_are_the_same(project: Bench, change: str) -> None:
+    folder = project.path / "mine"
+    folder.mkdir()
+    (folder / "_base.yaml").write_text(
+        "output_type: multiple_choice\ndataset_path: json\ndataset_name: null\ntest_split: test\n"
+        f"dataset_kwargs: {{data_files: {{test: {project.path}/data/boolq.jsonl}}}}\n"
+        "doc_to_text: '{{question}}'\ndoc_to_target: label\ndoc_to_choice: !function utils.choices\nmetric_list: [{metric: acc}]\n"
+    )
+    (folder / "mine.yaml").write_text("include: _base.yaml\ntask: mine\n")
+    (folder / "utils.py").write_text("def choices(doc):\n    return ['no', 'yes']\n")
+    project.thresholds(TWO_TASKS.replace("tasks:\n", "tasks:\n  mine: {metrics: {acc: 50%}}\n"))
+    project.run("--prunegate-include-path=mine", "-m", "mine").assert_outcomes(passed=1)
+    path, old, new = {
+        "include": (folder / "_base.yaml", "{{question}}", "{{question}}?"),
+        "function": (folder / "utils.py", "'no', 'yes'", "'No', 'Yes'"),
+        "data": (project.path / "data" / "boolq.jsonl", "Numbers.", "Counting."),
+    }[change]
+    path.write_text(path.read_text().replace(old, new))
+    result = project.run("--prunegate-include-path=mine", "-m", "squadv2")
+    result.stdout.fnmatch_lines(["Stale: mine::acc of *: other data.", "INCOMPLETE: 1 of 3*"])

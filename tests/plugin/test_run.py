@@ -47,6 +47,10 @@ def test_the_six_files(project: Bench) -> None:
         "| boolq acc | 1.0000 | 0.9500 | -0.0500 | -5.00% | relative drop at most 50% | 20 of 20 | 1 | 0 | PASS |"
         in report
     )
+    of_summary = report.split("## Summary")[1].split("## Task Results")[0]
+    assert "| Parameters | 2 | " in of_summary
+    assert "| Size on disk | " in of_summary
+    assert "| Sparsity | not counted: no linear weights of decoder layers were found" in of_summary
     html = (project.results / "comparison_report.html").read_text()
     assert "<title>PASS: 2 of 2 checks measured: 2 passed</title>" in html
     assert "http" not in html, "the page asks no network"
@@ -93,7 +97,7 @@ def test_settings_come_first(project: Bench) -> None:
         "task: *boolq: 5 of 20 documents, 0 shots, 20 requests to both models, none in the store",
         "time: *not known yet*",
         "time: *about 0 s, by the first requests of each task",
-        "boolq, original: 5 documents, 1 of them answered",
+        "boolq, original: 5 documents, 1 of them in the store",
         "boolq, original: 5 of 5 documents in *",
     ])  # fmt: skip
 
@@ -110,8 +114,12 @@ def test_expected_time_comes_from_earlier_runs(project: Bench) -> None:
 
 def test_the_same_model_twice_is_said(project: Bench) -> None:
     result = project.run(models=("--original=original", "--pruned=original"))
-    result.stdout.fnmatch_lines(["*Both are the same model: every check will pass, and says nothing about pruning."])
-    assert "Both models are the same: every check passes" in (project.results / "comparison_report.md").read_text()
+    result.stdout.fnmatch_lines(
+        ["*Both are the same model: no comparison will find a loss, and none says anything about pruning."]
+    )
+    assert (
+        "Both models are the same: no comparison finds a loss" in (project.results / "comparison_report.md").read_text()
+    )
 
 
 def test_a_limit_takes_the_same_random_documents_for_both(project: Bench) -> None:

@@ -146,6 +146,7 @@ tasks:
         ("perplexity:\n wikitext2: {max_relative_increase: 5%, seqlen: 1}\n", "2: perplexity.wikitext2.seqlen: expected tokens of a window: a whole number of at least 2, found 1."),
         ("perplexity:\n wikitext2: {max_relative_increase: 5%, nsamples: 0}\n", "2: perplexity.wikitext2.nsamples: expected a number of windows: a whole number of at least 1, found 0."),
         ("tasks:\n t: {metrics: {a: 5%}}\nperplexity:\n t: 5%\n", "4: perplexity.t: the name is taken by line 2. Take another."),
+        ("defaults: {max_relative_drops: 5%}\ntasks:\n t: {metrics: [a]}\n", "1: defaults.max_relative_drops: unknown key. Did you mean max_relative_drop?"),
         ("sparsity: {}\n", "1: sparsity: has no threshold. Write for example `sparsity: {min: 50%}`."),
         ("sparsity: {max: 60%}\n", "1: sparsity.max: unknown key. Known here: min, marks."),
         ("tasks:\n t: {metrics: {a: 5%}}\n t: {metrics: {a: 6%}}\n", "3: tasks.t is there twice (first in line 2)."),
