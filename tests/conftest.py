@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from pytest_prunegate.gate import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pytest_prunegate.plan import Measurement
 
 pytest_plugins = ["pytester"]
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -110,6 +113,42 @@ def _forget_modules_in(folder: Path) -> None:
     for name, module in list(sys.modules.items()):
         if str(folder) in (getattr(module, "__file__", None) or ""):
             del sys.modules[name]
+
+
+@pytest.fixture
+def all_measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Measurement, ...]]:
+    """What the gate of an inner run measured, by task; one for each member of a group."""
+    found: dict[str, tuple[Measurement, ...]] = {}
+    measure = Gate.measure
+
+    def spy(self: Gate, name: str) -> tuple[Measurement, ...]:
+        found[name] = measure(self, name)
+        return found[name]
+
+    monkeypatch.setattr(Gate, "measure", spy)
+    return found
+
+
+@pytest.fixture
+def measured(all_measured: dict[str, tuple[Measurement, ...]]) -> Mapping[str, Measurement]:
+    """What the gate of an inner run measured, by task."""
+    return _First(all_measured)
+
+
+class _First(Mapping[str, "Measurement"]):
+    """The first part of each task, as it stands when it is looked at."""
+
+    def __init__(self, members: dict[str, tuple[Measurement, ...]]) -> None:
+        self._members = members
+
+    def __getitem__(self, name: str) -> Measurement:
+        return self._members[name][0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
 
 
 @pytest.fixture

@@ -162,3 +162,14 @@ tasks:
     {SQUAD}
     metrics: {{f1: 50%}}
 """
+BOOLQ_AND_GSM8K = f"""
+tasks:
+  boolq:
+    {BOOLQ}
+    metrics: {{acc: {{max_absolute_drop: 1}}}}
+  gsm8k:
+    {GSM8K}
+    num_fewshot: 1
+    max_gen_toks: 12
+    metrics: {{"exact_match,flexible-extract": {{max_absolute_drop: 1}}}}
+"""

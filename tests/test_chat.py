@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from reference import evaluate_with_lm_eval
-from scripted import BOOLQ, GSM8K, SQUAD
+from scripted import BOOLQ_AND_GSM8K, SQUAD
 from tiny import write_tiny_llama
 
-from pytest_prunegate.gate import Gate
-
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from conftest import Bench
@@ -26,17 +25,6 @@ TEMPLATE = (
 )
 DATED = TEMPLATE.replace("{{ bos_token }}", "{{ bos_token }}{{ date_string or strftime_now('%d %b %Y') }} ")
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + TEMPLATE
-THRESHOLDS = f"""
-tasks:
-  boolq:
-    {BOOLQ}
-    metrics: {{acc: {{max_absolute_drop: 1}}}}
-  gsm8k:
-    {GSM8K}
-    num_fewshot: 1
-    max_gen_toks: 12
-    metrics: {{"exact_match,flexible-extract": {{max_absolute_drop: 1}}}}
-"""
 APPLY = "--prunegate-apply-chat-template=true"
 
 
@@ -51,22 +39,8 @@ def set_template(folder: Path, template: str | list[dict[str, str]] | None) -> N
 def project(real_bench: Bench) -> Bench:
     for side, seed in (("original", 1), ("pruned", 2)):
         set_template(write_tiny_llama(real_bench.path / side, seed=seed), TEMPLATE)
-    real_bench.thresholds(THRESHOLDS)
+    real_bench.thresholds(BOOLQ_AND_GSM8K)
     return real_bench
-
-
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, Measurement]:
-    found: dict[str, Measurement] = {}
-    measure = Gate.measure
-
-    def spy(self: Gate, name: str) -> tuple[Measurement, ...]:
-        parts = measure(self, name)
-        found[name] = parts[0]
-        return parts
-
-    monkeypatch.setattr(Gate, "measure", spy)
-    return found
 
 
 def prompts(measurement: Measurement) -> list[str]:
@@ -83,7 +57,7 @@ def prompts(measurement: Measurement) -> list[str]:
     ids=["examples as turns", "one turn", "system message"],
 )  # fmt: skip
 def test_prompts_and_scores_are_those_of_lm_eval(
-    project: Bench, measured: dict[str, Measurement], options: list[str], settings: dict[str, Any]
+    project: Bench, measured: Mapping[str, Measurement], options: list[str], settings: dict[str, Any]
 ) -> None:
     project.run(APPLY, *options).assert_outcomes(passed=2)
     data = project.path / "data"
@@ -99,9 +73,9 @@ def test_prompts_and_scores_are_those_of_lm_eval(
         }
 
 
-def test_the_file_says_it_for_a_task(project: Bench, measured: dict[str, Measurement]) -> None:
+def test_the_file_says_it_for_a_task(project: Bench, measured: Mapping[str, Measurement]) -> None:
     project.thresholds(
-        THRESHOLDS.replace("num_fewshot: 1\n", "num_fewshot: 1\n    apply_chat_template: true\n    system_instruction: Count.\n")
+        BOOLQ_AND_GSM8K.replace("num_fewshot: 1\n", "num_fewshot: 1\n    apply_chat_template: true\n    system_instruction: Count.\n")
         .replace("  boolq:\n", "  boolq:\n    apply_chat_template: false\n")
     )  # fmt: skip
     result = project.run()
@@ -111,14 +85,14 @@ def test_the_file_says_it_for_a_task(project: Bench, measured: dict[str, Measure
 
 
 @pytest.mark.parametrize(("switch", "words"), [("true", "<assistant>think "), ("false", "<assistant>no think ")])
-def test_switches_of_the_template(project: Bench, measured: dict[str, Measurement], switch: str, words: str) -> None:
-    text = THRESHOLDS.replace("  boolq:\n", f"  boolq:\n    apply_chat_template: true\n    chat_template_kwargs: {{enable_thinking: {switch}}}\n")  # fmt: skip
+def test_switches_of_the_template(project: Bench, measured: Mapping[str, Measurement], switch: str, words: str) -> None:
+    text = BOOLQ_AND_GSM8K.replace("  boolq:\n", f"  boolq:\n    apply_chat_template: true\n    chat_template_kwargs: {{enable_thinking: {switch}}}\n")  # fmt: skip
     project.thresholds(text)
     project.run("-m", "boolq").assert_outcomes(passed=1)
     assert all(prompt.endswith(words) for prompt in prompts(measured["boolq"]))
 
 
-def test_a_template_is_chosen_by_its_name(project: Bench, measured: dict[str, Measurement]) -> None:
+def test_a_template_is_chosen_by_its_name(project: Bench, measured: Mapping[str, Measurement]) -> None:
     several = [
         {"name": "default", "template": TEMPLATE},
         {"name": "short", "template": "{{ messages[0]['content'] }}!"},
@@ -160,7 +134,9 @@ def test_without_a_template_it_is_an_error(project: Bench) -> None:
     result.stdout.fnmatch_lines(["boolq: original model original has no chat template to apply. Write*"])
 
 
-def test_a_pruned_model_without_a_template_gets_the_originals(project: Bench, measured: dict[str, Measurement]) -> None:
+def test_a_pruned_model_without_a_template_gets_the_originals(
+    project: Bench, measured: Mapping[str, Measurement]
+) -> None:
     set_template(project.path / "pruned", None)
     project.run("-m", "boolq", APPLY).assert_outcomes(passed=1)
     assert "<user>" in prompts(measured["boolq"])[0]
@@ -176,7 +152,7 @@ def test_templates_that_render_differently_are_an_error(project: Bench) -> None:
     project.run("-m", "boolq", APPLY).assert_outcomes(passed=1)
 
 
-def test_a_template_without_a_system_role_goes_without_it(project: Bench, measured: dict[str, Measurement]) -> None:
+def test_a_template_without_a_system_role_goes_without_it(project: Bench, measured: Mapping[str, Measurement]) -> None:
     for side in ("original", "pruned"):
         set_template(project.path / side, NO_SYSTEM)
     project.run("-m", "boolq", APPLY, "--prunegate-system-instruction=Be brief.").assert_outcomes(passed=1)
@@ -190,7 +166,7 @@ def test_a_template_with_a_date_is_told(project: Bench) -> None:
     for side in ("original", "pruned"):
         set_template(project.path / side, DATED)
     project.run("-m", "boolq", APPLY).stdout.fnmatch_lines(["note: *writes today's date into the prompts*"])
-    text = THRESHOLDS.replace("  boolq:\n", "  boolq:\n    chat_template_kwargs: {date_string: 1 May 2026}\n")
+    text = BOOLQ_AND_GSM8K.replace("  boolq:\n", "  boolq:\n    chat_template_kwargs: {date_string: 1 May 2026}\n")
     project.thresholds(text)
     project.run("-m", "boolq", APPLY).stdout.no_fnmatch_line("note:*")
 
@@ -203,7 +179,7 @@ def test_another_system_message_is_another_request(project: Bench) -> None:
     other.stdout.fnmatch_lines(["task: *boolq: *none in the store*"])
 
 
-def test_a_task_in_python_takes_the_template_too(project: Bench, measured: dict[str, Measurement]) -> None:
+def test_a_task_in_python_takes_the_template_too(project: Bench, measured: Mapping[str, Measurement]) -> None:
     project.thresholds(
         f"tasks:\n  squadv2:\n    {SQUAD}\n    max_gen_toks: 4\n    metrics: {{f1: {{max_absolute_drop: 1}}}}\n"
     )

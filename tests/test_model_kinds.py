@@ -13,11 +13,10 @@ from tiny import write_adapter, write_gguf, write_merged, write_tiny_llama
 
 from pytest_prunegate.checkpoint.gguf import read_gguf
 from pytest_prunegate.evaluation import tokenizers
-from pytest_prunegate.gate import Gate
 from pytest_prunegate.model_argument import parse_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from conftest import Bench
@@ -62,22 +61,7 @@ def project(real_bench: Bench, checkpoints: Path) -> Bench:
     return real_bench
 
 
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, Measurement]:
-    """What the gate of the last run measured, by task."""
-    found: dict[str, Measurement] = {}
-    measure = Gate.measure
-
-    def spy(self: Gate, name: str) -> tuple[Measurement, ...]:
-        parts = measure(self, name)
-        found[name] = parts[0]
-        return parts
-
-    monkeypatch.setattr(Gate, "measure", spy)
-    return found
-
-
-def loglikelihoods(measured: dict[str, Measurement], side: str = "pruned") -> list[float]:
+def loglikelihoods(measured: Mapping[str, Measurement], side: str = "pruned") -> list[float]:
     return [response.loglikelihood or 0.0 for response in measured["boolq"].scorers[side]._responses]
 
 
@@ -131,7 +115,7 @@ class TestAdapters:
         return write_adapter(project.path / "adapter", project.path / "pruned")
 
     def test_an_adapter_scores_as_the_merged_model(
-        self, project: Bench, adapter: Path, measured: dict[str, Measurement]
+        self, project: Bench, adapter: Path, measured: Mapping[str, Measurement]
     ) -> None:
         write_merged(project.path / "merged", project.path / "pruned", adapter)
         run(project, pruned="merged").assert_outcomes(passed=1)
@@ -287,7 +271,7 @@ class TestAdapters:
         assert executed(project) == {"original": 0, "pruned": REQUESTS}
 
     def test_an_adapter_on_padded_embeddings_scores_as_the_merged_model(
-        self, project: Bench, measured: dict[str, Measurement]
+        self, project: Bench, measured: Mapping[str, Measurement]
     ) -> None:
         resize(project.path / "pruned", 320)
         adapter = write_adapter(project.path / "adapter", project.path / "pruned")
@@ -297,7 +281,7 @@ class TestAdapters:
         run(project, pruned="adapter").assert_outcomes(passed=1)
         assert loglikelihoods(measured) == pytest.approx(merged, abs=1e-4)
 
-    def test_an_adapter_may_bring_tokens_of_its_own(self, project: Bench, measured: dict[str, Measurement]) -> None:
+    def test_an_adapter_may_bring_tokens_of_its_own(self, project: Bench, measured: Mapping[str, Measurement]) -> None:
         shutil.copytree(project.path / "pruned", project.path / "resized")
         resize(project.path / "resized", 301, pad="[PAD]")
         adapter = write_adapter(project.path / "adapter", project.path / "resized", embeddings=True)
@@ -498,7 +482,7 @@ class TestArguments:
         assert_refused(project, result, "*--pruned=pruned: revision is for hub ids, and this is a local path.*")
 
     def test_a_device_map_says_where_and_changes_no_answer(
-        self, project: Bench, measured: dict[str, Measurement]
+        self, project: Bench, measured: Mapping[str, Measurement]
     ) -> None:
         run(project, "--prunegate-pruned-args=device_map=auto").assert_outcomes(passed=1)
         assert executed(project) == {"original": REQUESTS, "pruned": REQUESTS}
@@ -572,7 +556,7 @@ class TestBackends:
             project, result, "*--prunegate-backend=dumy: lm-eval has no model class of this name. Did you mean *dummy*"
         )
 
-    def test_a_model_class_of_the_users_own(self, project: Bench, measured: dict[str, Measurement]) -> None:
+    def test_a_model_class_of_the_users_own(self, project: Bench, measured: Mapping[str, Measurement]) -> None:
         project.pytester.makeconftest(RULES)
         project.thresholds(ACC)
         run(project, "--prunegate-backend=by-rule").assert_outcomes(passed=1)
@@ -593,7 +577,7 @@ class TestBackends:
         assert outputs["empty"] == 0
 
     def test_a_users_own_variant_of_lm_evals_class_gets_the_model(
-        self, project: Bench, measured: dict[str, Measurement]
+        self, project: Bench, measured: Mapping[str, Measurement]
     ) -> None:
         project.pytester.makeconftest(VARIANT)
         result = run(project, "--prunegate-backend=variant", "--prunegate-dtype=float64")
@@ -662,7 +646,7 @@ if "variant" not in model_registry:
 
 class TestGguf:
     def test_a_gguf_file_scores_as_the_checkpoint_that_it_was_made_of(
-        self, project: Bench, measured: dict[str, Measurement]
+        self, project: Bench, measured: Mapping[str, Measurement]
     ) -> None:
         write_gguf(project.path / "pruned.gguf", project.path / "pruned")
         run(project).assert_outcomes(passed=1)
@@ -706,7 +690,7 @@ class TestGguf:
         run(project, pruned="files/pruned.gguf").assert_outcomes(passed=1)
 
     def test_what_lies_beside_a_gguf_file_never_serves_answers_to_other_prompts(
-        self, project: Bench, measured: dict[str, Measurement]
+        self, project: Bench, measured: Mapping[str, Measurement]
     ) -> None:
         write_gguf(project.path / "files" / "pruned.gguf", project.path / "pruned")
         shutil.copy(project.path / "pruned" / "tokenizer.json", project.path / "files")
@@ -781,7 +765,7 @@ class TestQuantised:
         assert dtypes(gptq)[1] == "bfloat16"
 
     @pytest.mark.skipif(not importlib.util.find_spec("bitsandbytes"), reason="bitsandbytes is not installed")
-    def test_bitsandbytes_saved_and_on_the_fly(self, project: Bench, measured: dict[str, Measurement]) -> None:
+    def test_bitsandbytes_saved_and_on_the_fly(self, project: Bench, measured: Mapping[str, Measurement]) -> None:
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
         settings = BitsAndBytesConfig(load_in_8bit=True)

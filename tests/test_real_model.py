@@ -7,75 +7,49 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from reference import evaluate_with_lm_eval
-from scripted import BOOLQ, GSM8K
+from scripted import BOOLQ_AND_GSM8K
 from tiny import write_tiny_llama
 
 from pytest_prunegate.evaluation import gate_lm
-from pytest_prunegate.gate import Gate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from conftest import Bench
 
     from pytest_prunegate.plan import Measurement
-
-THRESHOLDS = f"""
-tasks:
-  boolq:
-    {BOOLQ}
-    metrics: {{acc: {{max_absolute_drop: 1}}}}
-  gsm8k:
-    {GSM8K}
-    num_fewshot: 1
-    max_gen_toks: 12
-    metrics: {{"exact_match,flexible-extract": {{max_absolute_drop: 1}}}}
-"""
 
 
 @pytest.fixture
 def project(real_bench: Bench) -> Bench:
     write_tiny_llama(real_bench.path / "original", seed=1)
     write_tiny_llama(real_bench.path / "pruned", seed=2)
-    real_bench.thresholds(THRESHOLDS)
+    real_bench.thresholds(BOOLQ_AND_GSM8K)
     return real_bench
 
 
-@pytest.fixture
-def measurements(monkeypatch: pytest.MonkeyPatch) -> dict[str, Measurement]:
-    """What the gate of an inner run measured, by task."""
-    found: dict[str, Measurement] = {}
-    measure = Gate.measure
-
-    def spy(self: Gate, name: str) -> tuple[Measurement, ...]:
-        measured = measure(self, name)
-        found[name] = measured[0]
-        return measured
-
-    monkeypatch.setattr(Gate, "measure", spy)
-    return found
-
-
 @pytest.mark.parametrize("batch_size", ["1", "4"])
-def test_scores_are_those_of_lm_eval(project: Bench, measurements: dict[str, Measurement], batch_size: str) -> None:
+def test_scores_are_those_of_lm_eval(project: Bench, measured: Mapping[str, Measurement], batch_size: str) -> None:
     project.run(f"--prunegate-batch-size={batch_size}").assert_outcomes(passed=2)
     for side in ("original", "pruned"):
         reference = evaluate_with_lm_eval(project.path / side, project.path / "data")
         for name, key in (("boolq", ("acc", "none")), ("gsm8k", ("exact_match", "flexible-extract"))):
-            ours = measurements[name].scorers[side].score(key)
+            ours = measured[name].scorers[side].score(key)
             theirs = {
                 sample["doc_id"]: sample[key[0]] for sample in reference["samples"][name] if sample["filter"] == key[1]
             }
             assert {doc_id: float(score) for doc_id, score in ours.by_document.items()} == theirs
             assert float(ours.aggregate) == pytest.approx(reference["results"][name][",".join(key)], abs=1e-12)
-            texts = [response.text for response in measurements[name].scorers[side]._responses]
+            texts = [response.text for response in measured[name].scorers[side]._responses]
             if name == "gsm8k":
                 assert texts == [
                     sample["resps"][0][0] for sample in reference["samples"][name] if sample["filter"] == key[1]
                 ]
 
 
-def test_outputs_at_the_token_limit_are_counted_as_cut(project: Bench, measurements: dict[str, Measurement]) -> None:
+def test_outputs_at_the_token_limit_are_counted_as_cut(project: Bench, measured: Mapping[str, Measurement]) -> None:
     project.run("-m", "gsm8k")
-    responses = measurements["gsm8k"].scorers["original"]._responses
+    responses = measured["gsm8k"].scorers["original"]._responses
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(project.path / "original")
@@ -83,21 +57,23 @@ def test_outputs_at_the_token_limit_are_counted_as_cut(project: Bench, measureme
     for response in responses:
         stopped = len(tokenizer(response.text)["input_ids"]) < 10  # 12 tokens may decode to text of fewer
         assert response.cut or stopped
-    shares = measurements["gsm8k"].shares["original"]
+    shares = measured["gsm8k"].shares["original"]
     assert shares is not None
     assert shares.cut == sum(bool(response.cut) for response in responses) / len(responses)
 
 
-def test_a_stop_string_or_eos_within_the_limit_is_no_cut(project: Bench, measurements: dict[str, Measurement]) -> None:
-    project.thresholds(THRESHOLDS.replace("max_gen_toks: 12", "max_gen_toks: 3\n    gen_kwargs: {until: [never]}"))
+def test_a_stop_string_or_eos_within_the_limit_is_no_cut(project: Bench, measured: Mapping[str, Measurement]) -> None:
+    project.thresholds(BOOLQ_AND_GSM8K.replace("max_gen_toks: 12", "max_gen_toks: 3\n    gen_kwargs: {until: [never]}"))
     project.run("-m", "gsm8k", "--prunegate-limit=4")
-    unstopped = [response.cut for response in measurements["gsm8k"].scorers["original"]._responses]
-    text = next(response.text for response in measurements["gsm8k"].scorers["original"]._responses if response.text)
+    unstopped = [response.cut for response in measured["gsm8k"].scorers["original"]._responses]
+    text = next(response.text for response in measured["gsm8k"].scorers["original"]._responses if response.text)
     project.thresholds(
-        THRESHOLDS.replace("max_gen_toks: 12", f"max_gen_toks: 3\n    gen_kwargs: {{until: [{json.dumps(text[0])}]}}")
+        BOOLQ_AND_GSM8K.replace(
+            "max_gen_toks: 12", f"max_gen_toks: 3\n    gen_kwargs: {{until: [{json.dumps(text[0])}]}}"
+        )
     )
     project.run("-m", "gsm8k", "--prunegate-limit=4")
-    stopped = [response.cut for response in measurements["gsm8k"].scorers["original"]._responses]
+    stopped = [response.cut for response in measured["gsm8k"].scorers["original"]._responses]
     assert sum(map(bool, stopped)) < sum(map(bool, unstopped))
 
 

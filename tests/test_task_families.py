@@ -23,7 +23,6 @@ from tiny import write_tiny_llama
 
 from pytest_prunegate.evaluation.index import TaskIndex
 from pytest_prunegate.evaluation.task_info import TaskInfo
-from pytest_prunegate.gate import Gate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,20 +63,6 @@ def models(shared: Path) -> tuple[str, ...]:
     return tuple(f"--{side}={shared / side}" for side in SIDES)
 
 
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Measurement, ...]]:
-    """What the gate of an inner run measured, by task; one for each member of a group."""
-    found: dict[str, tuple[Measurement, ...]] = {}
-    measure = Gate.measure
-
-    def spy(self: Gate, name: str) -> tuple[Measurement, ...]:
-        found[name] = measure(self, name)
-        return found[name]
-
-    monkeypatch.setattr(Gate, "measure", spy)
-    return found
-
-
 def results_of(bench: Bench) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((bench.results / "comparison_results.json").read_text())
     return found
@@ -91,7 +76,7 @@ def test_scores_of_a_family_are_those_of_lm_eval(
     shared: Path,
     models: tuple[str, ...],
     reference: dict[str, dict[str, Any]],
-    measured: dict[str, tuple[Measurement, ...]],
+    all_measured: dict[str, tuple[Measurement, ...]],
 ) -> None:
     real_bench.thresholds(f"tasks:\n{family.thresholds(shared / 'data')}")
     real_bench.run(models=models).assert_outcomes(passed=len(family.metrics))
@@ -105,11 +90,11 @@ def test_scores_of_a_family_are_those_of_lm_eval(
             samples = [sample for sample in reference[side]["samples"][family.name] if sample["filter"] == name]
             assert check["documents"] == len(samples)
             assert len(samples) >= 5
-            scorer = measured[family.name][0].scorers[side]
+            scorer = all_measured[family.name][0].scorers[side]
             scorer.score((metric, name))
             ours = {doc_id: values[metric] for doc_id, values in scorer._values[name].items()}
             assert ours == {sample["doc_id"]: sample[metric] for sample in samples}
-            answers = answers_of(measured[family.name][0], side)
+            answers = answers_of(all_measured[family.name][0], side)
             assert answers == {sample["doc_id"]: sample["resps"] for sample in samples}
 
 
@@ -188,7 +173,7 @@ def test_a_limit_is_per_member_and_the_sample_is_weighted(
     models: tuple[str, ...],
     *,
     shared: Path,
-    measured: dict[str, tuple[Measurement, ...]],
+    all_measured: dict[str, tuple[Measurement, ...]],
     name: str,
     members: dict[str, int],
 ) -> None:
@@ -203,7 +188,7 @@ def test_a_limit_is_per_member_and_the_sample_is_weighted(
     for place, side in enumerate(SIDES):
         full = evaluate_with_lm_eval(shared / side, [name], include=[groups])["samples"]
         scores = [Fraction(member["exact"][place]) for member in check["members"]]
-        for measurement, score in zip(measured[name], scores, strict=True):
+        for measurement, score in zip(all_measured[name], scores, strict=True):
             by_document = measurement.scorers[side].score(("acc", "none")).by_document
             theirs = {sample["doc_id"]: sample["acc"] for sample in full[measurement.prepared.name]}
             assert {doc_id: theirs[int(str(doc_id))] for doc_id in by_document} == by_document
@@ -350,7 +335,7 @@ def voted(real_bench: Bench) -> Path:
 
 
 def test_every_repeat_is_kept_and_filters_see_them_all(
-    real_bench: Bench, voted: Path, models: tuple[str, ...], measured: dict[str, tuple[Measurement, ...]]
+    real_bench: Bench, voted: Path, models: tuple[str, ...], all_measured: dict[str, tuple[Measurement, ...]]
 ) -> None:
     include = f"--prunegate-include-path={voted}"
     real_bench.run(include, models=models).assert_outcomes(passed=9)
@@ -358,10 +343,10 @@ def test_every_repeat_is_kept_and_filters_see_them_all(
     assert (task["documents"], task["requests"], task["executed"]) == (5, 15, {"original": 15, "pruned": 15})
     checks = {f"{check['metric']},{check['filter']}": check for check in results_of(real_bench)["checks"]}
     for side in SIDES:
-        answers = answers_of(measured["voted"][0], side)
+        answers = answers_of(all_measured["voted"][0], side)
         assert all(len(repeats) == 3 for [repeats] in answers.values())
         assert any(len(set(repeats)) > 1 for [repeats] in answers.values()), "sampled answers differ"
-        theirs = replayed_in_lm_eval(measured["voted"][0], side, voted)
+        theirs = replayed_in_lm_eval(all_measured["voted"][0], side, voted)
         assert theirs["answers,three"] == 3
         assert {key: check[side] for key, check in checks.items()} == pytest.approx(
             {key: theirs[key] for key in checks}, rel=0, abs=1e-12
@@ -416,9 +401,9 @@ tasks:
 """
 
 
-def requests_of(measured: dict[str, tuple[Measurement, ...]], name: str) -> list[tuple[Any, ...]]:
+def requests_of(all_measured: dict[str, tuple[Measurement, ...]], name: str) -> list[tuple[Any, ...]]:
     """What the models were asked: prompts with their continuation, or with their generation arguments."""
-    return [request.arguments for request in measured[name][0].prepared.requests]
+    return [request.arguments for request in all_measured[name][0].prepared.requests]
 
 
 def requests_in_lm_eval(bench: Bench, name: str, folder: str, **settings: Any) -> list[tuple[Any, ...]]:
@@ -434,7 +419,7 @@ def requests_in_lm_eval(bench: Bench, name: str, folder: str, **settings: Any) -
 
 
 def test_settings_of_the_command_line_reach_the_requests_as_in_lm_eval(
-    bench: Bench, measured: dict[str, tuple[Measurement, ...]]
+    bench: Bench, all_measured: dict[str, tuple[Measurement, ...]]
 ) -> None:
     bench.models()
     bench.thresholds(EXAMPLES)
@@ -447,36 +432,38 @@ def test_settings_of_the_command_line_reach_the_requests_as_in_lm_eval(
     settings = {"num_fewshot": 3, "fewshot_random_seed": 77}
     drawn = {"temperature": 0.7, "do_sample": True, "max_gen_toks": 6}
     expected = requests_in_lm_eval(bench, "gsm8k", "gsm8k", gen_kwargs=drawn | {"top_p": 0.9}, **settings)
-    assert requests_of(measured, "gsm8k") == expected, "what the command line does not name stays the file's"
+    assert requests_of(all_measured, "gsm8k") == expected, "what the command line does not name stays the file's"
     assert expected[0][0].count("Question:") == 4
-    assert requests_of(measured, "boolq") == requests_in_lm_eval(bench, "boolq", "super_glue/boolq", **settings)
-    assert requests_of(measured, "boolq")[0][0].count("Question:") == 4
+    assert requests_of(all_measured, "boolq") == requests_in_lm_eval(bench, "boolq", "super_glue/boolq", **settings)
+    assert requests_of(all_measured, "boolq")[0][0].count("Question:") == 4
     expected = requests_in_lm_eval(bench, "gsm8k_cot_zeroshot", "gsm8k", gen_kwargs=drawn, **settings)
-    assert requests_of(measured, "gsm8k_cot_zeroshot") == expected, "its own num_fewshot of 0 stays"
+    assert requests_of(all_measured, "gsm8k_cot_zeroshot") == expected, "its own num_fewshot of 0 stays"
     assert expected[0][0].count("Q:") == 1
     shots = {task["name"]: task["num_fewshot"] for task in results_of(bench)["tasks"]}
     assert shots == {"gsm8k": 3, "gsm8k_cot_zeroshot": 0, "boolq": 3}
 
 
 def test_settings_of_the_file_reach_the_requests_as_in_lm_eval(
-    bench: Bench, measured: dict[str, tuple[Measurement, ...]]
+    bench: Bench, all_measured: dict[str, tuple[Measurement, ...]]
 ) -> None:
     bench.models()
     bench.thresholds(EXAMPLES)
     bench.run().assert_outcomes(passed=3)
     given = {"temperature": 0.2, "top_p": 0.9, "max_gen_toks": 9}
     settings = {"num_fewshot": 1, "fewshot_random_seed": 3, "gen_kwargs": given}
-    assert requests_of(measured, "gsm8k") == requests_in_lm_eval(bench, "gsm8k", "gsm8k", **settings)
-    assert requests_of(measured, "boolq") == requests_in_lm_eval(bench, "boolq", "super_glue/boolq")
+    assert requests_of(all_measured, "gsm8k") == requests_in_lm_eval(bench, "gsm8k", "gsm8k", **settings)
+    assert requests_of(all_measured, "boolq") == requests_in_lm_eval(bench, "boolq", "super_glue/boolq")
 
 
-def test_another_fewshot_seed_gives_other_prompts(bench: Bench, measured: dict[str, tuple[Measurement, ...]]) -> None:
+def test_another_fewshot_seed_gives_other_prompts(
+    bench: Bench, all_measured: dict[str, tuple[Measurement, ...]]
+) -> None:
     bench.models()
     bench.thresholds(EXAMPLES)
     prompts = []
     for seed in ("1", "1", "2"):
         bench.run("-m", "gsm8k", f"--prunegate-fewshot-seed={seed}").assert_outcomes(passed=1, deselected=2)
-        prompts.append([arguments[0] for arguments in requests_of(measured, "gsm8k")])
+        prompts.append([arguments[0] for arguments in requests_of(all_measured, "gsm8k")])
     assert prompts[0] == prompts[1]
     assert prompts[0] != prompts[2]
     assert len(prompts[0]) == len(prompts[2])

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from reference import evaluate_with_lm_eval
-from scripted import BOOLQ, GSM8K
-
-from pytest_prunegate.gate import Gate
+from scripted import BOOLQ_AND_GSM8K
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from conftest import Bench
 
     from pytest_prunegate.plan import Measurement
@@ -106,26 +106,10 @@ def prune_rows(source: Path, target: Path) -> Path:
     return target
 
 
-def test_chat_prompts_are_those_of_lm_eval(real_bench: Bench, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured: dict[str, Measurement] = {}
-    measure = Gate.measure
-
-    def spy(self: Gate, name: str) -> tuple[Measurement, ...]:
-        measured[name], *_ = parts = measure(self, name)
-        return parts
-
-    monkeypatch.setattr(Gate, "measure", spy)
-    real_bench.thresholds(f"""
-        tasks:
-          boolq:
-            {BOOLQ}
-            metrics: {{acc: {{max_absolute_drop: 1}}}}
-          gsm8k:
-            {GSM8K}
-            num_fewshot: 1
-            max_gen_toks: 12
-            metrics: {{"exact_match,flexible-extract": {{max_absolute_drop: 1}}}}
-        """)
+def test_chat_prompts_are_those_of_lm_eval(
+    real_bench: Bench, models: Path, measured: Mapping[str, Measurement]
+) -> None:
+    real_bench.thresholds(BOOLQ_AND_GSM8K)
     pair = (f"--original={models / 'smollm2'}", f"--pruned={models / 'wanda-mild'}")
     real_bench.run("--prunegate-apply-chat-template=true", models=pair).assert_outcomes(passed=2)
     settings = {"apply_chat_template": True, "fewshot_as_multiturn": True}
