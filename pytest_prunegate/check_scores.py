@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.checks import Check, GateTask, Measure, TaskKind
 from pytest_prunegate.errors import TaskError
+from pytest_prunegate.loss_interval import LossInterval, loss_interval
 from pytest_prunegate.plan import MemberResult
 from pytest_prunegate.scores import MemberScores, MetricScores, OutputShares, group_scores, join_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
     from fractions import Fraction
 
     from pytest_prunegate.plan import Measurement
+    from pytest_prunegate.scores import DocumentKey
 
 
 def scores_of(task: GateTask, check: Check, measured: Sequence[Measurement], side: str) -> MetricScores:
@@ -48,6 +50,25 @@ def member_results(task: GateTask, check: Check, measured: Sequence[Measurement]
         MemberResult(name=before.name, documents=before.scores.documents, original=before.scores.aggregate, pruned=after.scores.aggregate)
         for before, after in zip(original, pruned, strict=True)
     )  # fmt: skip
+
+
+def check_interval(task: GateTask, check: Check, measured: Sequence[Measurement]) -> LossInterval | None:
+    """How sure the loss on a check is; None where its metric is no mean of scores in [0, 1]."""
+    if check.measure is not Measure.METRIC:
+        return None
+    original, pruned = (scores_of(task, check, measured, side) for side in ("original", "pruned"))
+    prepared = [measurement.prepared for measurement in measured]
+    return loss_interval(
+        check, original, pruned, clusters=_clusters(task, measured), drawn=sum(len(part.documents) for part in prepared),
+        total=sum(part.total_documents for part in prepared),
+    )  # fmt: skip
+
+
+def _clusters(task: GateTask, measured: Sequence[Measurement]) -> dict[DocumentKey, Hashable] | None:
+    """squadv2's questions share passages."""
+    if task.name != "squadv2":
+        return None
+    return {document.doc_id: document.content["context"] for document in measured[0].prepared.documents}
 
 
 def joined_shares(measured: Sequence[Measurement], side: str) -> OutputShares | None:

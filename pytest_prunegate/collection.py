@@ -11,7 +11,13 @@ from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.compare import Comparison, Outcome
 from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.report.log import warnings_logged
-from pytest_prunegate.report.wording import relative_change, rerun_command, verdict_sentence
+from pytest_prunegate.report.wording import (
+    change_bounds,
+    interval_text,
+    relative_change,
+    rerun_command,
+    verdict_sentence,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,6 +184,8 @@ def _properties(result: CheckResult) -> list[tuple[str, object]]:
     }
     if comparison is not None:
         numbers |= _compared(comparison)
+    if result.interval is not None:
+        numbers["interval"] = interval_text(*change_bounds(result.interval.relative))
     return [(f"prunegate_{name}", value) for name, value in numbers.items() if value is not None]
 
 

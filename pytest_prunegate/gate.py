@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.check_scores import joined_shares, member_results, scores_of
+from pytest_prunegate.check_scores import check_interval, joined_shares, member_results, scores_of
 from pytest_prunegate.checks import Check, GateTask, TaskKind
 from pytest_prunegate.compare import Comparison, Outcome, compare, compare_sparsity
 from pytest_prunegate.errors import EvaluationError, TaskError
@@ -191,6 +191,7 @@ class Gate:
         return CheckResult(
             check=check, outcome=comparison.outcome, comparison=comparison, documents=comparison.documents,
             total=total or comparison.documents, unit=unit, members=member_results(task, check, measured),
+            interval=check_interval(task, check, measured) if measured else None,
         )  # fmt: skip
 
     def _sparsity(self, check: Check) -> Comparison:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions
     from pytest_prunegate.evaluation.scoring import Scorer
+    from pytest_prunegate.loss_interval import LossInterval
     from pytest_prunegate.scores import OutputShares
 
 SIDES = ("original", "pruned")
@@ -109,3 +110,4 @@ class CheckResult:
     total: int | None = None
     unit: str = "documents"
     members: tuple[MemberResult, ...] = ()
+    interval: LossInterval | None = None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.compare import Comparison, Outcome, broken_thresholds
 from pytest_prunegate.identity import WORDS, check_identity
+from pytest_prunegate.loss_interval import LossInterval
 from pytest_prunegate.plan import CheckResult, MemberResult
 from pytest_prunegate.report.files import COMPARISONS, model_file
 from pytest_prunegate.thresholds import RELATIVE_RULES
@@ -163,8 +164,15 @@ def _judged_anew(check: Check, kept: dict[str, Any]) -> CheckResult:
     )  # fmt: skip
     return CheckResult(
         check=check, outcome=Outcome(comparison.outcome), comparison=comparison, documents=comparison.documents,
-        total=kept["total_documents"], unit=kept["unit"], members=members,
+        total=kept["total_documents"], unit=kept["unit"], members=members, interval=_interval(kept["interval"]),
     )  # fmt: skip
+
+
+def _interval(kept: dict[str, Any] | None) -> LossInterval | None:
+    if kept is None:
+        return None
+    (low, high), (least, most) = kept["relative"], kept["absolute"]
+    return LossInterval(relative=(low, high), absolute=(least, most), of_full_run=bool(kept["of_full_run"]))
 
 
 def _files_of(found: dict[str, Any]) -> tuple[str, ...]:

@@ -43,6 +43,8 @@ class ModelSummary:
 class CheckSummary:
     """A check. `relative` has the sign that people know (negative is a loss); `reason` is a sentence.
 
+    `interval` has 95% bounds of the drop, relative and absolute (positive is worse, null where unbounded), and of
+    `relative_change` (as `relative` has its sign); `of_full_run` tells whose they are.
     `documents` and `total_documents` count what `unit` says. `exact` holds the figures as fractions, `identity` what they
     depend on, `measured` when the run began that measured them, `is_earlier` whether that was another run.
     """
@@ -60,7 +62,7 @@ class CheckSummary:
     difference: float | None
     relative: float | None
     recovery: float | None
-    interval: None
+    interval: dict[str, Any] | None
     broken: tuple[str, ...]
     silent: bool
     documents: int | None

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.check_scores import joined_shares
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.identity import check_identity
+from pytest_prunegate.loss_interval import CONFIDENCE
 from pytest_prunegate.report.fingerprints import joined_fingerprint
 from pytest_prunegate.report.headline import headline, measured, verdict
 from pytest_prunegate.report.records import SUMMARY_VERSION, CheckSummary, ModelSummary, Summary, TaskSummary
-from pytest_prunegate.report.wording import relative_change, verdict_sentence
+from pytest_prunegate.report.wording import change_bounds, interval_text, relative_change, verdict_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +119,7 @@ def _check(gate: Gate, check: Check, earlier: Earlier, begun: str) -> CheckSumma
     return CheckSummary(
         task=check.task, name=check.name, metric=check.metric, filter=check.filter, location=check.location, line=check.line,
         thresholds=tuple(threshold.describe() for threshold in check.thresholds),
-        outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=None, reason=_reason(result),
+        outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=_interval(result), reason=_reason(result),
         documents=result.documents if result else None, total_documents=result.total if result else None,
         unit=result.unit if result else "documents", members=_members(result), exact=_exact(comparison),
         identity=check_identity(gate, check) if has_figures else None, measured=since if has_figures else None,
@@ -152,6 +153,15 @@ def _exact(comparison: Comparison | None) -> dict[str, str | None] | None:
         return None
     values = {"original": comparison.original, "pruned": comparison.pruned, "drop": comparison.drop}
     return {name: None if value is None else str(value) for name, value in values.items()}
+
+
+def _interval(result: CheckResult | None) -> dict[str, Any] | None:
+    if result is None or result.interval is None:
+        return None
+    change = change_bounds(result.interval.relative)
+    return asdict(result.interval) | {
+        "confidence": CONFIDENCE, "relative_change": change, "text": interval_text(*change), "subject": result.interval.subject,
+    }  # fmt: skip
 
 
 def _members(result: CheckResult | None) -> tuple[dict[str, Any], ...]:

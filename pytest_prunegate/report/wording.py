@@ -10,7 +10,9 @@ from pytest_prunegate.compare import Outcome
 if TYPE_CHECKING:
     from fractions import Fraction
 
+    from pytest_prunegate.checks import Check
     from pytest_prunegate.compare import Comparison
+    from pytest_prunegate.loss_interval import Bounds, LossInterval
     from pytest_prunegate.plan import CheckResult
 
 _LARGE = 10  # scores lie in [0, 1]; perplexities and the like need fewer decimals
@@ -78,9 +80,35 @@ def verdict_sentence(result: CheckResult) -> str:
         parts.append("All outputs of the pruned model are empty.")
     if len(check.thresholds) > 1 and comparison.broken:
         parts.append(f"Broken: {'; '.join(threshold.describe() for threshold in comparison.broken)}.")
+    if result.interval is not None:
+        parts += _certainty(result.interval, check)
     if comparison.lost is not None and comparison.outcome is Outcome.FAIL:
         parts.append(f"{comparison.lost} answers lost, {comparison.gained} gained.")
     return " ".join(parts)
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """Bounds of a relative change, negative for a loss."""
+    if low is None or high is None:
+        return "unbounded"
+    return f"{low:+.1%} to {high:+.1%}"
+
+
+def change_bounds(drop: Bounds) -> Bounds:
+    """Bounds of a change from those of a drop: negative is a loss."""
+    low, high = drop
+    return (None if high is None else -high, None if low is None else -low)
+
+
+def _certainty(interval: LossInterval, check: Check) -> list[str]:
+    """The interval, and whether it leaves a threshold in doubt."""
+    low, high = change_bounds(interval.relative)
+    why = ": the original's score cannot be told from 0" if high is None else ""
+    said = [f"95% interval for {interval.subject}: {interval_text(low, high)}{why}."]
+    if any(interval.doubts(threshold) for threshold in check.thresholds):
+        doubt = "It lies on both sides of the threshold: the full run may say otherwise."
+        said.append(doubt if interval.of_full_run else "Within sampling noise of the threshold.")
+    return said
 
 
 def _figures(comparison: Comparison) -> str:

@@ -44,7 +44,7 @@ def test_the_six_files(project: Bench) -> None:
     for heading in ("## Model Information", "## Summary", "## Task Results"):
         assert heading in report
     assert (
-        "| boolq acc | 1.0000 | 0.9500 | -0.0500 | -5.00% | relative drop at most 50% | 20 of 20 | 1 | 0 | PASS |"
+        "| boolq acc | 1.0000 | 0.9500 | -0.0500 | -5.00% | -22.2% to +14.4% | relative drop at most 50% | 20 of 20 | 1 | 0 | PASS |"
         in report
     )
     of_summary = report.split("## Summary")[1].split("## Task Results")[0]

@@ -47,7 +47,8 @@ def test_drop_beyond_the_threshold_fails(bench: Bench) -> None:
     assert result.ret == 1
     result.stdout.fnmatch_lines([
         "thresholds.yaml:7: gsm8k accuracy 1.0000 -> 0.9000: -0.1000, -10.00% relative "
-        "(threshold: relative drop at most 5%). FAIL on all 20 documents. 2 answers lost, 0 gained.",
+        "(threshold: relative drop at most 5%). FAIL on all 20 documents. 95% interval for other documents like these: -29.5% to +11.6%. "
+        "Within sampling noise of the threshold. 2 answers lost, 0 gained.",
         "Run it alone: pytest --original=original --pruned=pruned --prunegate-cache-dir=* thresholds.yaml::gsm8k::accuracy",
         "gsm8k *accuracy * 1.0000 *0.9000 * -0.1000 * -10.00% *FAIL",
         "FAIL: 1 of 1 checks measured: 1 failed",
@@ -210,3 +211,66 @@ def test_a_document_that_cannot_be_scored_is_named(bench: Bench, monkeypatch: py
     result = bench.run()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["boolq: document 7 cannot be scored: ValueError: no such choice*"])
+
+
+def test_an_interval_of_the_full_run_where_documents_are_a_sample(bench: Bench) -> None:
+    bench.models(pruned={"wrong": list(range(0, 20, 2))})
+    bench.thresholds(ACCURACY.replace("5%", "50%"))
+    result = bench.run("--prunegate-limit=12", "-rA")
+    check = json.loads((bench.results / "comparison_results.json").read_text())["checks"][0]
+    assert check["interval"]["of_full_run"] is True
+    assert check["interval"]["subject"] == "the full run"
+    assert "95% interval for the full run: " in check["reason"]
+    assert "It lies on both sides of the threshold: the full run may say otherwise." in check["reason"]
+    low, high = check["interval"]["relative_change"]
+    assert low < check["relative"] < high
+    assert result.ret in {0, 1}
+    everything = bench.run()
+    check = json.loads((bench.results / "comparison_results.json").read_text())["checks"][0]
+    assert everything.ret == 0, "half of the answers are lost, which is the threshold"
+    assert check["interval"]["of_full_run"] is False
+    assert check["reason"].endswith("Within sampling noise of the threshold.")
+
+
+def test_a_loss_far_from_its_threshold_is_in_no_doubt(bench: Bench) -> None:
+    bench.models(pruned={"wrong": list(range(16))})
+    bench.thresholds(ACCURACY)
+    bench.run("--junitxml=junit.xml")
+    reason = json.loads((bench.results / "comparison_results.json").read_text())["checks"][0]["reason"]
+    assert "95% interval for other documents like these: -100.0% to " in reason, "no more than everything is lost"
+    assert "noise" not in reason
+    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in junit(bench)["accuracy"].iter("property")}
+    assert properties["prunegate_interval"] in reason
+
+
+def test_questions_of_one_passage_count_as_one(bench: Bench) -> None:
+    rows = [json.loads(line) for line in (bench.path / "data" / "squad.jsonl").read_text().splitlines()]
+    bench.models(pruned={"wrong": [1, 2, 3]})
+    bench.thresholds(f"tasks:\n  squadv2:\n    {SQUAD}\n    metrics: {{f1: 50%}}\n")
+    bench.run()
+    alone = json.loads((bench.results / "comparison_results.json").read_text())["checks"][0]["interval"]["relative"]
+    for number, row in enumerate(rows):
+        row["context"] = f"passage {number // 4}"
+    (bench.path / "data" / "squad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    bench.run()
+    shared = json.loads((bench.results / "comparison_results.json").read_text())["checks"][0]["interval"]["relative"]
+    assert shared[1] - shared[0] > alone[1] - alone[0], "what is lost is lost in one passage"
+
+
+def test_a_metric_that_is_no_mean_has_no_interval(bench: Bench) -> None:
+    bench.models(pruned={"wrong": [1]})
+    bench.thresholds(
+        f"tasks:\n  squadv2:\n    {SQUAD}\n    metrics: {{best_f1: 50%}}\n    outputs: {{max_empty: 50%}}\n"
+    )
+    bench.run()
+    checks = json.loads((bench.results / "comparison_results.json").read_text())["checks"]
+    assert [check["interval"] for check in checks] == [None, None]
+
+
+def test_an_original_near_zero_bounds_nothing_and_it_is_said(bench: Bench) -> None:
+    bench.models(original={"wrong": list(range(19))}, pruned={"wrong": list(range(19))})
+    bench.thresholds(ACCURACY)
+    bench.run()
+    check = json.loads((bench.results / "comparison_results.json").read_text())["checks"][0]
+    assert check["interval"]["relative_change"] == [-1.0, None]
+    assert "unbounded: the original's score cannot be told from 0. Within sampling noise" in check["reason"]

@@ -1,0 +1,1 @@
+"""Numbers in, numbers out: no project imports, no clock, no global generator."""
