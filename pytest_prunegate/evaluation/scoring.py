@@ -33,13 +33,19 @@ class Scorer:
         self._prepared = prepared
         self._responses = responses
         self._values: dict[str, dict[int, dict[str, Any]]] = {}
+        self._scores: dict[MetricKey, MetricScores] = {}
 
     def score(self, key: MetricKey) -> MetricScores:
-        """Scores of one metric after one filter.
+        """Scores of one metric after one filter, computed once.
 
         Raises:
             TaskError: the task has no such metric, a document cannot be scored, or no document has the metric.
         """
+        if key not in self._scores:
+            self._scores[key] = self._score(key)
+        return self._scores[key]
+
+    def _score(self, key: MetricKey) -> MetricScores:
         metric, name = key
         if self._prepared.seqlen is not None:
             return score_perplexity(self._prepared, self._responses)
