@@ -40,7 +40,8 @@ def _logits(lm: Any, ids: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
     """Logits of the window from left to right, each piece with the position of its first row.
 
     The decoder runs once. The model's own forward is then asked for some rows at a time with the decoder's output in
-    place of the decoder, so that whatever a model does behind its head (caps, scales) is done here too.
+    place of the decoder, so that whatever a model does behind its head (caps, scales) is done here too. A model that
+    cannot be asked for rows gives all of them at once.
     """
     model, length = _without_adapter_shell(lm.model), ids.shape[1]
     decoder = getattr(model, "base_model", model)
