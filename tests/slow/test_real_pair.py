@@ -68,7 +68,7 @@ def test_measures_what_lm_eval_measures(models: Path, shared_data: Path, tmp_pat
 
 
 def test_perplexity_of_wikitext2(real_bench: Bench, models: Path, shared_data: Path) -> None:
-    """Figures of the papers' own code, in float32: 24.145, and 25.790 after 20% magnitude pruning by rows."""
+    """Figures that were computed without this package, in float32: 24.145, and 25.790 after 20% magnitude pruning by rows."""
     magnitude = prune_rows(models / "smollm2", real_bench.path / "magnitude-20")
     real_bench.thresholds(f"""
         sparsity: {{min: 19.9%}}
@@ -91,7 +91,7 @@ def test_perplexity_of_wikitext2(real_bench: Bench, models: Path, shared_data: P
 
 
 def prune_rows(source: Path, target: Path) -> Path:
-    """A copy without the weights of each row up to its 20th percentile, ties included: the papers' magnitude pruning."""
+    """A copy without the weights of each row up to its 20th percentile, ties included."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
