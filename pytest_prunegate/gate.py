@@ -103,9 +103,8 @@ class Gate:
         )
         templates = ChatTemplates(self.facts)
         self._measuring = Measuring(
-            self._answering, facts=self.facts, conditions=self.conditions, templates=templates, progress=self.progress,
-            seed=self.options.seed,
-        )  # fmt: skip
+            self._answering, templates=templates, progress=self.progress, seed=self.options.seed
+        )
         plans = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)
         plan = Plan(facts=self.facts, conditions=self.conditions, tasks=plans, device=self.options.device)
         device = (

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xxhash
 
+from pytest_prunegate.checkpoint.fingerprint import hash_file
 from pytest_prunegate.checks import Check, GateTask, TaskKind
 from pytest_prunegate.thresholds import TaskSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.gate import Gate
 
 # Of a task's settings, those that change no figure, and its data, which is told apart.
@@ -24,33 +29,48 @@ WORDS = {
 }
 
 
-def check_identity(gate: Gate, check: Check) -> dict[str, str]:
+class Identities:
     """Digests of everything that a check's figures depend on, by what it is.
 
-    It is known without loading a task, so that a run can tell whether an earlier one's figures are about the same thing.
-    Data on a hub is known by its name alone.
+    They are known without loading a task, so that a run can tell whether an earlier one's figures are about the same thing.
+    Data on a hub is known by its name alone. Local data is read once for all checks of a task.
     """
-    from pytest_prunegate.evaluation.requests import canonical_json
 
-    task = gate.task(check.task)
-    limits = [part.settings.limit for part in task.parts if isinstance(part.spec, TaskSpec)]
-    settings = {
-        "check": [check.metric, check.filter, check.measure],
-        "seed": gate.options.seed if any(limit is not None for limit in limits) else None,
-        "parts": [_settings(part) for part in (task, *task.members)],
-        "weighting": [asdict(aggregate) for aggregate in task.aggregates],
-    }
-    sides = {
-        side: canonical_json([gate.facts[side].fingerprint, asdict(gate.conditions[side])])
-        for side in gate.facts if task.kind is not TaskKind.SPARSITY or side == "pruned"
-    }  # fmt: skip
-    texts = sides | {"settings": _canonical(settings), "data": _canonical([_data(gate, part) for part in task.parts])}
-    return {name: xxhash.xxh3_128(text.encode()).hexdigest() for name, text in texts.items()}
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._data: dict[str, str] = {}
+
+    def of(self, check: Check) -> dict[str, str]:
+        """The digests of a check: original, pruned, settings, data."""
+        gate, task = self._gate, self._gate.task(check.task)
+        limits = [part.settings.limit for part in task.parts if isinstance(part.spec, TaskSpec)]
+        settings = {
+            "check": [check.metric, check.filter, check.measure],
+            "seed": gate.options.seed if any(limit is not None for limit in limits) else None,
+            "parts": [_settings(part) for part in (task, *task.members)],
+            "weighting": [asdict(aggregate) for aggregate in task.aggregates],
+        }
+        sides = {
+            side: _digest([gate.facts[side].fingerprint, asdict(gate.conditions[side])])
+            for side in gate.facts if task.kind is not TaskKind.SPARSITY or side == "pruned"
+        }  # fmt: skip
+        if task.name not in self._data:
+            self._data[task.name] = _digest([_data(gate, part) for part in task.parts])
+        return sides | {"settings": _digest(settings), "data": self._data[task.name]}
+
+
+def data_fingerprint(parts: Sequence[PreparedTask]) -> str:
+    """One fingerprint for the data of a task, or of all members of a group in their order."""
+    if len(parts) == 1:
+        return parts[0].data_fingerprint
+    return xxhash.xxh3_128("-".join(part.data_fingerprint for part in parts).encode()).hexdigest()
+
+
+def _digest(value: Any) -> str:
+    return xxhash.xxh3_128(_canonical(value).encode()).hexdigest()
 
 
 def _canonical(value: Any) -> str:
-    import json
-
     return json.dumps(value, sort_keys=True, default=str)
 
 
@@ -68,7 +88,7 @@ def _data(gate: Gate, part: GateTask) -> Any:
         return found
     found.append(_canonical(dict(part.info.overrides)))
     if part.info.path is not None:
-        found.append(_file_digest(part.info.path))
+        found.append(hash_file(part.info.path))
         folder = gate.options.include_path
         if folder and part.info.path.is_relative_to(folder.resolve()):
             from pytest_prunegate.evaluation.task_loading import local_configuration
@@ -85,18 +105,10 @@ def _local(value: Any) -> Any:
         return [_local(inner) for inner in value]
     path = Path(value) if isinstance(value, str) and value else None
     if path is not None and path.is_file():
-        return _file_digest(path)
+        return hash_file(path)
     return _folder_digest(path, ("*",)) if path is not None and path.is_dir() else value
 
 
 def _folder_digest(folder: Path, patterns: tuple[str, ...]) -> list[tuple[str, str]]:
     paths = sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()})
-    return [(str(path.relative_to(folder)), _file_digest(path)) for path in paths]
-
-
-def _file_digest(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
+    return [(str(path.relative_to(folder)), hash_file(path)) for path in paths]

@@ -13,13 +13,12 @@ from pytest_prunegate.plan import Measurement, TaskPlan
 from pytest_prunegate.progress import DocumentCounter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.evaluation.answering import Answering
     from pytest_prunegate.evaluation.chat import ChatTemplates
     from pytest_prunegate.evaluation.prepared import PreparedTask
-    from pytest_prunegate.evaluation.requests import Conditions, Request
+    from pytest_prunegate.evaluation.requests import Request
     from pytest_prunegate.evaluation.scoring import Scorer
     from pytest_prunegate.progress import Progress
     from pytest_prunegate.store import Response
@@ -34,8 +33,6 @@ class Measuring:
 
     Args:
         answering: gets a request answered.
-        facts: the models by side, the original first.
-        conditions: of each side.
         templates: of chat prompts.
         progress: is told how it goes on.
         seed: of the samples of documents.
@@ -45,16 +42,13 @@ class Measuring:
         self,
         answering: Answering,
         *,
-        facts: Mapping[str, ModelFacts],
-        conditions: Mapping[str, Conditions],
         templates: ChatTemplates,
         progress: Progress,
         seed: int,
     ) -> None:
         self._answering = answering
-        self._facts = facts
-        self._conditions = conditions
-        self.templates = templates
+        self._facts = answering.facts
+        self._templates = templates
         self._progress = progress
         self._seed = seed
         self._tasks: dict[str, GateTask] = {}
@@ -150,8 +144,8 @@ class Measuring:
         from pytest_prunegate.evaluation.tasks import prepare_task
 
         if part.kind is TaskKind.PERPLEXITY:
-            return prepare_perplexity(part, self._facts, self._conditions)
-        return prepare_task(part, seed=self._seed, chat_template=self.templates.of)
+            return prepare_perplexity(part, self._facts, self._answering.conditions)
+        return prepare_task(part, seed=self._seed, chat_template=self._templates.of)
 
     def _plan_parts(self, task: GateTask) -> TaskPlan:
         parts = self.prepared[task.name]

@@ -195,18 +195,21 @@ class GateRun:
 
     def _report(self) -> None:
         """Write what was measured, with what earlier runs into the same folder measured of the same things."""
+        from pytest_prunegate.identity import Identities
         from pytest_prunegate.report import files
         from pytest_prunegate.report.earlier import Earlier, read_earlier
         from pytest_prunegate.report.records import SUMMARY_VERSION
         from pytest_prunegate.report.summary import build_summary
 
         folder, alone = self._gate.options.output, self._gate.baseline_only
-        earlier = Earlier() if alone else read_earlier(self._gate, folder, version=SUMMARY_VERSION)
+        identities = Identities(self._gate)
+        earlier = Earlier() if alone else read_earlier(self._gate, identities, folder, version=SUMMARY_VERSION)
         names = {side: facts.name for side, facts in self._gate.facts.items()}
         moved = files.archive(earlier, folder, names=names)
         arguments = tuple(str(argument) for argument in self._config.invocation_params.args)
         self._summary = build_summary(
-            self._gate, self._file, arguments=arguments, started=self._started, finished=datetime.now(UTC), earlier=earlier, archive=moved
+            self._gate, self._file, arguments=arguments, started=self._started, finished=datetime.now(UTC), identities=identities,
+            earlier=earlier, archive=moved,
         )  # fmt: skip
         write = files.write_baseline if alone else files.write_reports
         self._written = write(self._summary, folder)

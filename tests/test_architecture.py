@@ -27,13 +27,13 @@ HEAVY = (
 # A room may import the rooms below it (at run time; types are free), and errors.
 ROOMS = {
     "plugin": ["run", "fixtures", "flags"],
-    "run": ["run_input", "fixtures", "collection", "rootdir", "report", "gate", "compare", "evaluation"],
+    "run": ["identity", "run_input", "fixtures", "collection", "rootdir", "report", "gate", "compare", "evaluation"],
     "run_input": ["options", "thresholds_reader", "resolution", "resources", "report", "evaluation"],
     "fixtures": ["run", "collection", "report", "gate", "checks"],
     "collection": ["report", "gate", "checks", "compare"],
     "rootdir": ["flags"],
     "report": ["identity", "loss_interval", "plan", "check_scores", "checks", "compare", "thresholds", "resources"],
-    "identity": ["checks", "thresholds", "evaluation"],
+    "identity": ["checkpoint", "checks", "thresholds", "evaluation"],
     "gate": [
         "measuring",
         "run_notes",

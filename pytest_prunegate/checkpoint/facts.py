@@ -10,7 +10,7 @@ from pytest_prunegate.checkpoint.fingerprint import (
     Scan,
     adapter_fingerprint,
     checkpoint_fingerprint,
-    hash_range,
+    hash_file,
     joined_fingerprint,
     scan_checkpoint,
     scan_tensors,
@@ -160,7 +160,7 @@ def _sparsity(folder: Path, scan: Scan, packed: str | None) -> Sparsity:
 def _gguf_facts(location: Location, path: Path) -> ModelFacts:
     header, argument = read_gguf(path), location.argument
     scan = scan_tensors(header.tensors)
-    digest, _ = hash_range(path, 0, path.stat().st_size)
+    digest = hash_file(path)
     tokenizer = TokenizerSource(
         folder=location.folder, gguf=path.name, digest=digest, template=digest if header.has_template else None
     )

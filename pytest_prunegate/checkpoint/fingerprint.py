@@ -64,13 +64,13 @@ def scan_tensors(tensors: Sequence[StoredTensor], others: Sequence[Path] = ()) -
         digest, found = hash_range(tensor.file, tensor.start, tensor.stop, count=tensor.dtype if counts else None)
         parts.append(["tensor", tensor.name, tensor.dtype, list(tensor.shape), digest])
         zeros.append(found)
-    parts += [["file", path.name, hash_range(path, 0, path.stat().st_size)[0]] for path in others]
+    parts += [["file", path.name, hash_file(path)] for path in others]
     return Scan(digest=_digest(sorted(parts, key=lambda part: (part[0], part[1]))), tensors=tuple(tensors), zeros=tuple(zeros))  # fmt: skip
 
 
 def checkpoint_fingerprint(folder: Path, scan: Scan) -> str:
     """Fingerprint of a checkpoint's weights, configuration, tokenizer and code: 32 hexadecimal digits (xxh3_128)."""
-    code = [["code", path.name, hash_range(path, 0, path.stat().st_size)[0]] for path in sorted(folder.glob("*.py"))]
+    code = [["code", path.name, hash_file(path)] for path in sorted(folder.glob("*.py"))]
     return _digest([scan.digest, *_config_parts(folder), *_tokenizer_parts(folder), *code])
 
 
@@ -97,7 +97,7 @@ def template_digest(folder: Path) -> str | None:
     written = read_json(folder / "tokenizer_config.json").get("chat_template")
     if not files and not written:
         return None
-    return _digest([written, *([path.name, hash_range(path, 0, path.stat().st_size)[0]] for path in files)])
+    return _digest([written, *([path.name, hash_file(path)] for path in files)])
 
 
 def _digest(parts: list[Any]) -> str:
@@ -124,13 +124,18 @@ def _tokenizer_parts(folder: Path, *, templates: bool = True) -> list[list[Any]]
         if path.name == "tokenizer_config.json":
             parts.append(["tokenizer", path.name, _without(read_json(path), dropped)])
         elif templates or path.name not in _TEMPLATE_FILES:
-            parts.append(["tokenizer", path.name, hash_range(path, 0, path.stat().st_size)[0]])
+            parts.append(["tokenizer", path.name, hash_file(path)])
     return parts
 
 
 def _without(config: dict[str, Any], dropped: tuple[str, ...]) -> str:
     kept = {key: value for key, value in config.items() if key not in dropped}
     return json.dumps(kept, sort_keys=True)
+
+
+def hash_file(path: Path) -> str:
+    """xxh3_128 of a whole file."""
+    return hash_range(path, 0, path.stat().st_size)[0]
 
 
 def hash_range(path: Path, start: int, stop: int, *, count: str | None = None) -> tuple[str, int | None]:

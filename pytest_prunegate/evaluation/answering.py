@@ -71,7 +71,7 @@ class Answering:
         start_executor: Callable[[dict[str, Conditions]], Executor],
     ) -> None:
         self._store = store
-        self._facts = facts
+        self.facts = facts
         self.conditions = conditions
         self._device = device
         self._start_executor = start_executor
@@ -84,27 +84,22 @@ class Answering:
 
     def cheapest_order(self) -> list[str]:
         """The sides, the one whose model is in memory first."""
-        sides = self.sides
+        sides = list(self.facts)
         loaded = self._executor.loaded_side if self._executor else None
         return sorted(sides, key=lambda side: side != loaded)
 
     def missing(self, prepared: PreparedTask, side: str) -> list[Request]:
         """The requests that the store cannot answer."""
         keys = self._keys(prepared, side)
-        known = self._store.known(self._facts[side].fingerprint, keys.values())
+        known = self._store.known(self.facts[side].fingerprint, keys.values())
         return [request for request in prepared.requests if keys[request] not in known]
-
-    @property
-    def sides(self) -> list[str]:
-        """The sides of the run, the original first."""
-        return list(self._facts)
 
     def seconds_per_request(self, task: str, side: str) -> float | None:
         """Mean time of a task's request, by this model's earlier ones or else the other's; None where none was timed."""
-        own = self._store.seconds_per_request(task, self._device, (self._facts[side].fingerprint,))
+        own = self._store.seconds_per_request(task, self._device, (self.facts[side].fingerprint,))
         if own is not None:
             return own
-        return self._store.seconds_per_request(task, self._device, tuple(facts.fingerprint for facts in self._facts.values()))  # fmt: skip
+        return self._store.seconds_per_request(task, self._device, tuple(facts.fingerprint for facts in self.facts.values()))  # fmt: skip
 
     def long_prompts(self, prepared: PreparedTask) -> dict[str, frozenset[Request]]:
         """The requests whose prompt one of the models would cut, by side; nothing is executed for it.
@@ -115,7 +110,7 @@ class Answering:
         found: dict[str, frozenset[Request]] = {}
         problems: list[str] = []
         judged: dict[object, dict[Request, str]] = {}
-        for side, facts in self._facts.items():
+        for side, facts in self.facts.items():
             missing = self.missing(prepared, side)
             key = (encoding_identity(facts), self.conditions[side].max_length, frozenset(missing))
             if key not in judged:  # the other side asks the same of the same tokenizer
@@ -178,7 +173,7 @@ class Answering:
         if missing:
             self._execute(prepared, side, missing, long, progress, timed=True)
         keys = self._keys(prepared, side)
-        kept = self._store.get(self._facts[side].fingerprint, keys.values())
+        kept = self._store.get(self.facts[side].fingerprint, keys.values())
         found = [kept[keys[request]] for request in prepared.requests]
         if not prepared.truncate and any(response.truncated for response in found):
             cut = {
@@ -186,7 +181,7 @@ class Answering:
                 for request, response in zip(prepared.requests, found, strict=True)
                 if response.truncated
             }
-            _refuse_truncation(prepared, _name_documents(prepared, self._facts[side], cut))
+            _refuse_truncation(prepared, _name_documents(prepared, self.facts[side], cut))
         return found
 
     def close(self) -> None:
@@ -197,7 +192,7 @@ class Answering:
     def _load(self, side: str, first: Request) -> None:
         self._executor = self._executor or self._start_executor(self.conditions)
         try:
-            self._executor.load(self._facts[side], first)
+            self._executor.load(self.facts[side], first)
         except ModelError as error:
             self._broken[side] = error
             raise
@@ -213,7 +208,7 @@ class Answering:
         *,
         timed: bool,
     ) -> None:
-        facts, keys = self._facts[side], self._keys(prepared, side)
+        facts, keys = self.facts[side], self._keys(prepared, side)
         provenance: dict[str, object] = {
             "task": prepared.name,
             "task_version": prepared.version,

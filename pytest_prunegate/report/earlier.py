@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.compare import Comparison, Outcome, broken_thresholds
-from pytest_prunegate.identity import WORDS, check_identity
+from pytest_prunegate.identity import WORDS, Identities, data_fingerprint
 from pytest_prunegate.loss_interval import LossInterval
 from pytest_prunegate.plan import CheckResult, MemberResult
 from pytest_prunegate.report.files import COMPARISONS, model_file
@@ -60,31 +59,32 @@ class Earlier:
     started: str = ""
 
 
-def read_earlier(gate: Gate, folder: Path, *, version: int) -> Earlier:
+def read_earlier(gate: Gate, identities: Identities, folder: Path, *, version: int) -> Earlier:
     """Sort what the output folder holds.
 
     Args:
         gate: this run, after its last check.
+        identities: what its figures depend on.
         folder: the output folder; it may not exist.
         version: of the results that can be read.
     """
     path = folder / COMPARISONS[0]
     if not path.is_file():
-        return _with_archived(gate, Earlier(), folder / "archive", version)
+        return _with_archived(gate, identities, Earlier(), folder / "archive", version)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["version"] != version:
             raise ValueError(f"version {found['version']}")
-        sorted_out = _sort(gate, found)
+        sorted_out = _sort(gate, identities, found)
     except _UNREADABLE as error:
         reason = f"the earlier {COMPARISONS[0]} cannot be read: {type(error).__name__}: {error}"
         models = sorted(path.name for path in folder.glob("*_model_results*.json"))
         stale = Stale(task="all", name="all", measured="", reason=reason)
         sorted_out = Earlier(stale=(stale,), files=(*models, *COMPARISONS))
-    return _with_archived(gate, sorted_out, folder / "archive", version)
+    return _with_archived(gate, identities, sorted_out, folder / "archive", version)
 
 
-def _sort(gate: Gate, found: dict[str, Any]) -> Earlier:
+def _sort(gate: Gate, identities: Identities, found: dict[str, Any]) -> Earlier:
     by_name = {(check.task, check.name): check for check in gate.checks}
     tasks = {task["name"]: task for task in found["tasks"]}
     results: dict[Check, KeptResult] = {}
@@ -93,7 +93,7 @@ def _sort(gate: Gate, found: dict[str, Any]) -> Earlier:
         if kept["outcome"] not in _VERDICTS:
             continue
         check = by_name.get((kept["task"], kept["name"]))
-        reason = _reason(gate, check, kept, tasks.get(kept["task"]))
+        reason = _reason(gate, identities, check, kept, tasks.get(kept["task"]))
         if reason is not None or check is None:
             stale.append(Stale(task=kept["task"], name=kept["name"], measured=kept["measured"], reason=reason or ""))
         elif check in gate.results and gate.results[check].outcome is Outcome.ERROR:
@@ -107,13 +107,13 @@ def _sort(gate: Gate, found: dict[str, Any]) -> Earlier:
     )  # fmt: skip
 
 
-def _with_archived(gate: Gate, earlier: Earlier, archive: Path, version: int) -> Earlier:
+def _with_archived(gate: Gate, identities: Identities, earlier: Earlier, archive: Path, version: int) -> Earlier:
     """What was archived may hold again: after another setting was tried, or a run that broke. The newest comes first."""
     results, tasks = dict(earlier.results), dict(earlier.tasks)
     for path in sorted(archive.glob(f"*/{COMPARISONS[0]}"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            older = _sort(gate, found) if found["version"] == version else Earlier()
+            older = _sort(gate, identities, found) if found["version"] == version else Earlier()
         except _UNREADABLE:  # it was told when it was moved
             continue
         results = {**older.results, **results}
@@ -121,18 +121,17 @@ def _with_archived(gate: Gate, earlier: Earlier, archive: Path, version: int) ->
     return replace(earlier, results=results, tasks=tasks)
 
 
-def _reason(gate: Gate, check: Check | None, kept: dict[str, Any], task: dict[str, Any] | None) -> str | None:
+def _reason(
+    gate: Gate, identities: Identities, check: Check | None, kept: dict[str, Any], task: dict[str, Any] | None
+) -> str | None:
     """Why an earlier figure is not about what this run is about; None where it is."""
     if check is None:
         return "no longer in the thresholds file"
-    identity = check_identity(gate, check)
+    identity = identities.of(check)
     differing = [word for name, word in WORDS.items() if identity.get(name) != kept["identity"].get(name)]
     parts = gate.prepared.get(check.task)
-    if not differing and parts and task and gate.task(check.task).kind is not TaskKind.SPARSITY:
-        from pytest_prunegate.report.fingerprints import joined_fingerprint
-
-        if joined_fingerprint(parts) != task["data_fingerprint"]:
-            differing.append(WORDS["data"])
+    if not differing and parts and task and data_fingerprint(parts) != task["data_fingerprint"]:
+        differing.append(WORDS["data"])
     if differing:
         return ", ".join(differing)
     original = kept["exact"]["original"]

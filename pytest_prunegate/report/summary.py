@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.check_scores import joined_shares
 from pytest_prunegate.compare import Outcome
-from pytest_prunegate.identity import check_identity
+from pytest_prunegate.identity import data_fingerprint
 from pytest_prunegate.loss_interval import CONFIDENCE
-from pytest_prunegate.report.fingerprints import joined_fingerprint
 from pytest_prunegate.report.headline import headline, measured, verdict
 from pytest_prunegate.report.records import SUMMARY_VERSION, CheckSummary, ModelSummary, Summary, TaskSummary
 from pytest_prunegate.report.wording import change_bounds, interval_text, relative_change, verdict_sentence
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checks import Check
     from pytest_prunegate.compare import Comparison
     from pytest_prunegate.gate import Gate
+    from pytest_prunegate.identity import Identities
     from pytest_prunegate.plan import CheckResult
     from pytest_prunegate.report.earlier import Earlier
     from pytest_prunegate.thresholds import ThresholdsFile
@@ -39,6 +39,7 @@ def build_summary(
     arguments: tuple[str, ...],
     started: datetime,
     finished: datetime,
+    identities: Identities,
     earlier: Earlier,
     archive: Path | None,
 ) -> Summary:
@@ -50,12 +51,13 @@ def build_summary(
         arguments: pytest's command line.
         started: when the run began.
         finished: when it ended.
+        identities: what its figures depend on.
         earlier: what earlier runs left in the output folder.
         archive: where those of their files were moved that this run is not about.
     """
     assert gate.plan is not None
     begun = started.isoformat(timespec="seconds")
-    checks = tuple(_check(gate, check, earlier, begun) for check in gate.checks)
+    checks = tuple(_check(gate, check, identities, earlier, begun) for check in gate.checks)
     outcomes = [Outcome(check.outcome) for check in checks]
     own = {name: _task(gate, name) for name, measurements in gate.measurements.items() if measurements}
     return Summary(
@@ -110,7 +112,7 @@ def _model(gate: Gate, side: str, checks: tuple[CheckSummary, ...]) -> ModelSumm
     )  # fmt: skip
 
 
-def _check(gate: Gate, check: Check, earlier: Earlier, begun: str) -> CheckSummary:
+def _check(gate: Gate, check: Check, identities: Identities, earlier: Earlier, begun: str) -> CheckSummary:
     result, since, is_earlier = gate.results.get(check), begun, False
     if result is None and check in earlier.results:
         result, since, is_earlier = earlier.results[check].result, earlier.results[check].measured, True
@@ -122,7 +124,7 @@ def _check(gate: Gate, check: Check, earlier: Earlier, begun: str) -> CheckSumma
         outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=_interval(result), reason=_reason(result),
         documents=result.documents if result else None, total_documents=result.total if result else None,
         unit=result.unit if result else "documents", members=_members(result), exact=_exact(comparison),
-        identity=check_identity(gate, check) if has_figures else None, measured=since if has_figures else None,
+        identity=identities.of(check) if has_figures else None, measured=since if has_figures else None,
         is_earlier=is_earlier, **_numbers(result),
     )  # fmt: skip
 
@@ -197,7 +199,7 @@ def _task(gate: Gate, name: str) -> TaskSummary:
         name=name, version=", ".join(dict.fromkeys(part.version for part in prepared)), unit=prepared[0].unit, outputs=outputs,
         num_fewshot=max(part.num_fewshot for part in prepared), documents=sum(len(part.documents) for part in prepared),
         total_documents=sum(part.total_documents for part in prepared),
-        data_fingerprint=joined_fingerprint(prepared), requests=sum(len(part.requests) for part in prepared),
+        data_fingerprint=data_fingerprint(prepared), requests=sum(len(part.requests) for part in prepared),
         executed={side: sum(measurement.executed[side] for measurement in measurements) for side in gate.facts},
         started=first.started.isoformat(timespec="seconds"),
         seconds=(max(measurement.finished for measurement in measurements) - first.started).total_seconds(),

@@ -30,11 +30,6 @@ class Interval:
     high: float
     confidence: float
 
-    @property
-    def is_bounded(self) -> bool:
-        """Whether both bounds are finite."""
-        return math.isfinite(self.low) and math.isfinite(self.high)
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Spread:
