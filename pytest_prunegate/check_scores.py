@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.checks import Check, GateTask, Measure, TaskKind
 from pytest_prunegate.errors import TaskError
-from pytest_prunegate.loss_interval import LossInterval, loss_interval
 from pytest_prunegate.plan import MemberResult
 from pytest_prunegate.scores import MemberScores, MetricScores, OutputShares, group_scores, join_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
     from fractions import Fraction
 
+    from pytest_prunegate.evaluation.task_info import Aggregate
     from pytest_prunegate.plan import Measurement
     from pytest_prunegate.scores import DocumentKey
 
@@ -31,14 +31,19 @@ def scores_of(task: GateTask, check: Check, measured: Sequence[Measurement], sid
         TaskError: the metric cannot be computed.
     """
     if check.measure is not Measure.METRIC:
-        return _share_scores(check, joined_shares(measured, side))
+        return _share_scores(task, check, measured, side)
     if task.kind is not TaskKind.GROUP:
         return measured[0].scorers[side].score((check.metric, check.filter))
+    return group_scores(_members(task, check, measured, side), weight_by_size=aggregate_of(task, check).weight_by_size)
+
+
+def aggregate_of(task: GateTask, check: Check) -> Aggregate:
+    """How a group aggregates a check's metric; the last of several, as in lm-eval."""
     *_, last = (
         aggregate for aggregate in task.aggregates
         if aggregate.metric == check.metric and (aggregate.filters is None or check.filter in aggregate.filters)
     )  # fmt: skip
-    return group_scores(_members(task, check, measured, side), weight_by_size=last.weight_by_size)
+    return last
 
 
 def member_results(task: GateTask, check: Check, measured: Sequence[Measurement]) -> tuple[MemberResult, ...]:
@@ -52,25 +57,6 @@ def member_results(task: GateTask, check: Check, measured: Sequence[Measurement]
     )  # fmt: skip
 
 
-def check_interval(task: GateTask, check: Check, measured: Sequence[Measurement]) -> LossInterval | None:
-    """How sure the loss on a check is; None where its metric is no mean of scores in [0, 1]."""
-    if check.measure is not Measure.METRIC:
-        return None
-    original, pruned = (scores_of(task, check, measured, side) for side in ("original", "pruned"))
-    prepared = [measurement.prepared for measurement in measured]
-    return loss_interval(
-        check, original, pruned, clusters=_clusters(task, measured), drawn=sum(len(part.documents) for part in prepared),
-        total=sum(part.total_documents for part in prepared),
-    )  # fmt: skip
-
-
-def _clusters(task: GateTask, measured: Sequence[Measurement]) -> dict[DocumentKey, Hashable] | None:
-    """squadv2's questions share passages."""
-    if task.name != "squadv2":
-        return None
-    return {document.doc_id: document.content["context"] for document in measured[0].prepared.documents}
-
-
 def joined_shares(measured: Sequence[Measurement], side: str) -> OutputShares | None:
     """Shares of a model's empty and cut outputs over all parts that generate; None where none does."""
     found = [share for measurement in measured if (share := measurement.shares[side]) is not None]
@@ -82,6 +68,8 @@ def _members(task: GateTask, check: Check, measured: Sequence[Measurement], side
     found = []
     for member, measurement in zip(task.members, measured, strict=True):
         info = member.info
+        if not measurement.prepared.documents:  # none of its documents is drawn yet
+            continue
         if info and check.metric in {metric.name for metric in info.metrics} and check.filter in info.filters:
             scores = measurement.scorers[side].score((check.metric, check.filter))
             documents = len(measurement.prepared.documents)
@@ -91,10 +79,21 @@ def _members(task: GateTask, check: Check, measured: Sequence[Measurement], side
     return found
 
 
-def _share_scores(check: Check, shares: OutputShares | None) -> MetricScores:
+def _share_scores(task: GateTask, check: Check, measured: Sequence[Measurement], side: str) -> MetricScores:
+    shares = joined_shares(measured, side)
     if shares is None:
         raise TaskError(f"{check.location}: {check.label}: the task {check.task} generates no outputs.")
     share: Fraction | None = shares.empty if check.measure is Measure.EMPTY else shares.cut
     if share is None:
         raise TaskError(f"{check.location}: {check.label}: the backend does not say which outputs were cut.")
-    return MetricScores(by_document={}, aggregate=share, documents=shares.outputs, higher_is_better=False)
+    by_document: dict[DocumentKey, Fraction] = {}
+    for part in measured:
+        found = part.scorers[side].output_scores(cut=check.measure is Measure.CUT)
+        by_document |= {
+            (part.prepared.name, doc_id) if task.kind is TaskKind.GROUP else doc_id: score
+            for doc_id, score in found.items()
+        }
+    complete = len(by_document) == shares.outputs
+    return MetricScores(
+        by_document=by_document if complete else {}, aggregate=share, documents=shares.outputs, higher_is_better=False
+    )

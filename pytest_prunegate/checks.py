@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import FixtureError
-from pytest_prunegate.thresholds import MetricSpec, PerplexitySpec, SparsitySpec, TaskSpec, Threshold
+from pytest_prunegate.thresholds import Decision, MetricSpec, PerplexitySpec, SparsitySpec, TaskSpec, Threshold
 
 if TYPE_CHECKING:
     from pytest_prunegate.evaluation.task_info import Aggregate, TaskInfo
@@ -45,6 +45,7 @@ class Check:
     thresholds: tuple[Threshold, ...]
     file: str
     line: int
+    decision: Decision = field(default_factory=Decision)
 
     @property
     def location(self) -> str:

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from pytest_prunegate.checks import Check, GateTask
     from pytest_prunegate.gate import Gate
     from pytest_prunegate.plan import CheckResult
+    from pytest_prunegate.verdicts import Verdict
 
 _NOT_IN_MARKS = re.compile(r"[^\w:+.\-\[\]\\/]")  # what pytest's -m expressions do not accept
 
 
 class CheckFailedError(Exception):
-    """A check is outside of its thresholds; carries how it ended."""
+    """A check is not within its thresholds, or nobody knows; carries how it ended."""
 
     def __init__(self, result: CheckResult) -> None:
         super().__init__(result.check.label)
@@ -150,9 +151,9 @@ class CheckItem(pytest.Item):
         """Assert the verdict.
 
         Raises:
-            CheckFailedError: the pruned model lost more than its threshold allows.
+            CheckFailedError: the pruned model lost more than its threshold allows, or the documents do not decide it.
         """
-        if self.result.outcome is Outcome.FAIL:
+        if self.result.outcome in {Outcome.FAIL, Outcome.INCONCLUSIVE}:
             raise CheckFailedError(self.result)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
@@ -184,9 +185,18 @@ def _properties(result: CheckResult) -> list[tuple[str, object]]:
     }
     if comparison is not None:
         numbers |= _compared(comparison)
-    if result.interval is not None:
-        numbers["interval"] = interval_text(*change_bounds(result.interval.relative))
+    if result.verdict is not None:
+        numbers |= _judged(result.verdict)
     return [(f"prunegate_{name}", value) for name, value in numbers.items() if value is not None]
+
+
+def _judged(verdict: Verdict) -> dict[str, object]:
+    interval = verdict.interval
+    return {
+        "basis": verdict.basis.value,
+        "error_rate": verdict.error_rate,
+        "interval": None if interval is None else interval_text(*change_bounds(interval.relative)),
+    }
 
 
 def _compared(comparison: Comparison) -> dict[str, object]:

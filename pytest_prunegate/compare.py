@@ -1,6 +1,6 @@
-"""A check and the scores of both models -> a verdict, by exact arithmetic.
+"""A check and the scores of both models -> what was lost, and which thresholds that breaks, by exact arithmetic.
 
-The measured drop decides; equality with a threshold passes.
+By these figures alone; `verdicts.py` says what they are worth. Equality with a threshold passes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """How a check ended. ERROR is no verdict: measuring broke. NOT_RUN was not asked for. BASELINE compared nothing."""
+    """How a check ended. ERROR is no verdict: measuring broke. NOT_RUN was not asked for. BASELINE compared nothing, RECORDED judged nothing."""
 
     PASS = "pass"  # noqa: S105 - no password
     FAIL = "fail"
@@ -27,6 +27,7 @@ class Outcome(StrEnum):
     ERROR = "error"
     NOT_RUN = "not run"
     BASELINE = "baseline"
+    RECORDED = "recorded"
 
 
 @dataclass(frozen=True, kw_only=True)

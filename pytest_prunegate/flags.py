@@ -92,6 +92,19 @@ BACKEND = Flag(
     ini="prunegate_backend",
     default="hf",
 )
+DECIDE = Flag("--prunegate-decide", "RULE", "what decides every check: full (default), confident or early")
+EARLY_STOP = Flag(
+    "--prunegate-early-stop", None, "stop a task as soon as its checks are decided: --prunegate-decide=early"
+)
+ERROR_RATE = Flag("--prunegate-error-rate", "P", "largest probability of a verdict that the full run would not give (default: 1%%)")  # fmt: skip
+INDIFFERENCE = Flag("--prunegate-indifference", "P", "how far from its threshold a loss may be judged either way, to stop sooner")  # fmt: skip
+INCONCLUSIVE = Flag(
+    "--prunegate-inconclusive", "WHAT", "where a sample does not decide: report it (default), or continue with more documents"
+)  # fmt: skip
+RECORD = Flag("--prunegate-record", None, "measure and report; no check fails")
+NOISE_FLOOR = Flag(
+    "--prunegate-noise-floor", None, "ask the original twice, with another batch size and order, and report what moves by numerics alone"
+)  # fmt: skip
 ORIGINAL_ARGS = Flag("--prunegate-original-args", "ARGS", "the original's model_args, in lm-eval's syntax: dtype=bfloat16")  # fmt: skip
 PRUNED_ARGS = Flag("--prunegate-pruned-args", "ARGS", "the pruned model's model_args, likewise")
 PEFT_BASE = Flag("--prunegate-peft-base", "MODEL", "the base of an adapter, or 'recorded' for the one that it names itself")  # fmt: skip
@@ -121,7 +134,8 @@ STORE = Flag(
 MODELS = (ORIGINAL, PRUNED)
 ALL = (
     ORIGINAL, PRUNED, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
-    BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, BASELINE_ONLY, CACHE, OUTPUT, STORE,
+    BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, BASELINE_ONLY, CACHE, OUTPUT, STORE, DECIDE,
+    EARLY_STOP, ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR,
 )  # fmt: skip
 
 

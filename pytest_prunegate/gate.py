@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.check_scores import check_interval, joined_shares, member_results, scores_of
+from pytest_prunegate.check_scores import member_results, scores_of
 from pytest_prunegate.checks import Check, GateTask, TaskKind
-from pytest_prunegate.compare import Comparison, Outcome, compare, compare_sparsity
+from pytest_prunegate.compare import Comparison, Outcome, compare_sparsity
 from pytest_prunegate.errors import EvaluationError, TaskError
+from pytest_prunegate.judging import is_undecided, judge_check
 from pytest_prunegate.measuring import Measuring
 from pytest_prunegate.plan import CheckResult, Measurement, Plan
+from pytest_prunegate.protocol import Protocols
+from pytest_prunegate.verdicts import Basis, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +40,7 @@ class Gate:
     facts: dict[str, ModelFacts] = field(default_factory=dict)
     conditions: dict[str, Conditions] = field(default_factory=dict)
     _measuring: Measuring | None = None
+    _protocols: Protocols | None = None
     _answering: Answering | None = None
     _store: Store | None = None
 
@@ -102,15 +106,21 @@ class Gate:
             start_executor=self._start_executor,
         )
         templates = ChatTemplates(self.facts)
+        self._protocols = Protocols(
+            self._store,
+            self._answering,
+            seed=self.options.seed,
+            checks=sum(len(check.thresholds) for check in self.checks),
+        )
         self._measuring = Measuring(
-            self._answering, templates=templates, progress=self.progress, seed=self.options.seed
+            self._answering, templates=templates, progress=self.progress, protocols=self._protocols
         )
         plans = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)
         plan = Plan(facts=self.facts, conditions=self.conditions, tasks=plans, device=self.options.device)
         device = (
             self._device() if plan.pending else plan.device
         )  # where nothing is asked, torch is not imported to look
-        self.plan = replace(plan, device=device, notes=run_notes(self, templates))
+        self.plan = replace(plan, device=device, notes=(*run_notes(self, templates), *self._protocols.notes))
         return self.plan
 
     def probe(self) -> Plan:
@@ -134,7 +144,7 @@ class Gate:
         """
         assert self._measuring is not None
         if name not in self.measurements:
-            self.measurements[name] = self._measuring.measure(name)
+            self.measurements[name] = self._measuring.measure(name, lambda measured: self._undecided(name, measured))
         return self.measurements[name]
 
     def judge(self, check: Check) -> CheckResult:
@@ -164,10 +174,7 @@ class Gate:
         task = self.task(check.task)
         if task.kind is TaskKind.SPARSITY:
             return self._sparsity(check)
-        measured = self.measure(task.name)
-        original, pruned = (scores_of(task, check, measured, side) for side in ("original", "pruned"))
-        shares = joined_shares(measured, "pruned")
-        return compare(check, original, pruned, silent=shares is not None and shares.all_empty)
+        return self._compared(task, check)[0]
 
     def close(self) -> None:
         """Free the model and close the store."""
@@ -179,19 +186,36 @@ class Gate:
     def _judged(self, check: Check) -> CheckResult:
         task = self.task(check.task)
         measured = self.measure(task.name)
-        total = sum(measurement.prepared.total_documents for measurement in measured)
         unit = measured[0].prepared.unit if measured else "weights"
         if self.baseline_only:
             scores = scores_of(task, check, measured, "original")
+            total = sum(measurement.prepared.total_documents for measurement in measured)
             return CheckResult(
                 check=check, outcome=Outcome.BASELINE, baseline=scores.aggregate, documents=scores.documents, total=total, unit=unit
             )  # fmt: skip
-        comparison = self.comparison(check)
+        if not measured:
+            comparison = self._sparsity(check)
+            verdict = Verdict(outcome=comparison.outcome, basis=Basis.MEASURED, used=comparison.documents)
+        else:
+            comparison, verdict = self._compared(task, check)
         return CheckResult(
-            check=check, outcome=comparison.outcome, comparison=comparison, documents=comparison.documents,
-            total=total or comparison.documents, unit=unit, members=member_results(task, check, measured),
-            interval=check_interval(task, check, measured) if measured else None,
+            check=check, outcome=Outcome.RECORDED if self.options.record else verdict.outcome, comparison=comparison,
+            documents=comparison.documents, total=verdict.total or comparison.documents, unit=unit,
+            members=member_results(task, check, measured), verdict=verdict,
         )  # fmt: skip
+
+    def _compared(self, task: GateTask, check: Check) -> tuple[Comparison, Verdict]:
+        measured = self.measure(task.name)
+        assert self._measuring is not None
+        assert self._protocols is not None
+        return judge_check(task, check, measured, self._measuring.draws[task.name], self._protocols.of[task.name])
+
+    def _undecided(self, name: str, measured: tuple[Measurement, ...]) -> bool:
+        """Whether a check of a task needs more documents; a baseline alone is measured in full."""
+        assert self._measuring is not None
+        assert self._protocols is not None
+        task, draws, protocol = self.task(name), self._measuring.draws[name], self._protocols.of[name]
+        return self.baseline_only or any(is_undecided(task, check, measured, draws, protocol) for check in task.checks)
 
     def _sparsity(self, check: Check) -> Comparison:
         original, pruned = self.facts["original"].sparsity, self.facts["pruned"]

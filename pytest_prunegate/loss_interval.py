@@ -1,22 +1,28 @@
-"""How sure a measured loss is: 95% intervals of a check, and whether they leave its thresholds in doubt."""
+"""How sure a measured loss is: intervals of a check, and on which side of a threshold they lie."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.stats.intervals import (
+    Interval,
+    absolute_drop_interval,
+    ratio_increase_interval,
+    relative_drop_interval,
+)
 from pytest_prunegate.thresholds import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Callable
 
-    from pytest_prunegate.checks import Check
-    from pytest_prunegate.scores import DocumentKey, MetricScores
+    from pytest_prunegate.paired import Paired
+    from pytest_prunegate.stats.early_stopping import EarlyStopping
     from pytest_prunegate.thresholds import Threshold
 
 CONFIDENCE = 0.95
+_ROUNDING = 1e-12
 Bounds = tuple[float | None, float | None]
 """Low and high; None where the scores do not bound it."""
 
@@ -26,23 +32,25 @@ class LossInterval:
     """95% intervals of a relative and of an absolute drop (positive is worse).
 
     Where `of_full_run`, of what all documents would say, from a random sample of them; otherwise of what other documents
-    like these would say.
+    like these would say. `is_anytime`: valid although the data decided when to stop.
     """
 
     relative: Bounds
     absolute: Bounds
     of_full_run: bool
+    is_anytime: bool = False
+    unit: str = "documents"
 
     @property
     def subject(self) -> str:
         """Whose interval it is, in words."""
-        return "the full run" if self.of_full_run else "other documents like these"
+        return "the full run" if self.of_full_run else f"other {self.unit} like these"
 
     def doubts(self, threshold: Threshold) -> bool:
         """Whether the interval lies on both sides of a threshold; False for thresholds on the pruned model alone."""
         value = float(threshold.value)
         match threshold.rule:
-            case Rule.MAX_RELATIVE_DROP:
+            case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE:
                 return _holds(self.relative, value)
             case Rule.MIN_RECOVERY:
                 return _holds(self.relative, 1 - value)
@@ -52,49 +60,106 @@ class LossInterval:
                 return False
 
 
-def loss_interval(
-    check: Check,
-    original: MetricScores,
-    pruned: MetricScores,
-    *,
-    drawn: int,
-    total: int,
-    clusters: Mapping[DocumentKey, Hashable] | None,
-) -> LossInterval | None:
-    """The intervals of a check; None where its metric is no mean of scores in [0, 1], of which higher is better.
+def loss_interval(paired: Paired, *, of_full_run: bool) -> LossInterval:
+    """95% intervals of a check's loss.
 
     Args:
-        check: the check.
-        original: one model's scores.
-        pruned: the other's, on the same documents.
-        drawn: documents of the task that were executed.
-        total: all documents of the task.
-        clusters: what a document shares with others, by document; None where nothing is shared.
-
-    A metric of a part of the documents is taken to have the same part in the full set.
+        paired: the scores.
+        of_full_run: whether what all documents would say is asked, which needs a random sample of them; otherwise what
+            other documents like these would say.
     """
-    from pytest_prunegate.stats.intervals import absolute_drop_interval, relative_drop_interval
+    relative = _relative(paired, CONFIDENCE, of_full_run=of_full_run)
+    absolute = _absolute(paired, CONFIDENCE, of_full_run=of_full_run)
+    return _rounded(relative, absolute, paired, of_full_run=of_full_run)
 
-    keys = list(original.by_document)
-    before, after = ([scores.by_document[key] for key in keys] for scores in (original, pruned))
-    if not keys or not original.higher_is_better or check.thresholds == () or not all(0 <= score <= 1 for score in (*before, *after)):  # fmt: skip
-        return None
-    if sum(before, Fraction()) / len(keys) != original.aggregate:  # a group that weights its members otherwise
-        return None
-    is_sample = drawn < total
-    of = max(round(len(keys) * total / drawn), len(keys)) if is_sample else None
-    shared = None if clusters is None else [clusters[key] for key in keys]
-    series = [float(score) for score in before], [float(score) for score in after]
-    relative = relative_drop_interval(*series, confidence=CONFIDENCE, of=of, clusters=shared)
-    absolute = absolute_drop_interval(*series, confidence=CONFIDENCE, of=of, clusters=shared)
+
+def stopped_interval(stopped: EarlyStopping, paired: Paired) -> LossInterval:
+    """95% intervals of the full run's loss where a rule stopped, valid whenever it stops."""
+    relative = stopped.relative_interval(CONFIDENCE, higher_is_better=paired.higher_is_better)
+    absolute = stopped.absolute_interval(CONFIDENCE, higher_is_better=paired.higher_is_better)
+    return replace(_rounded(relative, absolute, paired, of_full_run=True), is_anytime=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distance:
+    """Bounds of how far a loss lies beyond its threshold: at most 0 is within it."""
+
+    low: float
+    high: float
+
+    @property
+    def is_within(self) -> bool:
+        """Whether all of the interval meets the threshold; equality does."""
+        return self.high <= _ROUNDING
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether all of the interval breaks the threshold."""
+        return self.low > _ROUNDING
+
+
+def distance(threshold: Threshold, paired: Paired, *, error_rate: float, of_full_run: bool) -> Distance:
+    """The interval that is wrong on either side with that probability, seen from a threshold.
+
+    Args:
+        threshold: of the check.
+        paired: the scores.
+        error_rate: one-sided: the interval's confidence is 1 - 2 * error_rate.
+        of_full_run: as for `loss_interval`.
+    """
+    confidence, value = 1 - 2 * error_rate, float(threshold.value)
+    nothing = replace(paired, original=(0.0,) * len(paired.keys))
+    match threshold.rule:
+        case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE:
+            found = _relative(paired, confidence, of_full_run=of_full_run)
+        case Rule.MIN_RECOVERY:
+            found, value = _relative(paired, confidence, of_full_run=of_full_run), 1 - value
+        case Rule.MAX_ABSOLUTE_DROP:
+            found = _absolute(paired, confidence, of_full_run=of_full_run)
+        case Rule.MIN_SCORE:
+            found = _absolute(replace(nothing, higher_is_better=True), confidence, of_full_run=of_full_run)
+            value = -value
+        case _:  # a share, of which less is better
+            found = _absolute(replace(nothing, higher_is_better=False), confidence, of_full_run=of_full_run)
+    return Distance(low=found.low - value, high=found.high - value)
+
+
+def _relative(paired: Paired, confidence: float, *, of_full_run: bool) -> Interval:
+    if paired.sizes is not None:
+        of = paired.total if of_full_run else None
+        return ratio_increase_interval(paired.original, paired.pruned, paired.sizes, confidence=confidence, of=of)
+    return _signed(relative_drop_interval, paired, confidence, of_full_run=of_full_run)
+
+
+def _absolute(paired: Paired, confidence: float, *, of_full_run: bool) -> Interval:
+    if paired.sizes is not None:
+        return Interval(low=-math.inf, high=math.inf, confidence=confidence)
+    return _signed(absolute_drop_interval, paired, confidence, of_full_run=of_full_run)
+
+
+def _signed(interval: Callable[..., Interval], paired: Paired, confidence: float, *, of_full_run: bool) -> Interval:
+    """The interval of a loss, which is a drop where higher is better and the opposite elsewhere."""
+    strata = [part if of_full_run else replace(part, of=None) for part in paired.strata]
+    found = interval(
+        paired.original, paired.pruned, confidence=confidence, of=paired.total if of_full_run and not strata else None,
+        clusters=None if of_full_run or strata else paired.clusters, strata=strata,
+    )  # fmt: skip
+    least, most = (-1.0, 1.0) if interval is absolute_drop_interval else (-math.inf, 1.0)  # scores lie between 0 and 1
+    found = replace(found, low=max(found.low, least), high=min(found.high, most))
+    return found if paired.higher_is_better else replace(found, low=-found.high, high=-found.low)
+
+
+def _rounded(relative: Interval, absolute: Interval, paired: Paired, *, of_full_run: bool) -> LossInterval:
     return LossInterval(
-        relative=_bounds(relative.low, min(relative.high, 1.0)),  # no score is below 0, so that no more can be lost
-        absolute=_bounds(max(absolute.low, -1.0), min(absolute.high, 1.0)),
-        of_full_run=is_sample,
-    )
+        relative=_bounds(relative),
+        absolute=_bounds(absolute),
+        of_full_run=of_full_run,
+        unit="documents" if paired.is_random else "windows",
+    )  # fmt: skip
 
 
-def _bounds(low: float, high: float) -> Bounds:
+def _bounds(interval: Interval) -> Bounds:
+    low, high = interval.low, interval.high
     return (low if math.isfinite(low) else None, high if math.isfinite(high) else None)
 
 

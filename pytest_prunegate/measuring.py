@@ -13,19 +13,19 @@ from pytest_prunegate.plan import Measurement, TaskPlan
 from pytest_prunegate.progress import DocumentCounter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from pytest_prunegate.drawing import Draws
     from pytest_prunegate.evaluation.answering import Answering
     from pytest_prunegate.evaluation.chat import ChatTemplates
     from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Request
     from pytest_prunegate.evaluation.scoring import Scorer
     from pytest_prunegate.progress import Progress
+    from pytest_prunegate.protocol import Protocols
     from pytest_prunegate.store import Response
 
 _log = logging.getLogger("pytest_prunegate")
-LongPrompts = dict[str, dict[str, "frozenset[Request]"]]
-"""The requests whose prompt is cut, by part and side."""
 
 
 class Measuring:
@@ -35,7 +35,7 @@ class Measuring:
         answering: gets a request answered.
         templates: of chat prompts.
         progress: is told how it goes on.
-        seed: of the samples of documents.
+        protocols: what is fixed for a pair of models, by the pair and the task.
     """
 
     def __init__(
@@ -44,17 +44,18 @@ class Measuring:
         *,
         templates: ChatTemplates,
         progress: Progress,
-        seed: int,
+        protocols: Protocols,
     ) -> None:
         self._answering = answering
         self._facts = answering.facts
         self._templates = templates
         self._progress = progress
-        self._seed = seed
+        self._protocols = protocols
         self._tasks: dict[str, GateTask] = {}
         self.prepared: dict[str, tuple[PreparedTask, ...]] = {}
+        self.draws: dict[str, Draws] = {}
         self.failures: dict[str, EvaluationError] = {}
-        self._long: dict[str, LongPrompts] = {}
+        self._long: dict[str, dict[str, dict[str, frozenset[Request]]]] = {}
         self._waiting: dict[tuple[str, str], int] = {}
 
     def plan(self, task: GateTask) -> TaskPlan:
@@ -63,11 +64,12 @@ class Measuring:
         try:
             if task.name not in self.prepared:
                 self.prepared[task.name] = tuple(self._prepare(part) for part in task.parts)
+                self.draws[task.name] = self._protocols.draw(task, self.prepared[task.name])
             return self._plan_parts(task)
         except EvaluationError as error:
             self.failures[task.name] = error
             return TaskPlan(
-                name=task.name, members=len(task.members), num_fewshot=0, documents=0, total_documents=0, unit="documents", requests=0,
+                name=task.name, members=len(task.members), num_fewshot=0, documents=0, least=0, total_documents=0, unit="documents", requests=0,
                 missing={}, seconds=0, problem=str(error),
             )  # fmt: skip
 
@@ -86,8 +88,12 @@ class Measuring:
                 except Exception as error:  # noqa: BLE001 - whatever it is, the task's own measurement meets it again
                     _log.error("%s: %s", name, error)
 
-    def measure(self, name: str) -> tuple[Measurement, ...]:
-        """Let the models answer a task.
+    def measure(self, name: str, undecided: Callable[[tuple[Measurement, ...]], bool]) -> tuple[Measurement, ...]:
+        """Let the models answer a task, in rounds of documents.
+
+        Args:
+            name: the task's.
+            undecided: whether a check needs more documents than were measured.
 
         Returns:
             One measurement for each of its parts: the task itself, or a group's members; none for sparsity.
@@ -98,35 +104,47 @@ class Measuring:
         if name in self.failures:
             raise self.failures[name]
         try:
-            return self._measure(self.prepared[name], name)
+            return self._measure(name, undecided)
         except EvaluationError as error:
             _log.error("%s: %s", name, error)
             self.failures[name] = error
             raise
 
-    def _measure(self, parts: tuple[PreparedTask, ...], name: str) -> tuple[Measurement, ...]:
+    def _measure(self, name: str, undecided: Callable[[tuple[Measurement, ...]], bool]) -> tuple[Measurement, ...]:
+        task, draws, started = self._tasks[name], self.draws[name], datetime.now(UTC)
+        measured: tuple[Measurement, ...] = ()
+        if not draws.parts:  # sparsity, which the files say
+            return measured
+        self._refuse_other_encoding(name)
+        self._protocols.fix(task)
+        for count in draws.rounds(task):
+            measured = self._answered(name, draws.first(count), started)
+            if not undecided(measured):
+                break
+        _refuse_silent_original(name, measured)
+        return measured
+
+    def _answered(self, name: str, parts: tuple[PreparedTask, ...], started: datetime) -> tuple[Measurement, ...]:
         from pytest_prunegate.evaluation.scoring import Scorer
 
-        if not parts:  # sparsity, which the files say
-            return ()
-        answering, started = self._answering, datetime.now(UTC)
-        long = self._ready(name)
+        answering = self._answering
+        if any(answering.missing(part, side) for part in parts for side in self._facts):
+            self._long_prompts(name)  # what is refused is told before a model is loaded
         answering.load_all(lambda side: self._first_missing(parts, side))
         scorers: dict[str, dict[str, Scorer]] = {part.key: {} for part in parts}
         for side in answering.cheapest_order():  # all parts of a group on one model, then on the other
             for part in parts:
-                scorers[part.key][side] = Scorer(part, self._answer(part, side, long[part.key][side]))
-        measured = tuple(
+                scorers[part.key][side] = Scorer(part, self._answer(name, part, side))
+        return tuple(
             Measurement(
                 prepared=part, scorers=scorers[part.key], shares={side: scorers[part.key][side].shares() for side in self._facts},
                 executed={side: answering.executed[part.key, side] for side in self._facts}, started=started, finished=datetime.now(UTC),
             ) for part in parts
         )  # fmt: skip
-        _refuse_silent_original(name, measured)
-        return measured
 
-    def _answer(self, part: PreparedTask, side: str, long: frozenset[Request]) -> list[Response]:
+    def _answer(self, name: str, part: PreparedTask, side: str) -> list[Response]:
         missing = self._answering.missing(part, side)
+        long = self._long_prompts(name)[part.key][side] if missing else frozenset()
         counter = DocumentCounter(part, missing, self._progress)
         self._waiting[part.key, side] = 0
         if missing:
@@ -145,36 +163,45 @@ class Measuring:
 
         if part.kind is TaskKind.PERPLEXITY:
             return prepare_perplexity(part, self._facts, self._answering.conditions)
-        return prepare_task(part, seed=self._seed, chat_template=self._templates.of)
+        return prepare_task(part, chat_template=self._templates.of)
 
     def _plan_parts(self, task: GateTask) -> TaskPlan:
-        parts = self.prepared[task.name]
+        draws = self.draws[task.name]
+        most, (least, *_) = draws.most(task), draws.rounds(task)
+        parts = draws.first(most)
         missing = {(part.key, side): len(self._answering.missing(part, side)) for part in parts for side in self._facts}
         self._waiting |= missing
         return TaskPlan(
             name=task.name, members=len(task.members), num_fewshot=max((part.num_fewshot for part in parts), default=0),
-            documents=sum(len(part.documents) for part in parts), total_documents=sum(part.total_documents for part in parts),
+            documents=most, least=least, total_documents=draws.total,
             unit=parts[0].unit if parts else "weights", requests=sum(len(part.requests) for part in parts),
             missing={side: sum(missing[part.key, side] for part in parts) for side in self._facts},
             seconds=self._expected_seconds(parts),
         )  # fmt: skip
 
-    def _ready(self, name: str) -> LongPrompts:
-        """The prompts that are cut, once both models are known to be asked the same."""
+    def _refuse_other_encoding(self, name: str) -> None:
         from pytest_prunegate.evaluation.tokenizers import refuse_other_encoding
 
+        for part in self._may_be_asked(name):
+            refuse_other_encoding(part, self._facts)
+
+    def _may_be_asked(self, name: str) -> tuple[PreparedTask, ...]:
+        """The parts with all documents that the run may come to."""
+        return self.draws[name].first(self.draws[name].most(self._tasks[name]))
+
+    def _long_prompts(self, name: str) -> dict[str, dict[str, frozenset[Request]]]:
+        """The prompts that are cut, by part and side; told of all that may be asked before the first one is."""
         if name not in self._long:
-            for part in self.prepared[name]:
-                refuse_other_encoding(part, self._facts)
-            self._long[name] = {part.key: self._answering.long_prompts(part) for part in self.prepared[name]}
+            self._long[name] = {part.key: self._answering.long_prompts(part) for part in self._may_be_asked(name)}
         return self._long[name]
 
     def _time(self, name: str, side: str) -> None:
         """The first part that lacks answers stands for all parts of a group."""
-        long = self._ready(name)
-        for part in self.prepared[name]:
+        self._refuse_other_encoding(name)
+        draws = self.draws[name]
+        for part in draws.first(next(draws.rounds(self._tasks[name]))):
             if self._answering.missing(part, side):
-                self._answering.time_requests(part, side, long[part.key][side])
+                self._answering.time_requests(part, side, self._long_prompts(name)[part.key][side])
                 return
 
     def _first_missing(self, parts: Sequence[PreparedTask], side: str) -> Request | None:
@@ -182,7 +209,7 @@ class Measuring:
 
     def _later(self) -> float | None:
         """Seconds expected for everything that has not begun."""
-        times = [self._expected_seconds(parts) for name, parts in self.prepared.items() if name not in self.failures]
+        times = [self._expected_seconds(draws.parts) for name, draws in self.draws.items() if name not in self.failures]
         return None if None in times else sum(time for time in times if time is not None)
 
     def _expected_seconds(self, parts: Sequence[PreparedTask]) -> float | None:

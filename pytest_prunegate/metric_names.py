@@ -52,6 +52,7 @@ def resolve_metric(spec: TaskSpec, info: TaskInfo, written: MetricSpec, mistakes
         yield Check(
             task=spec.name, name=written.name, measure=Measure.METRIC, metric=metric.name if metric else base,
             filter=wanted or info.filters[0], thresholds=written.thresholds, file=mistakes.display, line=written.line,
+            decision=written.decision.settled(),
         )  # fmt: skip
 
 

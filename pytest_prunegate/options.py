@@ -13,6 +13,7 @@ from pytest_prunegate import flags
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.model_argument import DTYPES, ModelArgument, parse_model
 from pytest_prunegate.task_options import TaskOptions
+from pytest_prunegate.thresholds import LARGEST_ERROR_RATE, Decide, DecisionSpec, Inconclusive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,6 +44,10 @@ class Options:
     cache_dir: Path | None
     output: Path
     store: Path
+    record: bool
+    """Whether it measures and reports without judging."""
+    noise_floor: bool
+    """Whether the original is asked twice."""
     given: tuple[str, ...]
     """The gate's part of the command line, ready to be repeated: ``--original=A``, ``--prunegate-limit=50``."""
 
@@ -74,13 +79,15 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
     if include_path and not include_path.is_dir():
         reader.mistakes.append(f"{flags.INCLUDE.flag}={include_path}: there is no such folder.")
     for_tasks = reader.for_tasks()
+    record, noise_floor = (bool(config.getoption(flag.dest)) for flag in (flags.RECORD, flags.NOISE_FLOOR))
     if reader.mistakes or original is None or output is None or store is None:
         raise InputError("\n".join(dict.fromkeys(reader.mistakes)))
     return Options(
         original=original, pruned=pruned, thresholds=_thresholds_path(thresholds, reader), tasks=reader.names(flags.TASKS),
         include_path=include_path, for_tasks=for_tasks, seed=flags.DEFAULT_SEED if seed is None else seed, batch_size=batch_size,
         device=reader.text(flags.DEVICE) or "auto", dtype=dtype, backend=reader.text(flags.BACKEND) or "hf", cache_dir=cache_dir,
-        output=output, store=store, given=tuple(_as_given(flag, config) for flag in flags.ALL if config.getoption(flag.dest)),
+        output=output, store=store, record=record, noise_floor=noise_floor,
+        given=tuple(_as_given(flag, config) for flag in flags.ALL if config.getoption(flag.dest)),
     )  # fmt: skip
 
 
@@ -144,10 +151,7 @@ class _Reader:
         return int(written)
 
     def choice(self, option: Flag, choices: tuple[str, ...]) -> str:
-        written = self.text(option) or choices[0]
-        if written not in choices:
-            self.mistakes.append(f"{option.flag}={written}: expected one of {', '.join(choices)}.")
-        return written
+        return self._word(option, choices) or choices[0]
 
     def switch(self, option: Flag) -> bool | None:
         written = self.text(option)
@@ -180,17 +184,51 @@ class _Reader:
             apply_chat_template={"true": True, "false": False}.get(template, template) if template else None,
             system_instruction=self.text(flags.SYSTEM),
             fewshot_as_multiturn=self.switch(flags.MULTITURN),
+            decision=self._decision(),
         )
+
+    def _decision(self) -> DecisionSpec:
+        early = bool(self._config.getoption(flags.EARLY_STOP.dest))
+        decide = self._word(flags.DECIDE, tuple(Decide))
+        if early and decide not in {None, Decide.EARLY}:
+            self.mistakes.append(f"{flags.EARLY_STOP.flag} and {flags.DECIDE.flag}={decide} exclude each other. Keep one.")  # fmt: skip
+        error_rate = self._share(flags.ERROR_RATE)
+        if error_rate is not None and not 0 < error_rate <= LARGEST_ERROR_RATE:
+            self.mistakes.append(f"{flags.ERROR_RATE.flag}={error_rate}: expected a share above 0 and at most {LARGEST_ERROR_RATE:.0%}.")  # fmt: skip
+        inconclusive = self._word(flags.INCONCLUSIVE, tuple(Inconclusive))
+        if self._config.getoption(flags.RECORD.dest):  # figures of all documents are wanted, not the first that decide
+            return DecisionSpec(decide=Decide.FULL, inconclusive=Inconclusive.REPORT)
+        return DecisionSpec(
+            decide=Decide.EARLY if early else Decide(decide) if decide else None,
+            error_rate=error_rate,
+            indifference=self._share(flags.INDIFFERENCE),
+            inconclusive=Inconclusive(inconclusive) if inconclusive else None,
+        )
+
+    def _word(self, option: Flag, choices: tuple[str, ...]) -> str | None:
+        written = self.text(option)
+        if written is None or written in choices:
+            return written
+        self.mistakes.append(f"{option.flag}={written}: expected one of {', '.join(choices)}.")
+        return None
+
+    def _share(self, option: Flag) -> Decimal | None:
+        written = self.text(option)
+        if written is None:
+            return None
+        value = _decimal(written.removesuffix("%"))
+        value = value / 100 if written.endswith("%") else value
+        if value.is_finite() and 0 <= value <= 1:
+            return value
+        self.mistakes.append(f"{option.flag}={written}: expected a share between 0 and 1, such as 1% or 0.01.")
+        return None
 
     def _limit(self) -> int | Decimal | None:
         """A number of documents, or below 1 a share of them, as lm-eval takes it."""
         written = self.text(flags.LIMIT)
         if written is None:
             return None
-        try:
-            share = Decimal(written)
-        except InvalidOperation:
-            share = Decimal("NaN")
+        share = _decimal(written)
         if share.is_finite() and 0 < share < 1:
             return share
         if written.strip().isdecimal() and len(written) <= _MAX_DIGITS and int(written) >= 1:
@@ -205,6 +243,7 @@ class _Reader:
             self.mistakes.append(f"{option.flag} is given {len(several)} times: {', '.join(several)}. Give one; run again for another.")  # fmt: skip
         if not wanted:
             said = {option.flag: written, arguments.flag: given, flags.PEFT_BASE.flag: self.text(flags.PEFT_BASE)}
+            said |= {flag.flag: self._config.getoption(flag.dest) for flag in (flags.RECORD, flags.NOISE_FLOOR)}
             taken = ", ".join(flag for flag, value in said.items() if value)
             if taken:
                 self.mistakes.append(f"{flags.BASELINE_ONLY.flag} measures the original alone: take {taken} out.")
@@ -220,6 +259,14 @@ class _Reader:
         except InputError as error:
             self.mistakes.append(str(error))
             return None
+
+
+def _decimal(written: str) -> Decimal:
+    """The number that is written; NaN where it is none."""
+    try:
+        return Decimal(written)
+    except InvalidOperation:
+        return Decimal("NaN")
 
 
 def _missing(option: Flag, *, alone: bool) -> str:

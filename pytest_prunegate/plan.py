@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions
     from pytest_prunegate.evaluation.scoring import Scorer
-    from pytest_prunegate.loss_interval import LossInterval
     from pytest_prunegate.scores import OutputShares
+    from pytest_prunegate.verdicts import Verdict
 
 SIDES = ("original", "pruned")
 
@@ -26,14 +26,16 @@ SIDES = ("original", "pruned")
 class TaskPlan:
     """What a run will do for a task, or for all members of a group together.
 
-    `documents` counts what `unit` says. `missing` are the requests that the store cannot answer, by side. `seconds` is
-    what it is expected to take, None where nothing was timed yet. `problem` says why it cannot run.
+    `documents` counts what `unit` says, at most; at `least` so many of them are executed. `missing` are the requests that
+    the store cannot answer, by side. `seconds` is what it is expected to take at most, None where nothing was timed yet.
+    `problem` says why it cannot run.
     """
 
     name: str
     members: int
     num_fewshot: int
     documents: int
+    least: int
     total_documents: int
     unit: str
     requests: int
@@ -110,4 +112,4 @@ class CheckResult:
     total: int | None = None
     unit: str = "documents"
     members: tuple[MemberResult, ...] = ()
-    interval: LossInterval | None = None
+    verdict: Verdict | None = None

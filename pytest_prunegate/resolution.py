@@ -21,7 +21,7 @@ from pytest_prunegate.group_metrics import (
     task_problem,
 )
 from pytest_prunegate.metric_names import resolve_metric
-from pytest_prunegate.thresholds import MetricSpec, TaskSpec
+from pytest_prunegate.thresholds import Decide, Decision, Inconclusive, MetricSpec, TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,9 +61,31 @@ def resolve_tasks(
     known = {name for task in found for name in (task.name, *task.origins)} | {spec.name for spec in file.tasks}
     for name in dict.fromkeys(only):
         if name not in known:
-            found += resolver.tasks(TaskSpec(name=name, line=0))
+            found += resolver.tasks(TaskSpec(name=name, line=0, decision=file.decision))
     _refuse_twin_tasks(found, mistakes)
-    return tuple(replace(task, selected=not only or bool({task.name, *task.origins} & set(only))) for task in found)
+    return tuple(
+        replace(
+            task, selected=not only or bool({task.name, *task.origins} & set(only)),
+            checks=tuple(replace(check, decision=_decision(task, check, options, mistakes)) for check in task.checks),
+        ) for task in found
+    )  # fmt: skip
+
+
+def _decision(task: GateTask, check: Check, options: TaskOptions, mistakes: Mistakes) -> Decision:
+    """How a check is decided, the command line first. Windows of a text are no random sample, and sparsity is counted."""
+    if task.kind is TaskKind.SPARSITY:
+        return Decision()
+    given = replace(check.decision, **options.decision.said())
+    if task.kind is TaskKind.PERPLEXITY:
+        decide = check.decision.decide if given.decide is Decide.EARLY else given.decide
+        decide = Decide.FULL if decide is Decide.EARLY else decide  # of the file's defaults
+        return Decision(decide=decide, error_rate=given.error_rate)
+    if given.decide is Decide.CONFIDENT and given.inconclusive is Inconclusive.CONTINUE:
+        mistakes.add(
+            check.line, f"{check.label}: `inconclusive: continue` goes on until the full run is known, which says nothing of other "
+            "documents. Take it out, or decide: full.",
+        )  # fmt: skip
+    return given
 
 
 def _sparsity(spec: SparsitySpec, mistakes: Mistakes) -> GateTask:
@@ -84,7 +106,7 @@ def _perplexity(spec: PerplexitySpec, mistakes: Mistakes) -> GateTask:
         )  # fmt: skip
     check = Check(
         task=spec.name, name="perplexity", measure=Measure.METRIC, metric="perplexity", filter="none",
-        thresholds=spec.thresholds, file=mistakes.display, line=spec.line,
+        thresholds=spec.thresholds, file=mistakes.display, line=spec.line, decision=spec.decision.settled(),
     )  # fmt: skip
     return GateTask(kind=TaskKind.PERPLEXITY, spec=spec, checks=(check,), selected=True)
 
@@ -210,7 +232,8 @@ class _Resolver:
         if spec.name in self._built_in:
             shipped = self._built_in[spec.name]
             metrics = tuple(
-                replace(metric, thresholds=self._defaults, line=spec.line) for metric in shipped.metrics or ()
+                replace(metric, thresholds=self._defaults, line=spec.line, decision=spec.decision)
+                for metric in shipped.metrics or ()
             )
             return replace(
                 spec,
@@ -221,7 +244,9 @@ class _Resolver:
             self._wrong(spec, "name its metrics: lm-eval defines this task in Python and lists none.")
         several = len(info.filters) > 1
         return replace(spec, metrics=tuple(
-            MetricSpec(name=f"{metric.name},{name}" if several else metric.name, line=spec.line, thresholds=self._defaults)
+            MetricSpec(
+                name=f"{metric.name},{name}" if several else metric.name, line=spec.line, thresholds=self._defaults, decision=spec.decision
+            )
             for metric in info.metrics for name in info.filters if goes_with is None or goes_with(metric.name, name)
         ))  # fmt: skip
 
@@ -231,7 +256,7 @@ class _Resolver:
                                              f"this one is of type {output_type}.")  # fmt: skip
         return Check(
             task=spec.name, name=written.name, measure=Measure(written.name), metric=written.name, filter="none",
-            thresholds=written.thresholds, file=self._mistakes.display, line=written.line,
+            thresholds=written.thresholds, file=self._mistakes.display, line=written.line, decision=written.decision.settled(),
         )  # fmt: skip
 
     def _refuse_twins(self, checks: list[Check]) -> None:

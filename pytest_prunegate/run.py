@@ -30,7 +30,10 @@ _COLORS: dict[str, dict[str, bool]] = {
     Outcome.PASS: {"green": True},
     Outcome.FAIL: {"red": True},
     Outcome.ERROR: {"yellow": True},
+    Outcome.INCONCLUSIVE: {"yellow": True},
 }
+_OWN_STATUS = {"inconclusive": ("inconclusive", "?", "INCONCLUSIVE"), "baseline": ("baseline", "b", "BASELINE"),
+               "recorded": ("recorded", "r", "RECORDED")}  # fmt: skip
 
 
 def start_run(config: pytest.Config) -> None:
@@ -215,11 +218,19 @@ class GateRun:
         self._written = write(self._summary, folder)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """A check of a baseline alone compared nothing, and does not say that it passed."""
-        if not self._gate.baseline_only or getattr(report, "when", None) != "call" or not report.passed:
+        """A check that is inconclusive, or was not judged at all, neither passed nor failed."""
+        if getattr(report, "when", None) != "call":
             return None
-        is_check = any(name == "prunegate_verdict" for name, _ in report.user_properties)
-        return ("baseline", "b", "BASELINE") if is_check else None
+        said = dict(report.user_properties).get("prunegate_verdict")
+        return _OWN_STATUS.get(str(said))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """JUnit knows no third way between a failure and an error: the type of the failure tells it."""
+        from pytest_prunegate.report.junit import mark_inconclusive
+
+        if report.when == "call" and dict(report.user_properties).get("prunegate_verdict") == Outcome.INCONCLUSIVE:
+            mark_inconclusive(self._config, report)
 
     def _exit_status(self, session: pytest.Session, exitstatus: int) -> int:
         """Exit code of the run. A check that was to run and has no result (skipped, ended by another plugin) is an error."""

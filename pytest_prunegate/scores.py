@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,8 @@ class MetricScores:
     """One model's scores on one metric.
 
     `by_document` maps document ids (of a group: with their task) to scores where the metric is a mean over documents, and
-    is empty where it is computed from all of them at once; `aggregate` is the metric itself, `documents` how many it was
+    is empty where it is computed from all of them at once; `losses` maps them to a negative log-likelihood and what it is
+    divided by, where the metric is a perplexity; `aggregate` is the metric itself, `documents` how many it was
     computed from.
     """
 
@@ -29,6 +30,7 @@ class MetricScores:
     aggregate: Fraction
     documents: int
     higher_is_better: bool
+    losses: Mapping[DocumentKey, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,11 @@ CREATE TABLE IF NOT EXISTS timings (
     seconds REAL NOT NULL,
     created REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS protocols (
+    pair TEXT PRIMARY KEY,
+    protocol TEXT NOT NULL,
+    created REAL NOT NULL
+) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS timings_of_a_task ON timings (task, device, model);
 """
 
@@ -124,6 +129,15 @@ class Store:
         query = f"SELECT SUM(seconds), SUM(requests) FROM timings WHERE task=? AND device=? AND model IN ({marks})"  # noqa: S608 - only question marks are put in
         ((seconds, requests),) = self._execute(query, (task, device, *models))
         return float(seconds) / int(requests) if requests else None
+
+    def protocol(self, pair: str) -> dict[str, Any] | None:
+        """What was fixed for a pair of models on a task before its first document; None where nothing was."""
+        rows = self._execute("SELECT protocol FROM protocols WHERE pair=?", (pair,))
+        return json.loads(rows[0][0]) if rows else None
+
+    def fix_protocol(self, pair: str, protocol: dict[str, Any]) -> None:
+        """Fix it for this run and all later ones, which may add looks to it."""
+        self._execute("INSERT OR REPLACE INTO protocols VALUES (?, ?, ?)", (pair, json.dumps(protocol), time.time()))
 
     def close(self) -> None:
         """Close the file."""

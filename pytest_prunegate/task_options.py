@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate.thresholds import DecisionSpec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
@@ -22,3 +24,4 @@ class TaskOptions:
     apply_chat_template: bool | str | None = None
     system_instruction: str | None = None
     fewshot_as_multiturn: bool | None = None
+    decision: DecisionSpec = field(default_factory=DecisionSpec)

@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate.decision_reader import DECISION_KEYS, PERPLEXITY_DECISION_KEYS, read_decision
 from pytest_prunegate.threshold_values import as_tuple, expect_text, read_threshold, read_thresholds, unknown_key
-from pytest_prunegate.thresholds import MetricSpec, PerplexitySpec, Rule, SparsitySpec, TaskSpec, Threshold
+from pytest_prunegate.thresholds import (
+    Decide,
+    DecisionSpec,
+    MetricSpec,
+    PerplexitySpec,
+    Rule,
+    SparsitySpec,
+    TaskSpec,
+    Threshold,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,9 +27,10 @@ if TYPE_CHECKING:
 
 _TASK_KEYS = (
     "metrics", "outputs", "num_fewshot", "fewshot_seed", "limit", "repeats", "max_gen_toks", "gen_kwargs", "apply_chat_template",
-    "chat_template_kwargs", "system_instruction", "fewshot_as_multiturn", "dataset", "truncate", "marks",
+    "chat_template_kwargs", "system_instruction", "fewshot_as_multiturn", "dataset", "truncate", "cluster_by", "marks",
+    *DECISION_KEYS,
 )  # fmt: skip
-_PERPLEXITY_KEYS = ("seqlen", "nsamples", "dataset", "marks")
+_PERPLEXITY_KEYS = ("seqlen", "nsamples", "dataset", "marks", *PERPLEXITY_DECISION_KEYS)
 _BUILT_IN_MARKS = ("skip", "skipif", "xfail", "usefixtures", "parametrize", "filterwarnings")
 _OUTPUT_KEYS = ("max_empty", "max_cut")
 _DATASET_KEYS = ("path", "name", "data_files", "data_dir")
@@ -33,24 +44,34 @@ class TaskReader:
         mistakes: of the file.
         folder: the file's, for relative paths.
         defaults: thresholds of metrics that have none of their own; None where they could not be read.
+        decision: how checks are decided that do not say it themselves.
     """
 
-    def __init__(self, mistakes: Mistakes, folder: Path, defaults: tuple[Threshold, ...] | None) -> None:
+    def __init__(
+        self, mistakes: Mistakes, folder: Path, defaults: tuple[Threshold, ...] | None, decision: DecisionSpec
+    ) -> None:
         self._mistakes = mistakes
         self._folder = folder
         self._defaults = defaults
+        self._decision = decision
 
     def task(self, name: str, node: Node) -> TaskSpec:
         """A task with its settings and metrics."""
-        spec = TaskSpec(name=name, line=node.line)
+        decision = read_decision(node).under(self._decision)
+        spec = TaskSpec(name=name, line=node.line, decision=decision)
         if node.kind == "null":
             return spec
         values: dict[str, Any] = {}
         for key, value in node.entries(what="the task's keys (metrics, limit, ...)"):
             if key not in _TASK_KEYS:
                 unknown_key(value, key, _TASK_KEYS)
-            else:
+            elif key not in DECISION_KEYS:
                 values[key] = getattr(self, f"_read_{key}")(value)
+        for kind in ("metrics", "outputs"):
+            if kind in values:
+                values[kind] = tuple(
+                    replace(metric, decision=metric.decision.under(decision)) for metric in values[kind]
+                )
         found = replace(spec, **{key: value for key, value in values.items() if value is not None})
         if found.metrics is None and found.outputs:
             found = replace(found, metrics=())
@@ -67,10 +88,16 @@ class TaskReader:
             node.wrong("has no threshold. Write for example `max_relative_increase: 10%`.")
         values: dict[str, Any] = {}
         if node.kind == "map":
-            keys = (entry for entry in node.entries(what="windows and a threshold") if entry[0] in _PERPLEXITY_KEYS)
-            values = {key: getattr(self, f"_read_{key}")(value) for key, value in keys}
+            for key, value in node.entries(what="windows and a threshold"):
+                if key == "decide" and value.text == Decide.EARLY:
+                    value.wrong(
+                        "windows of a text are no random sample: write full or confident, and nsamples for fewer."
+                    )
+                if key in _PERPLEXITY_KEYS and key not in PERPLEXITY_DECISION_KEYS:
+                    values[key] = getattr(self, f"_read_{key}")(value)
         given = {key: value for key, value in values.items() if value is not None}
-        return PerplexitySpec(name=name, line=node.line, thresholds=thresholds, **given)
+        decision = read_decision(node).under(self._decision)
+        return PerplexitySpec(name=name, line=node.line, thresholds=thresholds, decision=decision, **given)
 
     def sparsity(self, node: Node) -> SparsitySpec | None:
         """The pruned model's least sparsity."""
@@ -101,10 +128,12 @@ class TaskReader:
                 if key == "filter" and expect_text(value, "the name of one of the task's filters"):
                     filter_name = value.text
         before = len(self._mistakes.found)
-        thresholds = () if node.kind == "null" else read_thresholds(node, extra=("filter",))
+        thresholds = () if node.kind == "null" else read_thresholds(node, extra=("filter", *DECISION_KEYS))
         if len(self._mistakes.found) == before:  # a threshold that is wrong is not a missing one
             thresholds = self._defaulted(node, thresholds)
-        return MetricSpec(name=name, line=node.line, thresholds=thresholds, filter=filter_name)
+        return MetricSpec(
+            name=name, line=node.line, thresholds=thresholds, filter=filter_name, decision=read_decision(node)
+        )
 
     def _defaulted(self, node: Node, own: tuple[Threshold, ...]) -> tuple[Threshold, ...]:
         if self._defaults is None:
@@ -170,6 +199,9 @@ class TaskReader:
         if node.text not in {"allow", "refuse"}:
             node.wrong(f"expected allow or refuse (the default), found {node.shown}.")
         return node.text == "allow"
+
+    def _read_cluster_by(self, node: Node) -> str | None:
+        return node.text if expect_text(node, "the name of a field of the task's documents") else None
 
     def _read_marks(self, node: Node) -> tuple[str, ...]:
         names = [value for value in node.items(what="a list of pytest marks") if expect_text(value, "a mark's name")]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.thresholds import Rule, Threshold
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from pytest_prunegate.yaml_nodes import Node
 
 _OF_METRICS = (
@@ -50,8 +52,8 @@ def read_threshold(rule: Rule, node: Node) -> Threshold | None:
     """One threshold, exactly as it is written; None, and a mistake, where it is none."""
     text = node.text.strip()
     percent = text.endswith("%")
-    value = replace(node, raw=_Scalar(node.raw, text.removesuffix("%").strip())).number()
-    if value is None or node.kind not in _NUMBER_KINDS:
+    value = _number(node)
+    if value is None:
         node.wrong(f"{rule} is {node.shown}: expected a share such as 5% or 0.05.")
         return None
     if rule is Rule.MAX_ABSOLUTE_DROP:
@@ -69,6 +71,24 @@ def read_threshold(rule: Rule, node: Node) -> Threshold | None:
         node.wrong(f"{rule} is {text}: it must lie between 0 and 1 (0% and 100%).{hint}")
         return None
     return Threshold(rule=rule, value=value, text=text, line=node.line)
+
+
+def read_share(node: Node, name: str) -> Decimal | None:
+    """A share between 0 and 1, such as 1% or 0.01; None, and a mistake, where it is none."""
+    value = _number(node)
+    if value is not None and node.text.strip().endswith("%"):
+        value /= 100
+    if value is None or not 0 <= value <= 1:
+        node.wrong(f"{name} is {node.shown}: expected a share such as 1% or 0.01.")
+        return None
+    return value
+
+
+def _number(node: Node) -> Decimal | None:
+    """The number of a scalar, its per cent sign left out."""
+    if node.kind not in _NUMBER_KINDS:
+        return None
+    return replace(node, raw=_Scalar(node.raw, node.text.strip().removesuffix("%").strip())).number()
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
     from pathlib import Path
 
 
@@ -51,6 +51,57 @@ class Threshold:
         return f"{words[self.rule]} {self.text}"
 
 
+LARGEST_ERROR_RATE = Decimal("0.2")
+"""Beyond it a verdict says little."""
+
+
+class Decide(StrEnum):
+    """What decides a check, by the words of thresholds.yaml."""
+
+    FULL = "full"  # the measured figures on all documents; under a limit, what they say of the full run
+    CONFIDENT = "confident"  # what the documents say of others like these
+    EARLY = "early"  # as soon as the documents drawn so far say what the full run would
+
+
+class Inconclusive(StrEnum):
+    """What happens where a sample does not decide."""
+
+    REPORT = "report"
+    CONTINUE = "continue"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """How a check is decided: the rule, the largest probability of a wrong verdict, and how close a call may go either way."""
+
+    decide: Decide = Decide.FULL
+    error_rate: Decimal = Decimal("0.01")
+    indifference: Decimal = Decimal(0)
+    inconclusive: Inconclusive = Inconclusive.REPORT
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionSpec:
+    """The same as it is written somewhere; None where nothing is said there."""
+
+    decide: Decide | None = None
+    error_rate: Decimal | None = None
+    indifference: Decimal | None = None
+    inconclusive: Inconclusive | None = None
+
+    def under(self, outer: DecisionSpec) -> DecisionSpec:
+        """What is said here, and where nothing is, what is said around it."""
+        return DecisionSpec(**{**outer.said(), **self.said()})
+
+    def settled(self) -> Decision:
+        """With the usual values where nothing was said anywhere."""
+        return Decision(**self.said())
+
+    def said(self) -> dict[str, Any]:
+        """What is said here."""
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricSpec:
     """A metric as the file names it, with its thresholds (the defaults' where it has none of its own)."""
@@ -59,6 +110,7 @@ class MetricSpec:
     line: int
     thresholds: tuple[Threshold, ...]
     filter: str | None = None
+    decision: DecisionSpec = DecisionSpec()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +118,7 @@ class TaskSpec:
     """A task as the file describes it. None means: as lm-eval has it.
 
     `limit` is a number of documents, or below 1 a share of them. `apply_chat_template` is a template's name where the
-    tokenizer has several.
+    tokenizer has several. Documents with the same value of the field `cluster_by` are alike.
     """
 
     name: str
@@ -85,7 +137,9 @@ class TaskSpec:
     fewshot_as_multiturn: bool | None = None
     dataset: Mapping[str, Any] | None = None
     truncate: bool = False
+    cluster_by: str | None = None
     marks: tuple[str, ...] = ()
+    decision: DecisionSpec = DecisionSpec()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +153,7 @@ class PerplexitySpec:
     nsamples: int | None = None
     dataset: Mapping[str, Any] | None = None
     marks: tuple[str, ...] = ()
+    decision: DecisionSpec = DecisionSpec()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,3 +177,4 @@ class ThresholdsFile:
     defaults: tuple[Threshold, ...]
     perplexity: tuple[PerplexitySpec, ...] = ()
     sparsity: SparsitySpec | None = None
+    decision: DecisionSpec = DecisionSpec()

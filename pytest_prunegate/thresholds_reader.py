@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.decision_reader import DECISION_KEYS, read_decision
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.task_reader import TaskReader
 from pytest_prunegate.threshold_values import read_thresholds, unknown_key
-from pytest_prunegate.thresholds import PerplexitySpec, SparsitySpec, TaskSpec, ThresholdsFile
+from pytest_prunegate.thresholds import DecisionSpec, PerplexitySpec, SparsitySpec, TaskSpec, ThresholdsFile
 from pytest_prunegate.yaml_nodes import Mistakes, Node, compose_document
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ def _read_file(root: Node, empty: ThresholdsFile, mistakes: Mistakes) -> Thresho
         if name not in _FILE_KEYS:
             unknown_key(node, name, _FILE_KEYS)
     before = len(mistakes.found)
-    defaults = read_thresholds(sections["defaults"]) if "defaults" in sections else ()
+    defaults = read_thresholds(sections["defaults"], extra=DECISION_KEYS) if "defaults" in sections else ()
+    decision = read_decision(sections["defaults"]) if "defaults" in sections else DecisionSpec()
     broken = len(mistakes.found) > before
-    reader = TaskReader(mistakes, empty.path.parent, None if broken else defaults)
+    reader = TaskReader(mistakes, empty.path.parent, None if broken else defaults, decision)
     tasks: list[TaskSpec] = []
     perplexity: list[PerplexitySpec] = []
     sparsity: SparsitySpec | None = None
@@ -69,7 +71,9 @@ def _read_file(root: Node, empty: ThresholdsFile, mistakes: Mistakes) -> Thresho
         perplexity = [reader.perplexity(name, node) for name, node in entries]
     if "sparsity" in sections:
         sparsity = reader.sparsity(sections["sparsity"])
-    loaded = replace(empty, defaults=defaults, tasks=tuple(tasks), perplexity=tuple(perplexity), sparsity=sparsity)
+    loaded = replace(
+        empty, defaults=defaults, decision=decision, tasks=tuple(tasks), perplexity=tuple(perplexity), sparsity=sparsity
+    )
     _refuse_twin_names(loaded, mistakes)
     return loaded
 

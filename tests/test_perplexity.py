@@ -123,7 +123,7 @@ def test_an_increase_beyond_the_threshold_fails(project: Bench) -> None:
     result.assert_outcomes(failed=1)
     assert result.ret == 1
     result.stdout.fnmatch_lines(
-        ["thresholds.yaml:4: wikitext2 perplexity * -> *: +*, -*% relative (threshold: relative increase at most 10%). FAIL on all * windows of 64 tokens."]
+        ["thresholds.yaml:4: wikitext2 perplexity * -> *: +*, -*% relative (threshold: relative increase at most 10%). FAIL on all * windows of 64 tokens. 95% interval for other windows like these: -*% to -*%."]
     )  # fmt: skip
     assert project.run(models=("--original=worse", "--pruned=original")).ret == 0, "less is better"
 

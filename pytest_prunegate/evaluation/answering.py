@@ -90,7 +90,7 @@ class Answering:
 
     def missing(self, prepared: PreparedTask, side: str) -> list[Request]:
         """The requests that the store cannot answer."""
-        keys = self._keys(prepared, side)
+        keys = self.keys(prepared, side)
         known = self._store.known(self.facts[side].fingerprint, keys.values())
         return [request for request in prepared.requests if keys[request] not in known]
 
@@ -100,6 +100,12 @@ class Answering:
         if own is not None:
             return own
         return self._store.seconds_per_request(task, self._device, tuple(facts.fingerprint for facts in self.facts.values()))  # fmt: skip
+
+    def keys(self, prepared: PreparedTask, side: str) -> dict[Request, str]:
+        """Content addresses of a task's requests, in their order; each is computed once."""
+        known = self._known_keys.setdefault((prepared.key, side), {})
+        known |= request_keys((request for request in prepared.requests if request not in known), self.conditions[side])
+        return {request: known[request] for request in prepared.requests}
 
     def long_prompts(self, prepared: PreparedTask) -> dict[str, frozenset[Request]]:
         """The requests whose prompt one of the models would cut, by side; nothing is executed for it.
@@ -172,7 +178,7 @@ class Answering:
         missing = self.missing(prepared, side)
         if missing:
             self._execute(prepared, side, missing, long, progress, timed=True)
-        keys = self._keys(prepared, side)
+        keys = self.keys(prepared, side)
         kept = self._store.get(self.facts[side].fingerprint, keys.values())
         found = [kept[keys[request]] for request in prepared.requests]
         if not prepared.truncate and any(response.truncated for response in found):
@@ -208,7 +214,7 @@ class Answering:
         *,
         timed: bool,
     ) -> None:
-        facts, keys = self.facts[side], self._keys(prepared, side)
+        facts, keys = self.facts[side], self.keys(prepared, side)
         provenance: dict[str, object] = {
             "task": prepared.name,
             "task_version": prepared.version,
@@ -241,11 +247,6 @@ class Answering:
                 self._store.add_timing(
                     facts.fingerprint, prepared.name, self._device, requests=answered, seconds=seconds
                 )
-
-    def _keys(self, prepared: PreparedTask, side: str) -> dict[Request, str]:
-        if (prepared.key, side) not in self._known_keys:
-            self._known_keys[prepared.key, side] = request_keys(prepared.requests, self.conditions[side])
-        return self._known_keys[prepared.key, side]
 
 
 def _too_long(facts: ModelFacts, requests: Sequence[Request], conditions: Conditions) -> dict[Request, str]:

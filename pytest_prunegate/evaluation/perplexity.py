@@ -85,8 +85,12 @@ def score_perplexity(prepared: PreparedTask, responses: Sequence[Response]) -> M
         )
     perplexity = math.exp(-total / predicted)
     return MetricScores(
-        by_document={}, aggregate=exact(perplexity), documents=len(prepared.documents), higher_is_better=False
-    )
+        by_document={}, aggregate=exact(perplexity), documents=len(prepared.documents), higher_is_better=False,
+        losses={
+            document.doc_id: (-(responses[document.requests[0][0]].loglikelihood or 0.0), float(prepared.seqlen - 1))
+            for document in prepared.documents
+        },
+    )  # fmt: skip
 
 
 def load_text(spec: PerplexitySpec) -> str:

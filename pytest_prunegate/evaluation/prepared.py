@@ -1,13 +1,14 @@
-"""What is executed: documents with the positions of their requests, and the sample that a limit draws."""
+"""What is executed: documents with the positions of their requests, and the order in which they are drawn."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
     from decimal import Decimal
 
     from pytest_prunegate.evaluation.requests import Request
@@ -29,7 +30,7 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedTask:
-    """A task, ready to be executed: its sample of documents in dataset order, and their distinct requests.
+    """A task, ready to be executed: documents in dataset order, and their distinct requests.
 
     `key` names it in a run, `name` in messages. `seqlen` is the length in tokens of the windows of a text for
     perplexity, whose documents they are; None for a task of lm-eval.
@@ -52,18 +53,32 @@ class PreparedTask:
         """What is counted."""
         return "documents" if self.seqlen is None else f"windows of {self.seqlen} tokens"
 
+    def only(self, doc_ids: AbstractSet[int]) -> PreparedTask:
+        """The same task with a part of its documents, and the requests that they need."""
+        if len(doc_ids) == len(self.documents):
+            return self
+        places: dict[int, int] = {}
+        documents = []
+        for document in self.documents:
+            if document.doc_id in doc_ids:
+                requests = tuple(
+                    tuple(places.setdefault(position, len(places)) for position in positions)
+                    for positions in document.requests
+                )
+                documents.append(replace(document, requests=requests))
+        return replace(self, documents=tuple(documents), requests=tuple(self.requests[position] for position in places))
 
-def sample(total: int, limit: int | Decimal | None, key: str) -> list[int]:
-    """Ids of the documents to execute, ascending: the first `limit` of one permutation that the key decides.
 
-    A larger limit contains every smaller one. A limit below 1 is a share, rounded up as lm-eval does. Sorting by a hash
-    gives the same order in every version of Python.
+def draw_ranks(total: int, key: str) -> list[bytes]:
+    """A rank for each document: their order is one random permutation, that the key decides.
+
+    Sorting by a hash gives the same order in every version of Python.
     """
-    if limit is not None and limit < 1:
-        limit = math.ceil(total * limit)
-    if limit is None or limit >= total:
-        return list(range(total))
-    ranked = sorted(
-        range(total), key=lambda doc_id: hashlib.blake2b(f"{key}:{doc_id}".encode(), digest_size=16).digest()
-    )
-    return sorted(ranked[: int(limit)])
+    return [hashlib.blake2b(f"{key}:{doc_id}".encode(), digest_size=16).digest() for doc_id in range(total)]
+
+
+def sample_size(total: int, limit: int | Decimal | None) -> int:
+    """How many documents a limit takes; a limit below 1 is a share, rounded up as lm-eval does."""
+    if limit is None:
+        return total
+    return min(total, math.ceil(total * limit) if limit < 1 else int(limit))

@@ -59,6 +59,10 @@ class Scorer:
         """How many requests lost the beginning of their prompt."""
         return sum(response.truncated for response in self._responses)
 
+    def output_scores(self, *, cut: bool) -> dict[int, Fraction]:
+        """Each document's share of empty, or of cut, outputs."""
+        return output_scores(self._prepared, self._responses, cut=cut)
+
     def shares(self) -> OutputShares | None:
         """Shares of empty and of cut outputs; None for a task that generates nothing."""
         return output_shares(self._prepared, self._responses)
@@ -77,6 +81,26 @@ def output_shares(prepared: PreparedTask, responses: Sequence[Response]) -> Outp
     unknown = any(response.cut is None for response in outputs)
     cut = None if unknown else Fraction(sum(bool(response.cut) for response in outputs), len(outputs))
     return OutputShares(outputs=len(outputs), empty=Fraction(empty, len(outputs)), cut=cut)
+
+
+def output_scores(prepared: PreparedTask, responses: Sequence[Response], *, cut: bool) -> dict[int, Fraction]:
+    """Each document's share of outputs that are empty, or cut; nothing where outputs and documents do not go one to one.
+
+    Documents with the same prompt share an output, which then counts once among the outputs.
+    """
+    found: dict[int, Fraction] = {}
+    outputs = 0
+    for document in prepared.documents:
+        own = [
+            responses[position] for positions in document.requests for position in positions
+            if prepared.requests[position].kind == "generate_until"
+        ]  # fmt: skip
+        outputs += len(own)
+        if own:
+            hits = sum(bool(response.cut) if cut else not (response.text or "").strip() for response in own)
+            found[document.doc_id] = Fraction(hits, len(own))
+    distinct = sum(request.kind == "generate_until" for request in prepared.requests)
+    return found if outputs == distinct and len(found) == len(prepared.documents) else {}
 
 
 def _values_of_filter(prepared: PreparedTask, name: str, responses: Sequence[Response]) -> dict[int, dict[str, Any]]:
@@ -141,7 +165,13 @@ def _aggregate(prepared: PreparedTask, key: MetricKey, values: dict[int, dict[st
         aggregate=exact(aggregate),
         documents=len(of_document),
         higher_is_better=bool(direction),
+        losses=_losses(of_document) if getattr(aggregation, "__name__", "") == "weighted_perplexity" else {},
     )
+
+
+def _losses(of_document: dict[int, Any]) -> dict[DocumentKey, tuple[float, float]]:
+    """lm-eval's pairs of a log-likelihood and a number of words or bytes, with the sign of a loss."""
+    return {doc_id: (-float(loglikelihood), float(size)) for doc_id, (loglikelihood, size) in of_document.items()}
 
 
 def _exact_of(name: str, doc_id: int, value: Any) -> Fraction:

@@ -1,4 +1,4 @@
-"""Builds all requests of a task in the full order, and the sample that a run executes.
+"""Builds all requests of a task in the full order.
 
 lm-eval draws few-shot examples from one stateful generator, so that a subset built on its own would get other
 prompts. Everything is built (cheap), and a part of it is executed (dear). Nothing here imports torch, but for a chat
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from pytest_prunegate.evaluation.guarded import guarded, seeded_as_lm_eval
-from pytest_prunegate.evaluation.prepared import Document, PreparedTask, sample
+from pytest_prunegate.evaluation.prepared import Document, PreparedTask
 from pytest_prunegate.evaluation.requests import Request, canonical_json
 from pytest_prunegate.evaluation.task_loading import load_task
 
@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 ROLLING = "loglikelihood_rolling"
 
 
-def prepare_task(gate_task: GateTask, *, seed: int, chat_template: Callable[[TaskSpec], ChatTemplate]) -> PreparedTask:
+def prepare_task(gate_task: GateTask, *, chat_template: Callable[[TaskSpec], ChatTemplate]) -> PreparedTask:
     """Load a task and its data, and build its requests.
 
     Args:
         gate_task: the task with its settings and checks.
-        seed: of the sample of documents, where the task has a limit.
         chat_template: makes the one that a task's settings ask for.
 
     Raises:
@@ -47,12 +46,10 @@ def prepare_task(gate_task: GateTask, *, seed: int, chat_template: Callable[[Tas
     by_document: dict[int, list[Any]] = {}
     for instance in task.instances:
         by_document.setdefault(instance.doc_id, []).append(instance)
-    fingerprint = _data_fingerprint(task.eval_docs)
-    chosen = sample(len(by_document), spec.limit, f"{spec.name}:{fingerprint}:{seed}")
-    documents, requests = _collect([by_document[doc_id] for doc_id in chosen], gate_task)
+    documents, requests = _collect([by_document[doc_id] for doc_id in sorted(by_document)], gate_task)
     return PreparedTask(
         key=gate_task.key, name=spec.name, task=task, version=str(task.VERSION), num_fewshot=num_fewshot, documents=documents,
-        total_documents=len(by_document), data_fingerprint=fingerprint, requests=requests, truncate=spec.truncate,
+        total_documents=len(by_document), data_fingerprint=_data_fingerprint(task.eval_docs), requests=requests, truncate=spec.truncate,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ are moved away. Nothing is ever joined because it has the same name.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ from pytest_prunegate.identity import WORDS, Identities, data_fingerprint
 from pytest_prunegate.loss_interval import LossInterval
 from pytest_prunegate.plan import CheckResult, MemberResult
 from pytest_prunegate.report.files import COMPARISONS, model_file
-from pytest_prunegate.thresholds import RELATIVE_RULES
+from pytest_prunegate.thresholds import RELATIVE_RULES, Decide
+from pytest_prunegate.verdicts import Basis, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate import Gate
 
 _UNREADABLE = (OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError)
-_VERDICTS = ("pass", "fail", "inconclusive")
+_VERDICTS = ("pass", "fail", "inconclusive", "recorded")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,12 +135,39 @@ def _reason(
         differing.append(WORDS["data"])
     if differing:
         return ", ".join(differing)
+    if reason := _undecided_now(check, kept):
+        return reason
     original = kept["exact"]["original"]
     if not (original and Fraction(original)) and any(
         threshold.rule in RELATIVE_RULES for threshold in check.thresholds
     ):
         return "the original scores 0, and today's threshold is relative"
     return None
+
+
+def _undecided_now(check: Check, kept: dict[str, Any]) -> str | None:
+    """Why a verdict on a part of the documents, or on others, does not hold today: only measured figures can be judged anew."""
+    decision = kept["decision"]
+    if decision["basis"] == Basis.MEASURED:
+        return "decided otherwise" if check.decision.decide is Decide.CONFIDENT else None
+    asked = {name: str(value) for name, value in asdict(check.decision).items()}
+    thresholds = [threshold.describe() for threshold in check.thresholds]
+    return (
+        None
+        if decision["asked"] == asked and kept["thresholds"] == thresholds
+        else "decided otherwise, or by other thresholds"
+    )
+
+
+def _verdict(kept: dict[str, Any], comparison: Comparison) -> Verdict:
+    """An earlier verdict; by the measured figures, it is today's."""
+    decision = kept["decision"]
+    basis, needed = Basis(decision["basis"]), decision["needed"]
+    return Verdict(
+        outcome=comparison.outcome if basis is Basis.MEASURED else Outcome(decision["outcome"]), basis=basis,
+        used=decision["documents"], total=decision["of"], error_rate=decision["error_rate"],
+        needed=(needed[0], needed[1]) if needed else None, interval=_interval(kept["interval"]), note=decision["note"],
+    )  # fmt: skip
 
 
 def _judged_anew(check: Check, kept: dict[str, Any]) -> CheckResult:
@@ -161,9 +189,10 @@ def _judged_anew(check: Check, kept: dict[str, Any]) -> CheckResult:
             name=member["name"], documents=member["documents"], original=Fraction(member["exact"][0]), pruned=Fraction(member["exact"][1])
         ) for member in kept["members"]
     )  # fmt: skip
+    verdict = _verdict(kept, comparison)
     return CheckResult(
-        check=check, outcome=Outcome(comparison.outcome), comparison=comparison, documents=comparison.documents,
-        total=kept["total_documents"], unit=kept["unit"], members=members, interval=_interval(kept["interval"]),
+        check=check, outcome=verdict.outcome, comparison=comparison, documents=comparison.documents,
+        total=kept["total_documents"], unit=kept["unit"], members=members, verdict=verdict,
     )  # fmt: skip
 
 
@@ -171,7 +200,10 @@ def _interval(kept: dict[str, Any] | None) -> LossInterval | None:
     if kept is None:
         return None
     (low, high), (least, most) = kept["relative"], kept["absolute"]
-    return LossInterval(relative=(low, high), absolute=(least, most), of_full_run=bool(kept["of_full_run"]))
+    return LossInterval(
+        relative=(low, high), absolute=(least, most), of_full_run=bool(kept["of_full_run"]), is_anytime=bool(kept["is_anytime"]),
+        unit=kept["unit"],
+    )  # fmt: skip
 
 
 def _files_of(found: dict[str, Any]) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ def verdict(outcomes: list[Outcome]) -> str:
     for outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE):
         if outcome in outcomes:
             return outcome.value
-    if Outcome.BASELINE in outcomes:
-        return Outcome.BASELINE.value
+    for outcome in (Outcome.BASELINE, Outcome.RECORDED):
+        if outcome in outcomes:
+            return outcome.value
     return "incomplete" if Outcome.NOT_RUN in outcomes or not outcomes else Outcome.PASS.value
 
 
@@ -34,6 +35,7 @@ def headline(outcomes: list[Outcome], *, earlier: int) -> str:
         Outcome.ERROR: "ended in an error",
         Outcome.INCONCLUSIVE: "inconclusive",
         Outcome.PASS: "passed",
+        Outcome.RECORDED: "recorded and not judged",
         Outcome.BASELINE: "of the original alone, nothing compared",
     }
     parts = ", ".join(f"{counts[outcome]} {word}" for outcome, word in words.items() if counts[outcome])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-SUMMARY_VERSION = 2
+SUMMARY_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,8 @@ class CheckSummary:
 
     `interval` has 95% bounds of the drop, relative and absolute (positive is worse, null where unbounded), and of
     `relative_change` (as `relative` has its sign); `of_full_run` tells whose they are.
+    `decision` says how it was decided: what was asked for, what the verdict rests on (measured, sample, confident, early), the
+    largest probability of error, and, where `is_estimate`, of what the scores are an estimate.
     `documents` and `total_documents` count what `unit` says. `exact` holds the figures as fractions, `identity` what they
     depend on, `measured` when the run began that measured them, `is_earlier` whether that was another run.
     """
@@ -63,6 +65,7 @@ class CheckSummary:
     relative: float | None
     recovery: float | None
     interval: dict[str, Any] | None
+    decision: dict[str, Any] | None
     broken: tuple[str, ...]
     silent: bool
     documents: int | None

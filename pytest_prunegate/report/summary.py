@@ -121,7 +121,8 @@ def _check(gate: Gate, check: Check, identities: Identities, earlier: Earlier, b
     return CheckSummary(
         task=check.task, name=check.name, metric=check.metric, filter=check.filter, location=check.location, line=check.line,
         thresholds=tuple(threshold.describe() for threshold in check.thresholds),
-        outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=_interval(result), reason=_reason(result),
+        outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=_interval(result), decision=_decision(result),
+        reason=_reason(result),
         documents=result.documents if result else None, total_documents=result.total if result else None,
         unit=result.unit if result else "documents", members=_members(result), exact=_exact(comparison),
         identity=identities.of(check) if has_figures else None, measured=since if has_figures else None,
@@ -158,12 +159,36 @@ def _exact(comparison: Comparison | None) -> dict[str, str | None] | None:
 
 
 def _interval(result: CheckResult | None) -> dict[str, Any] | None:
-    if result is None or result.interval is None:
+    interval = result.verdict.interval if result and result.verdict else None
+    if interval is None:
         return None
-    change = change_bounds(result.interval.relative)
-    return asdict(result.interval) | {
-        "confidence": CONFIDENCE, "relative_change": change, "text": interval_text(*change), "subject": result.interval.subject,
+    change = change_bounds(interval.relative)
+    return asdict(interval) | {
+        "confidence": CONFIDENCE, "relative_change": change, "text": interval_text(*change), "subject": interval.subject,
     }  # fmt: skip
+
+
+def _decision(result: CheckResult | None) -> dict[str, Any] | None:
+    """How a check was decided: what was asked for, what the verdict rests on, and of what its figures are an estimate."""
+    if result is None or result.verdict is None:
+        return None
+    verdict, asked = result.verdict, result.check.decision
+    terms = verdict.terms
+    return {
+        "asked": {name: str(value) for name, value in asdict(asked).items()},
+        "outcome": verdict.outcome.value,
+        "basis": verdict.basis.value,
+        "error_rate": verdict.error_rate,
+        "documents": verdict.used,
+        "of": verdict.total,
+        "is_estimate": verdict.is_estimate,
+        "estimate_of": f"the scores on all {verdict.total} {result.unit}" if verdict.is_estimate else None,
+        "needed": verdict.needed,
+        "seed": terms.seed if terms and verdict.is_estimate else None,
+        "checks": terms.checks if terms else None,
+        "earlier_looks": list(terms.looks) if terms else [],
+        "note": verdict.note,
+    }
 
 
 def _members(result: CheckResult | None) -> tuple[dict[str, Any], ...]:

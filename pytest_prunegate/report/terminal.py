@@ -95,6 +95,8 @@ def _task_line(task: TaskPlan, sides: int) -> str:
     kept = f"{total - missing} of them in the store" if missing < total else "none in the store"
     seconds = f", about {duration_text(task.seconds)}" if task.seconds and missing else ""
     documents = count_text(task.documents, task.total_documents, task.unit)
+    if task.least < task.documents:
+        documents = f"{task.least} to {documents}, in rounds until they decide"
     shots = f", {task.num_fewshot} shots" if task.unit == "documents" else ""
     models = "both models" if sides > 1 else "the original"
     return f"{task.name}{members}: {documents}{shots}, {total} requests to {models}, {kept}{seconds}"
@@ -113,13 +115,10 @@ def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
     """What the table does not say: notes that were not said before the run, sparsity, broken outputs, what is stale."""
     yield from (note for note in summary.notes if note not in said)
     yield f"Sparsity: {', '.join(_model_sparsity(model) for model in summary.models.values())}."
-    for task in summary.tasks:
-        for side, outputs in task.outputs.items():
-            if outputs and (outputs["empty"] or outputs["cut"]):
-                shares = (
-                    f"{percent_text(outputs['empty'])} empty, {percent_text(outputs['cut'])} cut at the token limit"
-                )
-                yield f"Outputs of {task.name}, {side}: {shares}."
+    yield from _broken_outputs(summary)
+    yield from (
+        f"{check.location}: {check.reason}" for check in summary.checks if check.outcome == Outcome.INCONCLUSIVE
+    )
     skipped = [f"{check.task}::{check.name}" for check in summary.checks if check.outcome == Outcome.NOT_RUN]
     if skipped:
         yield f"Not run: {', '.join(skipped)}."
@@ -132,6 +131,16 @@ def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
         yield f"Failed in an earlier run, and not in this run's exit code: {', '.join(failed)}."
     if any(check.relative is not None for check in summary.checks):
         yield "Relative: negative is a loss, whichever direction is better for the metric."
+
+
+def _broken_outputs(summary: Summary) -> Iterator[str]:
+    for task in summary.tasks:
+        for side, outputs in task.outputs.items():
+            if outputs and (outputs["empty"] or outputs["cut"]):
+                shares = (
+                    f"{percent_text(outputs['empty'])} empty, {percent_text(outputs['cut'])} cut at the token limit"
+                )
+                yield f"Outputs of {task.name}, {side}: {shares}."
 
 
 def _model_sparsity(model: ModelSummary) -> str:

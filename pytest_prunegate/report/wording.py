@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.compare import Outcome
+from pytest_prunegate.verdicts import Basis
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.compare import Comparison
     from pytest_prunegate.loss_interval import Bounds, LossInterval
     from pytest_prunegate.plan import CheckResult
+    from pytest_prunegate.verdicts import Verdict
 
 _LARGE = 10  # scores lie in [0, 1]; perplexities and the like need fewer decimals
 
@@ -74,17 +76,50 @@ def verdict_sentence(result: CheckResult) -> str:
     counted = count_text(result.documents or 0, result.total or 0, result.unit)
     parts = [
         f"{check.task} {check.name} {_figures(comparison)} (threshold: {thresholds}).",
-        f"{comparison.outcome.upper()} on {counted}.",
+        _conclusion(result, counted),
     ]
     if comparison.silent:
         parts.append("All outputs of the pruned model are empty.")
     if len(check.thresholds) > 1 and comparison.broken:
         parts.append(f"Broken: {'; '.join(threshold.describe() for threshold in comparison.broken)}.")
-    if result.interval is not None:
-        parts += _certainty(result.interval, check)
-    if comparison.lost is not None and comparison.outcome is Outcome.FAIL:
+    verdict = result.verdict
+    if verdict is not None and verdict.interval is not None:
+        parts += _certainty(verdict.interval, check, verdict)
+    if comparison.lost is not None and result.outcome is not Outcome.PASS:
         parts.append(f"{comparison.lost} answers lost, {comparison.gained} gained.")
+    if verdict is not None and verdict.note:
+        parts.append(verdict.note)
     return " ".join(parts)
+
+
+def _conclusion(result: CheckResult, counted: str) -> str:
+    """The verdict, what it says beyond the figures, and how sure it is."""
+    verdict = result.verdict
+    assert verdict is not None
+    word = verdict.outcome.upper()
+    if result.outcome is Outcome.RECORDED:
+        return f"RECORDED on {counted} ({word} by these thresholds)."
+    others = f"other {result.unit.partition(' ')[0]} like these" if verdict.basis is Basis.CONFIDENT else "the full run"
+    if verdict.outcome is Outcome.INCONCLUSIVE:
+        return f"{word} on {counted}: {others} may fall on either side of the threshold. {_needed_text(verdict)}"
+    if verdict.error_rate is None:
+        return f"{word} on {counted}."
+    place = "after" if verdict.basis is Basis.EARLY else "on"
+    return f"{word}: {others} would agree (error at most {rate_text(verdict.error_rate)}), {place} {counted}."
+
+
+def _needed_text(verdict: Verdict) -> str:
+    always = "" if verdict.basis is Basis.CONFIDENT else "; the full run always decides"
+    if verdict.needed is None:
+        return f"How many more it needs cannot be told from these{always}."
+    least, most = verdict.needed
+    up_to = f", up to {most:,}" if most > least else ""
+    return f"It needs about {least:,} more{up_to}{always}."
+
+
+def rate_text(rate: float) -> str:
+    """A probability in per cent, without decimals that say nothing."""
+    return f"{100 * rate:.2g}%"
 
 
 def interval_text(low: float | None, high: float | None) -> str:
@@ -100,14 +135,14 @@ def change_bounds(drop: Bounds) -> Bounds:
     return (None if high is None else -high, None if low is None else -low)
 
 
-def _certainty(interval: LossInterval, check: Check) -> list[str]:
-    """The interval, and whether it leaves a threshold in doubt."""
+def _certainty(interval: LossInterval, check: Check, verdict: Verdict) -> list[str]:
+    """The interval, and whether it leaves a threshold in doubt that the measured figures decided."""
     low, high = change_bounds(interval.relative)
-    why = ": the original's score cannot be told from 0" if high is None else ""
-    said = [f"95% interval for {interval.subject}: {interval_text(low, high)}{why}."]
-    if any(interval.doubts(threshold) for threshold in check.thresholds):
-        doubt = "It lies on both sides of the threshold: the full run may say otherwise."
-        said.append(doubt if interval.of_full_run else "Within sampling noise of the threshold.")
+    why = ": the original's score cannot be told from 0" if high is None and not interval.is_anytime else ""
+    stops = ", wherever it stops" if interval.is_anytime else ""
+    said = [f"95% interval for {interval.subject}{stops}: {interval_text(low, high)}{why}."]
+    if verdict.basis is Basis.MEASURED and any(interval.doubts(threshold) for threshold in check.thresholds):
+        said.append("Within sampling noise of the threshold.")
     return said
 
 

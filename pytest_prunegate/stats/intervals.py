@@ -32,18 +32,32 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stratum:
+    """A part of the documents that was drawn on its own, such as a group's member.
+
+    `drawn` documents of it stand next to each other in the scores; `of` is the size of the full part (None: other
+    documents like these are asked about). `weight` is its share of the mean; the weights of all parts add up to 1.
+    """
+
+    drawn: int
+    of: int | None
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Spread:
-    """Squared spread of the means: sums of squares and products about the means, and what they are multiplied by."""
+    """Squared spread of the means: sums of squares and products about the means, the weight of one flip, the quantile."""
 
     oo: float
     op: float
     pp: float
-    factor: float
+    flip: float
+    quantile: float
 
     def at(self, recovery: float) -> float:
-        """Of mean(pruned) - recovery * mean(original), with one document that changed each way."""
+        """Of mean(pruned) - recovery * mean(original), with one document that changed each way, times the squared quantile."""
         own = self.pp - 2 * recovery * self.op + recovery**2 * self.oo
-        return self.factor * (own + 1 + recovery**2)
+        return self.quantile**2 * (own + self.flip * (1 + recovery**2))
 
 
 def relative_drop_interval(
@@ -53,39 +67,44 @@ def relative_drop_interval(
     confidence: float,
     of: int | None = None,
     clusters: Sequence[Hashable] | None = None,
+    strata: Sequence[Stratum] = (),
 ) -> Interval:
     """Interval for (mean of original - mean of pruned) / mean of original.
 
     Fieller's set for the ratio of two paired means (Fieller 1954, J. R. Stat. Soc. B 16:175), with Student's quantile and
     one document that changed each way added to the spread, so that its width is above zero where none changed. Where
     documents share a cluster, residuals are summed within it (cluster-robust, as Miller 2024, arXiv 2411.00640, does for
-    one mean).
+    one mean); where they were drawn in strata, the strata's variances add up with their squared weights.
 
     Args:
         original: scores of the original model, (n,).
         pruned: those of the pruned model on the same documents in the same order, (n,).
         confidence: two-sided, such as 0.95.
         of: size of the full set that the documents were drawn from; None for other documents like these.
-        clusters: what each document shares with others, (n,).
+        clusters: what each document shares with others, (n,); for other documents like these alone.
+        strata: the parts that the documents were drawn in, in their order, in place of `of`; empty for one.
 
     Returns:
         The interval; unbounded where the original's mean cannot be told from 0, or there are fewer than two documents or
         clusters.
 
     Raises:
-        ValueError: lengths differ, there is no document, a score is not finite, or `of` is smaller than n.
+        ValueError: lengths differ, there is no document, a score is not finite, `of` is smaller than n, or clusters are
+            given together with `of` or strata.
     """
-    o, p = _paired(original, pruned, of)
+    o, p = _paired(original, pruned)
+    design = _Design(len(o), of, clusters, strata)
     unbounded = Interval(low=-math.inf, high=math.inf, confidence=confidence)
-    mean_o, mean_p = float(o.mean()), float(p.mean())
-    if of == len(o):
+    mean_o, mean_p = design.mean(o), design.mean(p)
+    if design.is_complete:
         return _point(1 - mean_p / mean_o, confidence) if mean_o else unbounded
-    spread = _spread(o, p, confidence, of, clusters)
+    spread = design.spread(o, p, confidence)
     if spread is None:
         return unbounded
-    a = mean_o**2 - spread.factor * (spread.oo + 1)
-    b = mean_o * mean_p - spread.factor * spread.op
-    c = mean_p**2 - spread.factor * (spread.pp + 1)
+    factor = spread.quantile**2
+    a = mean_o**2 - factor * (spread.oo + spread.flip)
+    b = mean_o * mean_p - factor * spread.op
+    c = mean_p**2 - factor * (spread.pp + spread.flip)
     if a <= 0:
         return unbounded
     root = math.sqrt(max(b * b - a * c, 0.0))
@@ -99,19 +118,59 @@ def absolute_drop_interval(
     confidence: float,
     of: int | None = None,
     clusters: Sequence[Hashable] | None = None,
+    strata: Sequence[Stratum] = (),
 ) -> Interval:
     """Interval for mean of original - mean of pruned, in score units.
 
     Student's for paired differences, with one document that changed each way added to the spread; arguments, the case of
     too few documents and errors as for `relative_drop_interval`.
     """
-    o, p = _paired(original, pruned, of)
-    drop = float(o.mean() - p.mean())
-    if of == len(o):
+    o, p = _paired(original, pruned)
+    design = _Design(len(o), of, clusters, strata)
+    drop = design.mean(o) - design.mean(p)
+    if design.is_complete:
         return _point(drop, confidence)
-    spread = _spread(o, p, confidence, of, clusters)
+    spread = design.spread(o, p, confidence)
     half = math.inf if spread is None else math.sqrt(spread.at(1.0))
     return Interval(low=drop - half, high=drop + half, confidence=confidence)
+
+
+def ratio_increase_interval(
+    original: ArrayLike, pruned: ArrayLike, sizes: ArrayLike, *, confidence: float, of: int | None = None
+) -> Interval:
+    """Interval for the relative increase of a perplexity, exp(sum of losses / sum of sizes), over paired windows.
+
+    Its logarithm is a ratio of sums; the residuals of that ratio give its spread (Cochran 1977, Sampling Techniques, 3rd
+    edition, equation 6.13), with Student's quantile.
+
+    Args:
+        original: negative log-likelihood of each window or document by the original model, in nats, (n,).
+        pruned: that by the pruned model, (n,).
+        sizes: predicted tokens, words or bytes of each, (n,).
+        confidence: two-sided, such as 0.95.
+        of: size of the full set that they were drawn from at random; None for others like these.
+
+    Returns:
+        The interval; unbounded where there are fewer than two.
+
+    Raises:
+        ValueError: as for `relative_drop_interval`, and sizes that are not positive.
+    """
+    o, p = _paired(original, pruned)
+    w = np.asarray(sizes, dtype=np.float64)
+    n = len(o)
+    if w.shape != o.shape or not (w > 0).all():
+        raise ValueError("expected a positive size for each score")
+    _refuse_small_set(n, of)
+    ratio = float((p - o).sum() / w.sum())
+    if of == n:
+        return _point(math.expm1(ratio), confidence)
+    if n < _LEAST:
+        return Interval(low=-math.inf, high=math.inf, confidence=confidence)
+    residuals = (p - o) - ratio * w
+    variance = n / (n - 1) * float(residuals @ residuals) / float(w.sum()) ** 2 * (1 - n / of if of else 1)
+    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * math.sqrt(variance)
+    return Interval(low=math.expm1(ratio - half), high=math.expm1(ratio + half), confidence=confidence)
 
 
 def _point(value: float, confidence: float) -> Interval:
@@ -119,40 +178,69 @@ def _point(value: float, confidence: float) -> Interval:
     return Interval(low=value, high=value, confidence=confidence)
 
 
-def _paired(original: ArrayLike, pruned: ArrayLike, of: int | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _paired(original: ArrayLike, pruned: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     o, p = np.asarray(original, dtype=np.float64), np.asarray(pruned, dtype=np.float64)
     if o.ndim != 1 or o.shape != p.shape or not len(o):
         raise ValueError(f"expected two series of equal length, got shapes {o.shape} and {p.shape}")
     if not (np.isfinite(o).all() and np.isfinite(p).all()):
         raise ValueError("a score is not finite")
-    if of is not None and of < len(o):
-        raise ValueError(f"{len(o)} documents cannot be drawn from {of}")
     return o, p
 
 
-def _spread(
-    o: NDArray[np.float64],
-    p: NDArray[np.float64],
-    confidence: float,
-    of: int | None,
-    clusters: Sequence[Hashable] | None,
-) -> _Spread | None:
-    """The spread times the squared quantile; None where there are too few documents or clusters to have one."""
-    n = len(o)
-    residual_o, residual_p = o - o.mean(), p - p.mean()
-    groups, factor = n, 1 / (n * max(n - 1, 1))
-    if clusters is not None:
-        names = {name: position for position, name in enumerate(dict.fromkeys(clusters))}
-        places = np.array([names[name] for name in clusters])
-        residual_o, residual_p = (np.bincount(places, weights=values) for values in (residual_o, residual_p))
-        groups = len(names)
-        factor = groups / (max(groups - 1, 1) * n**2)
-    if groups < _LEAST:
-        return None
-    quantile = float(stdtrit(groups - 1, (1 + confidence) / 2))
-    if of is not None:
-        factor *= 1 - n / of
-    return _Spread(
-        oo=float(residual_o @ residual_o), op=float(residual_o @ residual_p), pp=float(residual_p @ residual_p),
-        factor=factor * quantile**2,
-    )  # fmt: skip
+def _refuse_small_set(drawn: int, of: int | None) -> None:
+    if of is not None and of < drawn:
+        raise ValueError(f"{drawn} documents cannot be drawn from {of}")
+
+
+class _Design:
+    """How documents were drawn: what each weighs, and how the spread of a mean follows from its residuals."""
+
+    def __init__(self, n: int, of: int | None, clusters: Sequence[Hashable] | None, strata: Sequence[Stratum]) -> None:
+        if clusters is not None and (of is not None or strata):
+            raise ValueError("clusters are for other documents like these: a random sample of the full set needs none")
+        self._parts = tuple(strata) or (Stratum(drawn=n, of=of, weight=1.0),)
+        if sum(part.drawn for part in self._parts) != n:
+            raise ValueError(f"the strata do not hold {n} documents")
+        for part in self._parts:
+            _refuse_small_set(part.drawn, part.of)
+        self._clusters = clusters
+        self._weights = np.concatenate([np.full(part.drawn, part.weight / part.drawn) for part in self._parts])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the full set was looked at."""
+        return all(part.of == part.drawn for part in self._parts)
+
+    def mean(self, scores: NDArray[np.float64]) -> float:
+        return float(self._weights @ scores)
+
+    def spread(self, o: NDArray[np.float64], p: NDArray[np.float64], confidence: float) -> _Spread | None:
+        """The spread of the means; None where there are too few documents or clusters to have one."""
+        n = len(o)
+        units = n if self._clusters is None else len(set(self._clusters))
+        freedom = units - len(self._parts)
+        left = np.concatenate(
+            [np.full(part.drawn, 1 - part.drawn / part.of if part.of else 1.0) for part in self._parts]
+        )
+        alone = any(part.drawn < _LEAST and part.of != part.drawn for part in self._parts)
+        if freedom < 1 or alone:
+            return None
+        residual_o, residual_p = (self._residuals(scores, left) for scores in (o, p))
+        return _Spread(
+            oo=float(residual_o @ residual_o), op=float(residual_o @ residual_p), pp=float(residual_p @ residual_p),
+            flip=float((self._weights**2 * left).sum()) / max(units - 1, 1) * (units / n),
+            quantile=float(stdtrit(freedom, (1 + confidence) / 2)),
+        )  # fmt: skip
+
+    def _residuals(self, scores: NDArray[np.float64], left: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weighted distances from the stratum's mean, one for each document or cluster; their squares add up to a variance."""
+        ends = np.cumsum([part.drawn for part in self._parts])[:-1]
+        inside = np.concatenate([part - part.mean() for part in np.split(scores, ends)])
+        weighted: NDArray[np.float64] = self._weights * inside
+        if self._clusters is not None:
+            names = {name: position for position, name in enumerate(dict.fromkeys(self._clusters))}
+            groups = len(names)
+            sums = np.bincount([names[name] for name in self._clusters], weights=weighted)
+            return np.asarray(sums * math.sqrt(groups / (groups - 1)))
+        corrections = np.concatenate([np.full(part.drawn, part.drawn / max(part.drawn - 1, 1)) for part in self._parts])
+        return np.asarray(weighted * np.sqrt(corrections * left))

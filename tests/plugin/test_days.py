@@ -88,7 +88,7 @@ def test_another_pruned_model_makes_the_earlier_results_stale(project: Bench) ->
 @pytest.mark.parametrize(
     ("change", "arguments", "reason"),
     [
-        ("metrics: {acc: 50%}", ["--prunegate-limit=7"], "other settings"),
+        ("metrics: {acc: 50%}", ["--prunegate-limit=16"], "other settings"),
         ("metrics: {acc: 50%}", ["--prunegate-dtype=bfloat16"], "another original model, or loaded otherwise, another pruned model, or loaded otherwise"),
         ("num_fewshot: 0\n    system_instruction: Be brief.\n    metrics: {acc: 50%}", [], "other settings"),
     ],

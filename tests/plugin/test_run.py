@@ -65,7 +65,7 @@ def test_a_part_of_the_file_is_incomplete_and_null(project: Bench) -> None:
     pruned = json.loads((project.results / "pruned_model_results.json").read_text())
     assert pruned["tasks"]["squadv2"] == {"f1": None}
     summary = json.loads((project.results / "comparison_results.json").read_text())
-    assert summary["version"] == 2
+    assert summary["version"] == 3
     assert [check["outcome"] for check in summary["checks"]] == ["pass", "not run"]
 
 
@@ -146,7 +146,7 @@ def test_another_seed_takes_another_sample(project: Bench) -> None:
     project.run("--prunegate-limit=6", "-m", "squadv2")
     before = {request.context for _, request in project.executor.requests}
     project.executor.requests.clear()
-    project.run("--prunegate-limit=6", "-m", "squadv2", "--prunegate-seed=99")
+    project.run("--prunegate-limit=6", "-m", "squadv2", "--prunegate-seed=99", "--prunegate-store=another")
     assert {request.context for _, request in project.executor.requests} - before
 
 

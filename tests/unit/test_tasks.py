@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_prunegate.evaluation.index import TaskIndex, build_index, index_file, load_index
-from pytest_prunegate.evaluation.prepared import sample
+from pytest_prunegate.evaluation.prepared import draw_ranks, sample_size
 from pytest_prunegate.evaluation.requests import Conditions, Request, request_keys
 from pytest_prunegate.evaluation.task_info import TaskInfo
 from pytest_prunegate.resolution import resolve_tasks
@@ -98,14 +99,21 @@ def test_a_fixed_zero_shot_task_refuses_examples(tmp_path: Path, tasks: TaskInde
     )
 
 
-def test_samples_are_nested_and_repeatable() -> None:
-    small, large = sample(1000, 50, "k"), sample(1000, 200, "k")
-    assert set(small) < set(large)
-    assert small == sorted(small)
-    assert small == sample(1000, 50, "k")
-    assert small != sample(1000, 50, "other")
-    assert sample(3, 10, "k") == [0, 1, 2]
-    assert sum(doc_id < 500 for doc_id in large) in range(70, 130), "drawn from everywhere"
+def test_the_order_of_documents_is_random_and_repeatable() -> None:
+    def order(key: str) -> list[int]:
+        ranks = draw_ranks(1000, key)
+        return sorted(range(1000), key=lambda doc_id: ranks[doc_id])
+
+    assert order("k") == order("k")
+    assert order("k")[:50] != order("other")[:50]
+    assert sum(doc_id < 500 for doc_id in order("k")[:200]) in range(70, 130), "drawn from everywhere"
+
+
+@pytest.mark.parametrize(
+    ("limit", "size"), [(None, 20), (7, 7), (30, 20), (Decimal("0.5"), 10), (Decimal("0.07"), 2), (Decimal("0.99"), 20)]
+)
+def test_a_limit_takes_so_many_documents(limit: int | Decimal | None, size: int) -> None:
+    assert sample_size(20, limit) == size
 
 
 def test_every_condition_is_part_of_a_key() -> None:

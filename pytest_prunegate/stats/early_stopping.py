@@ -1,0 +1,178 @@
+"""Stops as soon as the documents drawn so far say what all of them would say, with a stated probability of error."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_prunegate.stats.betting import Bets
+from pytest_prunegate.stats.intervals import Interval
+from pytest_prunegate.stats.margins import absolute_margin, relative_margin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from pytest_prunegate.stats.margins import Margin
+
+_COARSE, _FINE = 0.02, 20  # step of the grid of losses, and steps within one of its cells
+_LEAST_LOSS = -1.0  # a pruned model twice as good; better ones leave the interval open there
+
+
+class Step(StrEnum):
+    """What the documents say so far."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    FAIL = "fail"
+    GO_ON = "go on"
+
+
+class EarlyStopping:
+    """Rule U on one or several thresholds: all have to be met, and one that is broken decides.
+
+    Fed in draw order, in batches of any size; where it stops does not depend on the batches. After all documents the
+    measured sums decide. `used` counts the documents up to the decision.
+
+    Args:
+        margins: of the thresholds.
+        total: documents of the full set, of which these are drawn in a random order without replacement.
+        error_rate: the largest probability of a PASS that the full set would not give.
+        checks: how many verdicts of FAIL share the error rate.
+        indifference: how far from its threshold a loss may be judged either way; 0 for nowhere.
+
+    Raises:
+        ValueError: there is no margin or document, or a rate outside (0, 1).
+    """
+
+    def __init__(
+        self,
+        margins: Sequence[Margin],
+        *,
+        total: int,
+        error_rate: float,
+        checks: int = 1,
+        indifference: float = 0.0,
+    ) -> None:
+        if not margins or not 0 < error_rate < 1 or checks < 1 or indifference < 0:
+            raise ValueError(
+                f"no rule for {len(margins)} margins at error rate {error_rate}, {checks} checks, indifference {indifference}"
+            )
+        self.total = total
+        self.used = 0
+        self.step = Step.GO_ON
+        self._exact = tuple(margins)
+        loose = [margin.loosened(indifference) for margin in margins]
+        tight = [margin.loosened(-indifference) for margin in margins]
+        self._count = len(loose)
+        self._margins = loose + tight
+        self._bets = Bets(total, [margin.low for margin in self._margins], [margin.high for margin in self._margins])
+        self._wealth_to_pass, self._wealth_to_fail = 1 / error_rate, checks / error_rate
+        self._passed = np.zeros(self._count, bool)
+        self._original: list[float] = []
+        self._pruned: list[float] = []
+
+    def feed(self, original: Sequence[float], pruned: Sequence[float]) -> Step:
+        """Look at the next documents, up to the one that decides; those behind it are left out.
+
+        Args:
+            original: their scores by the original model, in [0, 1], in draw order, (n,).
+            pruned: those by the pruned model, (n,).
+
+        Returns:
+            PASS, FAIL, or GO_ON where more documents are needed.
+
+        Raises:
+            ValueError: lengths differ, a score is outside [0, 1] or NaN, or there are more documents than the full set has.
+        """
+        _refuse_others(original, pruned)
+        for before, after in zip(original, pruned, strict=True):
+            if self.step is not Step.GO_ON:
+                break
+            self._original.append(before)
+            self._pruned.append(after)
+            self._bets.add([float(margin.of(before, after)) for margin in self._margins])
+            self.used = self._bets.count
+            self.step = self._look()
+        return self.step
+
+    def _look(self) -> Step:
+        if self.used == self.total:
+            sums = [float(margin.of(self._original, self._pruned).sum()) for margin in self._exact]
+            return Step.PASS if all(total >= -1e-9 for total in sums) else Step.FAIL  # noqa: PLR2004 - rounding of a sum in floats
+        if self._bets.below(self._wealth_to_fail)[self._count :].any():
+            return Step.FAIL
+        self._passed |= self._bets.above(self._wealth_to_pass)[: self._count]
+        return Step.PASS if self._passed.all() else Step.GO_ON
+
+    def relative_interval(self, confidence: float, *, higher_is_better: bool = True) -> Interval:
+        """Interval of the full set's relative loss from the documents used, valid wherever it stopped.
+
+        All losses that neither gambler would have excluded, on a grid, rounded outwards; infinite beyond a loss of -1.
+        """
+        mean = float(np.mean(self._original))
+        measured = (mean - float(np.mean(self._pruned))) * (1 if higher_is_better else -1)
+        exact = measured / mean if mean else None
+        return self._interval(lambda most: relative_margin(most, higher_is_better=higher_is_better), confidence, exact)
+
+    def absolute_interval(self, confidence: float, *, higher_is_better: bool = True) -> Interval:
+        """The same for the loss in score units."""
+        measured = (float(np.mean(self._original)) - float(np.mean(self._pruned))) * (1 if higher_is_better else -1)
+        return self._interval(
+            lambda most: absolute_margin(most, higher_is_better=higher_is_better), confidence, measured
+        )
+
+    def _interval(self, margin: Callable[[float], Margin], confidence: float, measured: float | None) -> Interval:
+        if self.used == self.total and measured is not None:
+            return Interval(low=measured, high=measured, confidence=confidence)
+        wealth = 2 / (1 - confidence)
+        grid = np.arange(_LEAST_LOSS, 1 + _COARSE / 2, _COARSE)
+        low, high = self._excluded([margin(float(most)) for most in grid], wealth)
+        edges = _edges(grid, low, high)
+        fine = np.concatenate([_within(edge) for edge in edges])
+        low, high = self._excluded([margin(float(most)) for most in fine], wealth)
+        lowest = max(fine[low], default=-math.inf) if edges[0] is not None else -math.inf
+        highest = min(fine[high], default=1.0) if edges[1] is not None else 1.0
+        return Interval(low=float(lowest), high=float(highest), confidence=confidence)
+
+    def _excluded(self, margins: Sequence[Margin], wealth: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Whether each loss is below, and above, the full set's, judged at every document so far."""
+        if not margins:
+            return np.zeros(0, bool), np.zeros(0, bool)
+        bets = Bets(self.total, [margin.low for margin in margins], [margin.high + 1e-12 for margin in margins])
+        originals, pruneds, constants = (
+            np.array([getattr(margin, name) for margin in margins]) for name in ("original", "pruned", "constant")
+        )
+        below, above = np.zeros(len(margins), bool), np.zeros(len(margins), bool)
+        for before, after in zip(self._original, self._pruned, strict=True):
+            bets.add(originals * before + pruneds * after + constants)
+            below |= bets.below(wealth)
+            above |= bets.above(wealth)
+        return below, above
+
+
+def _edges(
+    grid: NDArray[np.float64], low: NDArray[np.bool_], high: NDArray[np.bool_]
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """The grid's cells with the lower and the upper end of the interval; None where the grid does not hold it."""
+    lower = int(np.flatnonzero(low)[-1]) if low.any() else None
+    upper = int(np.flatnonzero(high)[0]) if high.any() else None
+    last = len(grid) - 1
+    below = None if lower is None else (float(grid[lower]), float(grid[min(lower + 1, last)]))
+    above = None if upper is None else (float(grid[max(upper - 1, 0)]), float(grid[upper]))
+    return below, above
+
+
+def _within(edge: tuple[float, float] | None) -> NDArray[np.float64]:
+    return np.zeros(0) if edge is None else np.linspace(*edge, _FINE + 1)
+
+
+def _refuse_others(original: Sequence[float], pruned: Sequence[float]) -> None:
+    if len(original) != len(pruned):
+        raise ValueError(f"expected two series of equal length, got {len(original)} and {len(pruned)}")
+    scores = np.array([*original, *pruned], float)
+    if not ((scores >= 0) & (scores <= 1)).all():  # NaN compares as false
+        raise ValueError("a score is not within [0, 1]")

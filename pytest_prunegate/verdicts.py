@@ -1,0 +1,207 @@
+"""Paired scores and the terms that were fixed beforehand -> a verdict, and what it rests on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.compare import Comparison, Outcome
+from pytest_prunegate.loss_interval import LossInterval, distance, loss_interval, stopped_interval
+from pytest_prunegate.stats.early_stopping import EarlyStopping, Step
+from pytest_prunegate.stats.margins import absolute_margin, relative_margin, score_margin, share_margin
+from pytest_prunegate.stats.power import documents_needed
+from pytest_prunegate.thresholds import RELATIVE_RULES, Decide, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_prunegate.checks import Check
+    from pytest_prunegate.paired import Paired
+    from pytest_prunegate.protocol import Terms
+    from pytest_prunegate.stats.margins import Margin
+    from pytest_prunegate.thresholds import Threshold
+
+_UPPER = 1.6  # times the average: what nine runs of ten stay below
+
+
+class Basis(StrEnum):
+    """What a verdict rests on."""
+
+    MEASURED = "measured"  # the figures themselves decided
+    SAMPLE = "sample"  # an interval for the full run, from a sample of fixed size
+    CONFIDENT = "confident"  # an interval for other documents like these
+    EARLY = "early"  # rule U: as soon as the documents in their order said what the full run would
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How a check is judged, and how sure that is.
+
+    `used` counts the documents that decided, of `total` that have the metric. `error_rate` is the largest probability that
+    the full run (or other documents) would say otherwise; None where nothing is concluded beyond the figures. `needed` are
+    the further documents that a verdict needs on average, and in nine cases of ten. `note` is what a reader must know of
+    how it was decided.
+    """
+
+    outcome: Outcome
+    basis: Basis
+    used: int
+    total: int | None = None
+    terms: Terms | None = None
+    error_rate: float | None = None
+    needed: tuple[int, int] | None = None
+    interval: LossInterval | None = None
+    note: str | None = None
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether the figures are of a part of the documents."""
+        return self.total is not None and self.used < self.total
+
+
+def judge(
+    check: Check,
+    terms: Terms,
+    paired: Paired | None,
+    compare_first: Callable[[int | None], Comparison],
+    *,
+    is_complete: bool,
+) -> tuple[Comparison, Verdict]:
+    """Judge a check on the documents that were drawn.
+
+    Args:
+        check: with its thresholds.
+        terms: fixed before the first document.
+        paired: scores in draw order; None where the metric has no rule.
+        compare_first: compares the models on the first so many documents, or on all that are looked at (None).
+        is_complete: whether those are all documents of the task.
+
+    Raises:
+        TaskError: there is nothing to compare, such as a relative threshold and an original of 0.
+    """
+    if paired is not None and paired.is_sequence and terms.is_sequential:
+        return _early(check, terms, paired, compare_first)
+    comparison = compare_first(None)
+    verdict = Verdict(outcome=comparison.outcome, basis=Basis.MEASURED, used=comparison.documents)
+    if paired is None:
+        return comparison, replace(verdict, note=_why_measured(terms, is_complete=is_complete))
+    if terms.decision.decide is Decide.CONFIDENT:
+        return comparison, _by_interval(check, terms, paired, comparison, of_full_run=False)
+    if not is_complete and paired.is_random:
+        return comparison, _by_interval(check, terms, paired, comparison, of_full_run=True)
+    note = None if paired.is_random else _why_measured(terms, is_complete=is_complete, unit="windows")
+    return comparison, replace(verdict, interval=loss_interval(paired, of_full_run=False), note=note)
+
+
+def is_open(check: Check, terms: Terms, paired: Paired | None, *, is_complete: bool) -> bool:
+    """Whether more documents may decide a check: by the rule that stops early, or because its metric needs them all."""
+    if not terms.is_sequential or is_complete:
+        return False
+    if paired is None or not paired.is_sequence:
+        return True
+    rule = _rule(check, terms, paired)
+    return rule.step is Step.GO_ON or _with_a_baseline(check, paired, rule.used) is None
+
+
+def margin_of(threshold: Threshold, *, higher_is_better: bool) -> Margin:
+    """A threshold as what each document contributes to meeting it."""
+    value = float(threshold.value)
+    match threshold.rule:
+        case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE:
+            return relative_margin(value, higher_is_better=higher_is_better)
+        case Rule.MIN_RECOVERY:
+            return relative_margin(1 - value, higher_is_better=higher_is_better)
+        case Rule.MAX_ABSOLUTE_DROP:
+            return absolute_margin(value, higher_is_better=higher_is_better)
+        case Rule.MIN_SCORE:
+            return score_margin(value)
+        case _:
+            return share_margin(value)
+
+
+def _why_measured(terms: Terms, *, is_complete: bool, unit: str = "documents") -> str | None:
+    if not is_complete:
+        return f"No rule tells what all {unit} would say of this metric: those measured decide."
+    return "No rule can stop this metric early: it was measured in full." if terms.is_sequential else None
+
+
+def _early(
+    check: Check, terms: Terms, paired: Paired, compare_first: Callable[[int | None], Comparison]
+) -> tuple[Comparison, Verdict]:
+    rule = _rule(check, terms, paired)
+    step, used = rule.step, _with_a_baseline(check, paired, rule.used) or len(paired.keys)
+    comparison = compare_first(None if used == len(paired.keys) else used)
+    if used == paired.total:
+        interval = loss_interval(paired, of_full_run=False)
+        return comparison, Verdict(outcome=comparison.outcome, basis=Basis.MEASURED, used=used, interval=interval)
+    said = Verdict(outcome=_outcome(step, comparison), basis=Basis.EARLY, used=used, error_rate=terms.stated_error)
+    if step is Step.GO_ON:
+        needed = _needed(check, terms, paired)
+        said = replace(said, error_rate=None, needed=needed)
+    note = "Not the first look at this sample: the rule for any number of looks judges it." if terms.looks else None
+    return comparison, replace(said, interval=stopped_interval(rule, paired), note=note)
+
+
+def _rule(check: Check, terms: Terms, paired: Paired) -> EarlyStopping:
+    """Rule U, fed with the documents so far."""
+    margins = [margin_of(threshold, higher_is_better=paired.higher_is_better) for threshold in check.thresholds]
+    rule = EarlyStopping(
+        margins, total=paired.total, error_rate=terms.error_rate, checks=terms.checks, indifference=terms.indifference
+    )
+    rule.feed(paired.original, paired.pruned)
+    return rule
+
+
+def _with_a_baseline(check: Check, paired: Paired, used: int) -> int | None:
+    """The first document from the decision on at which the original scores above 0, without which there is no relative drop."""
+    if not any(threshold.rule in RELATIVE_RULES for threshold in check.thresholds):
+        return used
+    first = next((place + 1 for place, score in enumerate(paired.original) if score > 0), None)
+    return None if first is None else max(used, first)
+
+
+def _outcome(step: Step, comparison: Comparison) -> Outcome:
+    if comparison.silent:  # a model that says nothing at all fails whatever silence scores
+        return Outcome.FAIL
+    return {Step.PASS: Outcome.PASS, Step.FAIL: Outcome.FAIL, Step.GO_ON: Outcome.INCONCLUSIVE}[step]
+
+
+def _by_interval(check: Check, terms: Terms, paired: Paired, comparison: Comparison, *, of_full_run: bool) -> Verdict:
+    """All thresholds within the interval's reach decide; a later look at another sample gets half of the error rate each time."""
+    basis = Basis.SAMPLE if of_full_run else Basis.CONFIDENT
+    rate = terms.error_rate / 2 ** len(terms.looks)
+    ways = [(threshold, rate) for threshold in check.thresholds]
+    passes = all(distance(threshold, paired, error_rate=rate, of_full_run=of_full_run).is_within for threshold, rate in ways)  # fmt: skip
+    fails = any(
+        distance(threshold, paired, error_rate=rate / terms.checks, of_full_run=of_full_run).is_beyond
+        for threshold, rate in ways
+    )
+    interval = loss_interval(paired, of_full_run=of_full_run)
+    verdict = Verdict(outcome=Outcome.INCONCLUSIVE, basis=basis, used=len(paired.keys), interval=interval)
+    if comparison.silent or fails or passes:
+        outcome = Outcome.FAIL if comparison.silent or fails else Outcome.PASS
+        return replace(verdict, outcome=outcome, error_rate=terms.error_rate * (2 if terms.looks else 1))
+    return replace(verdict, needed=_needed(check, terms, paired, of_full_run=of_full_run))
+
+
+def _needed(check: Check, terms: Terms, paired: Paired, *, of_full_run: bool = True) -> tuple[int, int] | None:
+    """Further documents that a verdict needs, by the drift measured so far; None where nothing drifts or it is a perplexity."""
+    if paired.sizes is not None:
+        return None
+    n, most = len(paired.keys), 0
+    for threshold in check.thresholds:
+        d = margin_of(threshold, higher_is_better=paired.higher_is_better).of(paired.original, paired.pruned)
+        mean, deviation = float(d.mean()), float(d.std())
+        if mean == 0 or deviation == 0:
+            return None
+        rate = terms.error_rate if mean > 0 else terms.error_rate / terms.checks
+        total = paired.total if of_full_run else _MANY
+        most = max(most, documents_needed(drift=math.sqrt(total) * abs(mean) / deviation, total=total, error_rate=rate))
+    left = paired.total - n if of_full_run else _MANY
+    more = max(most - n, 1)
+    return min(more, left), min(max(math.ceil(_UPPER * most) - n, more), left)
+
+
+_MANY = 10**9  # documents like these, of which there is no end

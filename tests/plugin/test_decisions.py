@@ -1,0 +1,493 @@
+"""What decides a check: all documents, a sample, others like these, or the first that say enough."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from scripted import BOOLQ, GSM8K, SQUAD, write_data
+
+if TYPE_CHECKING:
+    from conftest import Bench
+
+DOCUMENTS = 400
+EARLY = f"""
+defaults: {{max_relative_drop: 10%, decide: early}}
+tasks:
+  boolq:
+    {BOOLQ}
+    metrics: [acc]
+"""
+
+
+@pytest.fixture
+def large(bench: Bench) -> Bench:
+    """Four hundred documents; a model gets those wrong that its script names."""
+    write_data(bench.path / "data", DOCUMENTS)
+    return bench
+
+
+def summary(bench: Bench) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((bench.results / "comparison_results.json").read_text())
+    return found
+
+
+def check(bench: Bench, number: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = summary(bench)["checks"][number]
+    return found
+
+
+def asked(bench: Bench, side: str) -> list[int]:
+    """The numbers of the questions that a model was asked, each once, in their order."""
+    numbers = [int(re.findall(r"number (\d+)", request.context)[-1]) for of, request in bench.executor.requests if of == side]  # fmt: skip
+    return list(dict.fromkeys(numbers))
+
+
+def every(step: int, of: int = DOCUMENTS) -> list[int]:
+    return list(range(0, of, step))
+
+
+class TestEarly:
+    def test_a_plain_loss_fails_after_a_part_of_the_documents(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(2)})
+        large.thresholds(EARLY)
+        result = large.run("--junitxml=junit.xml")
+        assert result.ret == 1
+        found = check(large)
+        decision = found["decision"]
+        assert decision["basis"] == "early"
+        assert decision["is_estimate"] is True
+        assert decision["estimate_of"] == "the scores on all 400 documents"
+        assert (decision["error_rate"], decision["seed"], decision["of"]) == (0.01, 1234, 400)
+        assert 10 <= decision["documents"] <= 60
+        assert found["documents"] == decision["documents"]
+        assert re.search(
+            r"boolq acc 1\.0000 -> 0\.\d+: -0\.\d+, -\d+\.\d+% relative \(threshold: relative drop at most 10%\)\. FAIL: the full run would "
+            r"agree \(error at most 1%\), after \d+ of 400 documents\. 95% interval for the full run, wherever it stops: -\d+\.\d% to -\d+\.\d%\. "
+            r"\d+ answers lost, 0 gained\.",
+            result.stdout.str(),
+        )
+        assert set(asked(large, "original")) == set(asked(large, "pruned"))
+        assert len(asked(large, "pruned")) < 100
+        low, high = found["interval"]["relative"]
+        assert low < 0.5 < high, "half of all answers are lost"
+        properties = {
+            entry.attrib["name"]: entry.attrib["value"]
+            for entry in ET.parse(large.path / "junit.xml").iter("property")  # noqa: S314 - our own file
+        }
+        assert properties["prunegate_basis"] == "early"
+        assert properties["prunegate_error_rate"] == "0.01"
+
+    def test_no_loss_passes_after_a_part_of_the_documents(self, large: Bench) -> None:
+        large.models(pruned={"wrong": [7]})
+        large.thresholds(EARLY)
+        result = large.run("-rA")
+        assert result.ret == 0
+        assert check(large)["decision"]["basis"] == "early"
+        assert len(asked(large, "pruned")) < DOCUMENTS / 2
+        result.stdout.fnmatch_lines(["*boolq: 32 to all 400 documents, in rounds until they decide, *"])
+
+    def test_a_close_call_is_decided_by_all_documents(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(10)})  # exactly at the threshold, where equality passes
+        large.thresholds(EARLY)
+        assert large.run().ret == 0
+        decision = check(large)["decision"]
+        assert decision["documents"] > DOCUMENTS * 0.8
+        assert check(large)["outcome"] == "pass"
+
+    def test_a_resumed_run_ends_as_an_undisturbed_one(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(5)})
+        large.thresholds(EARLY)
+        large.run("--prunegate-store=undisturbed")
+        whole, order = check(large), asked(large, "pruned")
+        for kill in (5, 70, 150):
+            large.executor.requests.clear()
+            large.executor.fail_after = kill
+            large.run(f"--prunegate-store=killed-{kill}")
+            large.executor.fail_after = None
+            large.run(f"--prunegate-store=killed-{kill}")
+            assert {key: value for key, value in check(large).items() if key != "measured"} == {
+                key: value for key, value in whole.items() if key != "measured"
+            }
+            assert set(asked(large, "pruned")) == set(order)
+
+    def test_what_the_store_holds_changes_nothing(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(5)})
+        large.thresholds(EARLY)
+        large.run("--prunegate-store=empty")
+        expected = check(large)["decision"]
+        large.run("--prunegate-store=full", "--prunegate-decide=full")
+        assert check(large)["decision"]["basis"] == "measured"
+        large.executor.requests.clear()
+        large.run("--prunegate-store=full")
+        assert large.executor.requests == [], "all of it is kept"
+        assert check(large)["decision"] == expected
+
+    def test_a_second_candidate_is_drawn_in_the_same_order(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(2)})
+        large.thresholds(EARLY)
+        large.run()
+        first = set(asked(large, "original"))
+        shutil.rmtree(large.path / "pruned")
+        shutil.rmtree(large.path / "original")
+        large.models(pruned={"wrong": every(2), "note": 1})
+        large.executor.requests.clear()
+        large.run()
+        assert set(asked(large, "original")) <= first or asked(large, "original") == []
+
+    def test_all_checks_of_a_task_share_the_documents(self, large: Bench) -> None:
+        silent = every(4)  # where there is no answer
+        large.models(
+            original={"empty": silent}, pruned={"empty": silent, "wrong": [n for n in range(DOCUMENTS) if n % 5 == 1]}
+        )
+        large.thresholds(f"""
+            tasks:
+              squadv2:
+                {SQUAD}
+                decide: early
+                metrics: {{f1: 10%, HasAns_f1: 60%, NoAns_f1: 10%}}
+        """)
+        result = large.run()
+        assert result.ret == 1
+        by_name = {found["name"]: found["decision"] for found in summary(large)["checks"]}
+        assert by_name["HasAns_f1"]["of"] == 300, "three of four questions have an answer"
+        assert by_name["NoAns_f1"]["of"] == 100
+        assert by_name["HasAns_f1"]["documents"] < by_name["f1"]["documents"], "it is decided sooner"
+        assert len(asked(large, "pruned")) >= by_name["f1"]["documents"]
+
+    def test_more_checks_in_the_file_raise_the_bar_for_a_failure_alone(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(4)})
+        large.thresholds(EARLY)
+        large.run("--prunegate-store=one")
+        one = check(large)["decision"]
+        large.thresholds(EARLY + f"  gsm8k:\n    {GSM8K}\n    num_fewshot: 0\n    metrics: {{'exact_match,strict-match': 5%, 'exact_match,flexible-extract': 5%}}\n")  # fmt: skip
+        large.run("--prunegate-store=three", "-m", "boolq")
+        three = check(large)["decision"]
+        assert (one["checks"], three["checks"]) == (1, 3), "those that were not selected count too"
+        assert one["documents"] < three["documents"]
+        assert check(large)["outcome"] == "fail"
+
+    def test_an_indifferent_gate_stops_sooner(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(12)})
+        large.thresholds(EARLY)
+        large.run("--prunegate-store=exact")
+        exact = check(large)["decision"]["documents"]
+        large.run("--prunegate-store=indifferent", "--prunegate-indifference=8%")
+        assert check(large)["decision"]["documents"] < exact
+        assert check(large)["decision"]["asked"]["indifference"] == "0.08"
+
+    def test_a_metric_without_a_rule_runs_in_full_and_says_so(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(2)})
+        large.thresholds(
+            f"tasks:\n  squadv2:\n    {SQUAD}\n    decide: early\n    metrics: {{best_f1: 60%, f1: 10%}}\n"
+        )
+        large.run()
+        best, f1 = summary(large)["checks"]
+        assert best["decision"]["documents"] == DOCUMENTS
+        assert best["reason"].endswith("No rule can stop this metric early: it was measured in full.")
+        assert f1["decision"]["basis"] == "early"
+        assert f1["decision"]["documents"] < DOCUMENTS, "its own verdict stands where it fell"
+
+    def test_an_original_that_is_seldom_right_is_waited_for(self, large: Bench) -> None:
+        right = set(every(40))
+        wrong = [n for n in range(DOCUMENTS) if n not in right]
+        large.models(original={"wrong": wrong}, pruned={"wrong": list(range(DOCUMENTS)), "note": 1})
+        large.thresholds(EARLY)
+        assert large.run().ret == 1
+        assert check(large)["original"] > 0
+        shutil.rmtree(large.path / "original")
+        shutil.rmtree(large.path / "pruned")
+        large.models(original={"wrong": list(range(DOCUMENTS))}, pruned={"wrong": list(range(DOCUMENTS)), "note": 1})
+        result = large.run()
+        assert result.ret == 10
+        result.stdout.fnmatch_lines(["*the original model scores 0 on 400 documents, so that no relative drop exists*"])
+
+    def test_shares_of_outputs_are_decided_early_too(self, large: Bench) -> None:
+        large.models(pruned={"empty": every(2)})
+        large.thresholds(
+            f"tasks:\n  gsm8k:\n    {GSM8K}\n    num_fewshot: 0\n    decide: early\n    outputs: {{max_empty: 10%, max_cut: 20%}}\n"
+        )
+        assert large.run().ret == 1
+        empty, cut = summary(large)["checks"]
+        assert (empty["outcome"], cut["outcome"]) == ("fail", "pass")
+        assert empty["decision"]["documents"] < 100
+
+    def test_a_limit_bounds_the_search(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(12)})
+        large.thresholds(EARLY)
+        result = large.run("--prunegate-limit=40")
+        assert result.ret == 11
+        assert len(asked(large, "pruned")) == 40
+        reason = check(large)["reason"]
+        assert "INCONCLUSIVE on 40 of 400 documents: the full run may fall on either side of the threshold. It needs about " in reason  # fmt: skip
+        assert "; the full run always decides." in reason
+
+
+class TestSamples:
+    THRESHOLDS = EARLY.replace(", decide: early", "")
+
+    def test_an_inconclusive_check_is_its_own_outcome(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(10)})
+        large.thresholds(self.THRESHOLDS)
+        result = large.run("--prunegate-limit=60", "--junitxml=junit.xml", "-v")
+        assert result.ret == 11
+        assert result.parseoutcomes() == {"inconclusive": 1}
+        result.stdout.fnmatch_lines([
+            "thresholds.yaml::boolq::acc INCONCLUSIVE*", "thresholds.yaml:6: boolq acc *INCONCLUSIVE on 60 of 400 documents: *",
+            "INCONCLUSIVE: 1 of 1 checks measured: 1 inconclusive",
+        ])  # fmt: skip
+        case = next(ET.parse(large.path / "junit.xml").iter("testcase"))  # noqa: S314 - our own file
+        failure = case.find("failure")
+        assert failure is not None
+        assert failure.attrib["type"] == "inconclusive"
+        report = (large.results / "comparison_report.md").read_text()
+        assert report.startswith("# INCONCLUSIVE: 1 of 1 checks measured")
+        assert "- **INCONCLUSIVE** `boolq::acc`: " in report
+
+    def test_a_failure_has_no_such_type(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(2)})
+        large.thresholds(self.THRESHOLDS)
+        assert large.run("--prunegate-limit=60", "--junitxml=junit.xml").ret == 1
+        failure = next(ET.parse(large.path / "junit.xml").iter("failure"))  # noqa: S314 - our own file
+        assert "type" not in failure.attrib
+        assert "FAIL: the full run would agree (error at most 1%), on 60 of 400 documents. 95% interval for the full run: -" in check(large)["reason"]  # fmt: skip
+
+    def test_a_sample_that_is_sure_passes(self, large: Bench) -> None:
+        large.models(pruned={"wrong": [7]})
+        large.thresholds(self.THRESHOLDS)
+        assert large.run("--prunegate-limit=200").ret == 0
+        assert check(large)["decision"]["basis"] == "sample"
+        assert "PASS: the full run would agree (error at most 1%), on 200 of 400 documents." in check(large)["reason"]
+
+    def test_it_may_go_on_until_it_is_decided(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(6)})
+        large.thresholds(self.THRESHOLDS)
+        assert large.run("--prunegate-limit=40", "--prunegate-inconclusive=continue").ret == 1
+        decision = check(large)["decision"]
+        assert 40 < decision["documents"] < DOCUMENTS
+        assert decision["error_rate"] == 0.01, "decided by the rule for any number of looks, from the first document on"
+        assert len(asked(large, "pruned")) >= decision["documents"]
+
+    def test_all_documents_need_no_going_on(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(6)})
+        large.thresholds(self.THRESHOLDS)
+        assert large.run("--prunegate-inconclusive=continue").ret == 1
+        assert check(large)["decision"]["basis"] == "measured"
+        assert check(large)["documents"] == DOCUMENTS
+
+    def test_a_second_look_is_known(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(10)})
+        large.thresholds(self.THRESHOLDS)
+        large.run("--prunegate-limit=60")
+        assert check(large)["decision"]["basis"] == "sample"
+        large.run("--prunegate-limit=90")
+        second = check(large)
+        assert second["decision"]["basis"] == "early"
+        assert second["decision"]["earlier_looks"] == ["60"]
+        assert "Not the first look at this sample: the rule for any number of looks judges it." in second["reason"]
+        large.run("--prunegate-limit=60")
+        assert check(large)["decision"]["basis"] == "sample", "the first look again"
+        large.run("--prunegate-limit=390")
+        assert check(large)["decision"]["earlier_looks"] == ["60", "90"]
+        large.run()
+        assert check(large)["decision"]["basis"] == "measured", "all documents are no sample"
+
+    def test_a_second_look_that_decides_states_both_chances(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(2)})
+        large.thresholds(self.THRESHOLDS)
+        large.run("--prunegate-limit=60")
+        large.run("--prunegate-limit=100")
+        assert "FAIL: the full run would agree (error at most 2%), after " in check(large)["reason"]
+
+    def test_another_seed_is_no_second_draw(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(10)})
+        large.thresholds(self.THRESHOLDS)
+        large.run("--prunegate-limit=60")
+        first = set(asked(large, "pruned"))
+        large.executor.requests.clear()
+        result = large.run("--prunegate-limit=60", "--prunegate-seed=7")
+        assert large.executor.requests == []
+        result.stdout.fnmatch_lines(
+            ["note: *boolq: its documents were drawn with seed 1234 before, and that draw is kept*"]
+        )
+        assert check(large)["decision"]["earlier_looks"] == ["60"]
+        large.run("--prunegate-limit=60", "--prunegate-seed=7", "--prunegate-store=fresh")
+        assert set(asked(large, "pruned")) != first
+
+    def test_the_terms_of_the_first_look_are_kept(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(2)})
+        large.thresholds(EARLY)
+        large.run()
+        first = check(large)["decision"]["documents"]
+        result = large.run("--prunegate-error-rate=20%")
+        result.stdout.fnmatch_lines(
+            ["note: *boolq.acc: error_rate 0.01 was fixed before its first document, and is kept (0.2 is asked for)."]
+        )
+        assert check(large)["decision"]["documents"] == first
+        assert check(large)["decision"]["error_rate"] == 0.01
+        connection = sqlite3.connect(large.path / ".prunegate" / "responses.sqlite")
+        ((kept,),) = connection.execute("SELECT protocol FROM protocols").fetchall()
+        connection.close()
+        assert json.loads(kept) == {
+            "seed": 1234, "checks": 1,
+            "rules": {"boolq.acc": {"error_rate": "0.01", "indifference": "0", "looks": ["early"]}},
+        }  # fmt: skip
+
+    def test_checks_of_one_task_may_be_decided_apart(self, large: Bench) -> None:
+        large.models(pruned={"wrong": [n for n in range(DOCUMENTS) if n % 10 == 1]})
+        large.thresholds(f"""
+            tasks:
+              squadv2:
+                {SQUAD}
+                limit: 60
+                metrics: {{f1: {{max_relative_drop: 13%, inconclusive: continue}}, exact_match: 13%}}
+        """)
+        large.run()
+        f1, exact = summary(large)["checks"]
+        assert f1["documents"] > 60
+        assert exact["documents"] == 60, "its sample was fixed beforehand"
+        assert exact["outcome"] == "inconclusive"
+
+    def test_samples_of_an_earlier_day_hold_only_as_they_were_decided(self, large: Bench) -> None:
+        text = (
+            self.THRESHOLDS
+            + f"  gsm8k:\n    {GSM8K}\n    num_fewshot: 0\n    metrics: {{'exact_match,strict-match': 5%}}\n"
+        )
+        large.models(pruned={"wrong": every(10)})
+        large.thresholds(text)
+        large.run("--prunegate-limit=60", "-m", "boolq")
+        large.run("--prunegate-limit=60", "-m", "gsm8k")
+        assert check(large)["outcome"] == "inconclusive"
+        assert check(large)["is_earlier"] is True
+        assert "INCONCLUSIVE on 60 of 400 documents" in check(large)["reason"]
+        large.thresholds(text.replace("10%", "60%"))
+        result = large.run("--prunegate-limit=60", "-m", "gsm8k")
+        result.stdout.fnmatch_lines(["Stale: boolq::acc of *: decided otherwise, or by other thresholds."])
+
+
+class TestConfident:
+    def test_others_like_these_decide_on_all_documents(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(11)})
+        large.thresholds(TestSamples.THRESHOLDS)
+        assert large.run().ret == 0
+        result = large.run("--prunegate-decide=confident")
+        assert result.ret == 11
+        reason = check(large)["reason"]
+        assert "INCONCLUSIVE on all 400 documents: other documents like these may fall on either side of the threshold. It needs about " in reason  # fmt: skip
+        assert "95% interval for other documents like these: " in reason
+        assert "full run" not in reason
+
+    @pytest.mark.parametrize(("step", "outcome", "exit_code"), [(3, "fail", 1), (50, "pass", 0)])
+    def test_a_sure_verdict(self, large: Bench, step: int, outcome: str, exit_code: int) -> None:
+        large.models(pruned={"wrong": every(step)})
+        large.thresholds(TestSamples.THRESHOLDS)
+        assert large.run("--prunegate-decide=confident").ret == exit_code
+        assert check(large)["outcome"] == outcome
+        assert (
+            "other documents like these would agree (error at most 1%), on all 400 documents." in check(large)["reason"]
+        )
+
+    def test_documents_that_share_a_field_count_as_one(self, large: Bench) -> None:
+        rows = [json.loads(line) for line in (large.path / "data" / "boolq.jsonl").read_text().splitlines()]
+        for number, row in enumerate(rows):
+            row["passage"] = f"Passage {number // 20}."
+        (large.path / "data" / "boolq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        large.models(pruned={"wrong": list(range(20))})
+        large.thresholds(TestSamples.THRESHOLDS)
+        assert large.run("--prunegate-decide=confident").ret == 0
+        large.thresholds(TestSamples.THRESHOLDS + "    cluster_by: passage\n")
+        assert large.run("--prunegate-decide=confident").ret == 11, "one passage of twenty is lost as a whole"
+        large.thresholds(TestSamples.THRESHOLDS + "    cluster_by: topic\n")
+        result = large.run("--prunegate-decide=confident")
+        assert result.ret == 10
+        result.stdout.fnmatch_lines(["boolq: cluster_by: a document has no field topic. It has: *passage*"])
+
+
+class TestRecord:
+    def test_nothing_fails(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(2)})
+        large.thresholds(EARLY)
+        result = large.run("--prunegate-record", "-v")
+        assert result.ret == 0
+        assert result.parseoutcomes() == {"recorded": 1}
+        result.stdout.fnmatch_lines(["*::acc RECORDED*", "RECORDED: 1 of 1 checks measured: 1 recorded and not judged"])
+        found = check(large)
+        assert found["outcome"] == "recorded"
+        assert found["documents"] == DOCUMENTS, "a record is of all documents"
+        assert "RECORDED on all 400 documents (FAIL by these thresholds)." in found["reason"]
+
+    def test_what_broke_is_still_an_error(self, large: Bench) -> None:
+        large.models(original={"wrong": list(range(DOCUMENTS))})
+        large.thresholds(EARLY)
+        assert large.run("--prunegate-record").ret == 10
+
+    def test_recorded_figures_are_judged_by_a_later_run(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(2)})
+        large.thresholds(
+            TestSamples.THRESHOLDS
+            + f"  gsm8k:\n    {GSM8K}\n    num_fewshot: 0\n    metrics: {{'exact_match,strict-match': 60%}}\n"
+        )
+        large.run("--prunegate-record", "-m", "boolq")
+        result = large.run("-m", "gsm8k")
+        assert result.ret == 0
+        assert check(large)["outcome"] == "fail"
+        result.stdout.fnmatch_lines(["Failed in an earlier run, and not in this run's exit code: boolq::acc."])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prunegate-early-stop", "--prunegate-decide=full"], "--prunegate-early-stop and --prunegate-decide=full exclude each other. Keep one."),
+        (["--prunegate-decide=quickly"], "--prunegate-decide=quickly: expected one of full, confident, early."),
+        (["--prunegate-error-rate=50%"], "--prunegate-error-rate=0.5: expected a share above 0 and at most 20%."),
+        (["--prunegate-error-rate=0"], "--prunegate-error-rate=0: expected a share above 0 and at most 20%."),
+        (["--prunegate-indifference=two"], "--prunegate-indifference=two: expected a share between 0 and 1, such as 1% or 0.01."),
+        (["--prunegate-inconclusive=ignore"], "--prunegate-inconclusive=ignore: expected one of report, continue."),
+    ],
+)  # fmt: skip
+def test_mistakes_of_options(bench: Bench, arguments: list[str], message: str) -> None:
+    bench.models()
+    bench.thresholds(EARLY)
+    result = bench.run(*arguments)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([f"ERROR: *{message}"])
+
+
+def test_mistakes_of_the_file_are_told_together(bench: Bench) -> None:
+    bench.models()
+    bench.thresholds(f"""
+        defaults: {{max_relative_drop: 5%, decide: soon}}
+        tasks:
+          boolq:
+            {BOOLQ}
+            error_rate: 30%
+            metrics: {{acc: {{max_relative_drop: 5%, indifference: two, inconclusive: maybe}}}}
+        perplexity:
+          wikitext2: {{max_relative_increase: 10%, decide: early}}
+    """)
+    result = bench.run()
+    assert result.ret == 4
+    lines = result.stderr.str()
+    for message in (
+        "thresholds.yaml:2: defaults.decide: expected full or confident or early, found soon.",
+        "thresholds.yaml:6: boolq.error_rate: error_rate is 30%: it must be above 0, and at most 20%.",
+        "thresholds.yaml:7: boolq.acc.indifference: indifference is two: expected a share such as 1% or 0.01.",
+        "thresholds.yaml:7: boolq.acc.inconclusive: expected report or continue, found maybe.",
+        "thresholds.yaml:9: perplexity.wikitext2.decide: windows of a text are no random sample: write full or confident, and nsamples for fewer.",
+    ):
+        assert message in lines
+
+
+def test_going_on_says_nothing_of_other_documents(bench: Bench) -> None:
+    bench.models()
+    bench.thresholds(TestSamples.THRESHOLDS + "    decide: confident\n    inconclusive: continue\n")
+    result = bench.run()
+    assert result.ret == 4
+    result.stderr.fnmatch_lines([
+        "ERROR: thresholds.yaml:6: boolq.acc: `inconclusive: continue` goes on until the full run is known, which says nothing of other documents. *"
+    ])  # fmt: skip
