@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.evaluation.prepared import PreparedTask
 
 _FIRST_ROUND = 32  # a rule that stops early hardly ever stops before
+_LEAST_ROUND = 16
 _GROWTH = 2  # a round adds half of what was drawn: a few swaps of models, little beyond the document that decides
 
 
@@ -57,7 +58,7 @@ class Draws:
         count = self.sampled if fixed else min(_FIRST_ROUND, most)
         yield count
         while count < most:
-            count = min(most, count + max(_FIRST_ROUND, count // _GROWTH))
+            count = min(most, count + max(_LEAST_ROUND, count // _GROWTH))
             yield count
 
 

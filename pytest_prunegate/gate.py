@@ -11,6 +11,7 @@ from pytest_prunegate.compare import Comparison, Outcome, compare_sparsity
 from pytest_prunegate.errors import EvaluationError, TaskError
 from pytest_prunegate.judging import is_undecided, judge_check
 from pytest_prunegate.measuring import Measuring
+from pytest_prunegate.outlook import Outlook, outlook
 from pytest_prunegate.plan import CheckResult, Measurement, Plan
 from pytest_prunegate.protocol import Protocols
 from pytest_prunegate.verdicts import Basis, Verdict
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.evaluation.answering import Answering, Executor
     from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions
+    from pytest_prunegate.noise import Noise
     from pytest_prunegate.options import Options
     from pytest_prunegate.progress import Progress
     from pytest_prunegate.store import Store
@@ -39,6 +41,7 @@ class Gate:
     plan: Plan | None = None
     facts: dict[str, ModelFacts] = field(default_factory=dict)
     conditions: dict[str, Conditions] = field(default_factory=dict)
+    _asked_again: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
     _measuring: Measuring | None = None
     _protocols: Protocols | None = None
     _answering: Answering | None = None
@@ -53,6 +56,11 @@ class Gate:
     def baseline_only(self) -> bool:
         """Whether the original alone is measured."""
         return self.options.pruned is None
+
+    @property
+    def protocol_notes(self) -> tuple[str, ...]:
+        """Where this run asks for what was fixed otherwise before."""
+        return self._protocols.notes if self._protocols else ()
 
     @property
     def prepared(self) -> Mapping[str, tuple[PreparedTask, ...]]:
@@ -103,7 +111,7 @@ class Gate:
             self.facts,
             conditions=self.conditions,
             device=self.options.device,
-            start_executor=self._start_executor,
+            start_executor=lambda conditions: self._start_executor(conditions, self.options.batch_size),
         )
         templates = ChatTemplates(self.facts)
         self._protocols = Protocols(
@@ -120,7 +128,8 @@ class Gate:
         device = (
             self._device() if plan.pending else plan.device
         )  # where nothing is asked, torch is not imported to look
-        self.plan = replace(plan, device=device, notes=(*run_notes(self, templates), *self._protocols.notes))
+        plan = replace(plan, device=device, outlooks=self._outlooks(plan))
+        self.plan = replace(plan, notes=tuple(run_notes(self, templates, plan)))
         return self.plan
 
     def probe(self) -> Plan:
@@ -201,8 +210,28 @@ class Gate:
         return CheckResult(
             check=check, outcome=Outcome.RECORDED if self.options.record else verdict.outcome, comparison=comparison,
             documents=comparison.documents, total=verdict.total or comparison.documents, unit=unit,
-            members=member_results(task, check, measured), verdict=verdict,
+            members=member_results(task, check, measured), verdict=verdict, noise=self._noise(task, check),
         )  # fmt: skip
+
+    def _outlooks(self, plan: Plan) -> tuple[Outlook, ...]:
+        """What is expected of the checks that a model has to answer for; a comparison needs two models."""
+        assert self._measuring is not None
+        assert self._protocols is not None
+        found: list[Outlook | None] = []
+        for planned in plan.tasks:
+            if planned.problem or self.baseline_only or not any(planned.missing.values()):
+                continue
+            task, draws, protocol = (
+                self.task(planned.name),
+                self._measuring.draws[planned.name],
+                self._protocols.of[planned.name],
+            )
+            kept, sides = self._measuring.kept(task.name)
+            found += [
+                outlook(task, check, draws, protocol.terms(check, draws), kept=kept, sides=sides)
+                for check in task.checks
+            ]
+        return tuple(one for one in found if one is not None)
 
     def _compared(self, task: GateTask, check: Check) -> tuple[Comparison, Verdict]:
         measured = self.measure(task.name)
@@ -233,7 +262,29 @@ class Gate:
 
         return resolve_device(self.options.device)
 
-    def _start_executor(self, conditions: dict[str, Conditions]) -> Executor:
+    def _ask_again(self, name: str) -> None:
+        """Ask the original once more for what was measured of a task; the first asking's model leaves the memory."""
+        from pytest_prunegate.noise import SecondAsking
+
+        assert self._store is not None
+        assert self._answering is not None
+        self._answering.close()
+        second = SecondAsking(
+            self._store, self.facts["original"], conditions=self.conditions["original"], device=self.options.device,
+            batch_size=self.options.batch_size, start_executor=self._start_executor, progress=self.progress,
+        )  # fmt: skip
+        self._asked_again[name] = second.ask(self.measurements[name])
+
+    def _noise(self, task: GateTask, check: Check) -> Noise | None:
+        from pytest_prunegate.noise import noise_of, other_batch_size
+
+        if not self.options.noise_floor or task.kind is TaskKind.SPARSITY:
+            return None
+        if task.name not in self._asked_again:
+            self._ask_again(task.name)
+        return noise_of(task, check, self._asked_again[task.name], other_batch_size(self.options.batch_size))
+
+    def _start_executor(self, conditions: dict[str, Conditions], batch_size: str) -> Executor:
         from pytest_prunegate.evaluation.models import LoadSettings, LocalModels
 
-        return LocalModels(LoadSettings(batch_size=self.options.batch_size, device=self._device()), conditions)
+        return LocalModels(LoadSettings(batch_size=batch_size, device=self._device()), conditions)

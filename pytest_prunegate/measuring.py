@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from pytest_prunegate.evaluation.scoring import Scorer
     from pytest_prunegate.progress import Progress
     from pytest_prunegate.protocol import Protocols
-    from pytest_prunegate.store import Response
 
 _log = logging.getLogger("pytest_prunegate")
+
+
+def _unheard(_: Request) -> None:
+    """Nobody waits for these."""
 
 
 class Measuring:
@@ -72,6 +75,15 @@ class Measuring:
                 name=task.name, members=len(task.members), num_fewshot=0, documents=0, least=0, total_documents=0, unit="documents", requests=0,
                 missing={}, seconds=0, problem=str(error),
             )  # fmt: skip
+
+    def kept(self, name: str) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
+        """The documents of a task that the store can answer for all models, or else for the original; and for whom."""
+        parts = self._may_be_asked(name)
+        for sides in (tuple(self._facts), ("original",)):
+            known = tuple(self._kept(part, sides) for part in parts)
+            if any(part.prepared.documents for part in known):
+                return known, sides
+        return (), ()
 
     def time_first_requests(self, names: Sequence[str]) -> None:
         """Answer the first requests of tasks on each side, for the sake of their time; the answers are kept.
@@ -125,8 +137,6 @@ class Measuring:
         return measured
 
     def _answered(self, name: str, parts: tuple[PreparedTask, ...], started: datetime) -> tuple[Measurement, ...]:
-        from pytest_prunegate.evaluation.scoring import Scorer
-
         answering = self._answering
         if any(answering.missing(part, side) for part in parts for side in self._facts):
             self._long_prompts(name)  # what is refused is told before a model is loaded
@@ -134,15 +144,17 @@ class Measuring:
         scorers: dict[str, dict[str, Scorer]] = {part.key: {} for part in parts}
         for side in answering.cheapest_order():  # all parts of a group on one model, then on the other
             for part in parts:
-                scorers[part.key][side] = Scorer(part, self._answer(name, part, side))
-        return tuple(
-            Measurement(
-                prepared=part, scorers=scorers[part.key], shares={side: scorers[part.key][side].shares() for side in self._facts},
-                executed={side: answering.executed[part.key, side] for side in self._facts}, started=started, finished=datetime.now(UTC),
-            ) for part in parts
+                scorers[part.key][side] = self._answer(name, part, side)
+        return tuple(self._measurement(part, scorers[part.key], started) for part in parts)
+
+    def _measurement(self, part: PreparedTask, scorers: dict[str, Scorer], started: datetime) -> Measurement:
+        return Measurement(
+            prepared=part, scorers=scorers, shares={side: scorer.shares() for side, scorer in scorers.items()},
+            executed={side: self._answering.executed[part.key, side] for side in scorers}, started=started,
+            finished=datetime.now(UTC),
         )  # fmt: skip
 
-    def _answer(self, name: str, part: PreparedTask, side: str) -> list[Response]:
+    def _answer(self, name: str, part: PreparedTask, side: str) -> Scorer:
         missing = self._answering.missing(part, side)
         long = self._long_prompts(name)[part.key][side] if missing else frozenset()
         counter = DocumentCounter(part, missing, self._progress)
@@ -153,9 +165,26 @@ class Measuring:
                 part.name, side, documents=documents, done=documents - counter.waiting, later=self._later(), unit=part.unit
             )  # fmt: skip
         try:
-            return self._answering.responses(part, side, long=long, progress=counter.answered)
+            return self._scorer(part, side, long, counter.answered)
         finally:
             self._progress.finish()
+
+    def _scorer(
+        self, part: PreparedTask, side: str, long: frozenset[Request], progress: Callable[[Request], None] = _unheard
+    ) -> Scorer:
+        from pytest_prunegate.evaluation.scoring import Scorer
+
+        return Scorer(part, self._answering.responses(part, side, long=long, progress=progress))
+
+    def _kept(self, part: PreparedTask, sides: tuple[str, ...]) -> Measurement:
+        missing = {request for side in sides for request in self._answering.missing(part, side)}
+        lacking = {position for position, request in enumerate(part.requests) if request in missing}
+        whole = part.only({
+            document.doc_id for document in part.documents
+            if not any(position in lacking for positions in document.requests for position in positions)
+        })  # fmt: skip
+        now = datetime.now(UTC)
+        return self._measurement(whole, {side: self._scorer(whole, side, frozenset()) for side in sides}, now)
 
     def _prepare(self, part: GateTask) -> PreparedTask:
         from pytest_prunegate.evaluation.perplexity import prepare_perplexity

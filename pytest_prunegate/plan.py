@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions
     from pytest_prunegate.evaluation.scoring import Scorer
+    from pytest_prunegate.noise import Noise
+    from pytest_prunegate.outlook import Outlook
     from pytest_prunegate.scores import OutputShares
     from pytest_prunegate.verdicts import Verdict
 
@@ -46,12 +48,16 @@ class TaskPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run will do, known before it is done. `device` is where the models will be, `notes` what a reader must know."""
+    """What a run will do, known before it is done.
+
+    `device` is where the models will be, `outlooks` what is expected of its checks, `notes` what a reader must know.
+    """
 
     facts: Mapping[str, ModelFacts]
     conditions: Mapping[str, Conditions]
     tasks: tuple[TaskPlan, ...]
     device: str
+    outlooks: tuple[Outlook, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -113,3 +119,4 @@ class CheckResult:
     unit: str = "documents"
     members: tuple[MemberResult, ...] = ()
     verdict: Verdict | None = None
+    noise: Noise | None = None

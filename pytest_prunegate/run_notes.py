@@ -6,24 +6,25 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.evaluation.tokenizers import vocabulary_notes
+from pytest_prunegate.thresholds import Decide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_prunegate.evaluation.chat import ChatTemplates
     from pytest_prunegate.gate import Gate
+    from pytest_prunegate.outlook import Outlook
+    from pytest_prunegate.plan import Plan
 
 
 _SHOWN = 60  # characters of a message
 
 
-def run_notes(gate: Gate, templates: ChatTemplates | None) -> tuple[str, ...]:
+def run_notes(gate: Gate, templates: ChatTemplates, plan: Plan) -> Iterator[str]:
     """Notes on an opened run, before anything is measured."""
-    return tuple(_notes(gate, templates))
-
-
-def _notes(gate: Gate, templates: ChatTemplates | None) -> Iterator[str]:
     yield from vocabulary_notes(gate.facts)
+    yield from gate.protocol_notes
+    yield from (_hopeless(expected) for expected in plan.outlooks if expected.is_hopeless)
     plain = _plain_tasks(gate)
     if plain and any(facts.tokenizer.template for facts in gate.facts.values()):
         names = ", ".join(plain[:3]) + (f" and {len(plain) - 3} more" if len(plain) > 3 else "")  # noqa: PLR2004 - as many as fit
@@ -31,12 +32,12 @@ def _notes(gate: Gate, templates: ChatTemplates | None) -> Iterator[str]:
             f"The model has a chat template, and it is not applied to {names}. For a chat model write `apply_chat_template: true` "
             "in the thresholds file, or --prunegate-apply-chat-template=true; `apply_chat_template: false` says that it is meant so."
         )
-    if templates is not None and templates.are_dated:
+    if templates.are_dated:
         yield (
             "The chat template writes today's date into the prompts: tomorrow's run asks anew. "
             "Pin it with `chat_template_kwargs: {date_string: ...}`."
         )
-    if templates is not None and templates.dropped:
+    if templates.dropped:
         yield (
             "The chat template takes no system message, so that it is left out, as lm-eval does: "
             + "; ".join(sorted(message[:_SHOWN] for message in templates.dropped))
@@ -46,6 +47,20 @@ def _notes(gate: Gate, templates: ChatTemplates | None) -> Iterator[str]:
             share = facts.base_sparsity.share
             said = f"{float(share):.1%}" if share is not None else f"not counted: {facts.base_sparsity.problem}"
             yield f"The {facts.title} is an adapter on {facts.base}; sparsity of that base: {said}."
+
+
+def _hopeless(expected: Outlook) -> str:
+    """A threshold that its documents cannot resolve."""
+    check = expected.check
+    lead = (
+        f"{check.label}: {expected.documents} documents resolve relative drops of {expected.resolves:.1%}, and its threshold is "
+        f"{expected.most:.1%}"
+    )
+    if expected.needed is None:
+        return f"{lead}: the measured figure decides, and may do so by sampling noise alone."
+    if check.decision.decide is Decide.CONFIDENT:
+        return f"{lead}: expect an inconclusive verdict."
+    return f"{lead}: expect an inconclusive verdict. Raise its limit, or write `inconclusive: continue`."
 
 
 def _plain_tasks(gate: Gate) -> list[str]:

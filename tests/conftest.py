@@ -86,7 +86,7 @@ class Bench:
 @pytest.fixture
 def bench(real_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A project with scripted models instead of real ones."""
-    monkeypatch.setattr(Gate, "_start_executor", lambda _self, _conditions: real_bench.executor)
+    monkeypatch.setattr(Gate, "_start_executor", lambda _self, _conditions, _batch_size: real_bench.executor)
     return real_bench
 
 

@@ -89,6 +89,7 @@ class ScriptedExecutor:
         long: frozenset[Request],
     ) -> None:
         script = json.loads((facts.folder / "script.json").read_text())
+        script |= script.get(facts.side, {})  # what it answers otherwise when it is asked again
         for request in requests:
             if self.fail_after is not None and len(self.requests) >= self.fail_after:
                 raise KeyboardInterrupt

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.compare import Comparison, Outcome, broken_thresholds
 from pytest_prunegate.identity import WORDS, Identities, data_fingerprint
 from pytest_prunegate.loss_interval import LossInterval
+from pytest_prunegate.noise import Noise
 from pytest_prunegate.plan import CheckResult, MemberResult
 from pytest_prunegate.report.files import COMPARISONS, model_file
 from pytest_prunegate.thresholds import RELATIVE_RULES, Decide
@@ -193,6 +194,7 @@ def _judged_anew(check: Check, kept: dict[str, Any]) -> CheckResult:
     return CheckResult(
         check=check, outcome=verdict.outcome, comparison=comparison, documents=comparison.documents,
         total=kept["total_documents"], unit=kept["unit"], members=members, verdict=verdict,
+        noise=Noise(**kept["noise"]) if kept["noise"] else None,
     )  # fmt: skip
 
 

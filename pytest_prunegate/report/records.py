@@ -47,6 +47,7 @@ class CheckSummary:
     `relative_change` (as `relative` has its sign); `of_full_run` tells whose they are.
     `decision` says how it was decided: what was asked for, what the verdict rests on (measured, sample, confident, early), the
     largest probability of error, and, where `is_estimate`, of what the scores are an estimate.
+    `noise` is what moved when the original was asked twice: answers, and shares of its score.
     `documents` and `total_documents` count what `unit` says. `exact` holds the figures as fractions, `identity` what they
     depend on, `measured` when the run began that measured them, `is_earlier` whether that was another run.
     """
@@ -66,6 +67,7 @@ class CheckSummary:
     recovery: float | None
     interval: dict[str, Any] | None
     decision: dict[str, Any] | None
+    noise: dict[str, Any] | None
     broken: tuple[str, ...]
     silent: bool
     documents: int | None

@@ -12,6 +12,7 @@ from pytest_prunegate.check_scores import joined_shares
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.identity import data_fingerprint
 from pytest_prunegate.loss_interval import CONFIDENCE
+from pytest_prunegate.outlook import baseline_warning
 from pytest_prunegate.report.headline import headline, measured, verdict
 from pytest_prunegate.report.records import SUMMARY_VERSION, CheckSummary, ModelSummary, Summary, TaskSummary
 from pytest_prunegate.report.wording import change_bounds, interval_text, relative_change, verdict_sentence
@@ -91,6 +92,13 @@ def _notes(gate: Gate) -> Iterator[str]:
     if gate.plan.is_same_model:
         yield "Both models are the same: no comparison finds a loss, and none says anything about pruning."
     yield from gate.plan.notes
+    for check, result in gate.results.items():
+        if result.comparison is not None and (
+            warning := baseline_warning(gate.task(check.task), check, gate.measurements[check.task])
+        ):
+            yield warning
+        if result.noise is not None and result.noise.covers(check):
+            yield f"{check.label}: the threshold is below the noise floor ({result.noise.gross:.2%}): numerics alone may break it."
     for name, measurements in gate.measurements.items():
         for side in gate.facts:
             if cut := sum(measurement.scorers[side].truncated() for measurement in measurements):
@@ -122,6 +130,7 @@ def _check(gate: Gate, check: Check, identities: Identities, earlier: Earlier, b
         task=check.task, name=check.name, metric=check.metric, filter=check.filter, location=check.location, line=check.line,
         thresholds=tuple(threshold.describe() for threshold in check.thresholds),
         outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=_interval(result), decision=_decision(result),
+        noise=asdict(result.noise) if result and result.noise else None,
         reason=_reason(result),
         documents=result.documents if result else None, total_documents=result.total if result else None,
         unit=result.unit if result else "documents", members=_members(result), exact=_exact(comparison),

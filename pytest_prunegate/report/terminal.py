@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.checkpoint.sparsity import Sparsity
     from pytest_prunegate.options import Options
+    from pytest_prunegate.outlook import Outlook
     from pytest_prunegate.plan import Plan, TaskPlan
     from pytest_prunegate.report.records import CheckSummary, ModelSummary, Summary
     from pytest_prunegate.thresholds import ThresholdsFile
@@ -40,6 +41,8 @@ def plan_lines(plan: Plan, file: ThresholdsFile, options: Options) -> Iterator[s
     yield f"settings: {source}, seed {options.seed}, batch size {options.batch_size}, device {plan.device}"
     for task in plan.tasks:
         yield f"task:     {_task_line(task, len(plan.facts))}"
+    for expected in plan.outlooks:
+        yield f"check:    {_outlook_line(expected)}"
     for note in plan.notes:
         yield f"note:     {note}"
     yield f"time:     {time_text(plan)}"
@@ -100,6 +103,23 @@ def _task_line(task: TaskPlan, sides: int) -> str:
     shots = f", {task.num_fewshot} shots" if task.unit == "documents" else ""
     models = "both models" if sides > 1 else "the original"
     return f"{task.name}{members}: {documents}{shots}, {total} requests to {models}, {kept}{seconds}"
+
+
+def _outlook_line(expected: Outlook) -> str:
+    """What the documents of a check resolve, how many a verdict needs, and what that stands on."""
+    basis = [
+        "the original at 0.5" if expected.original is None else f"the original's {expected.original:.3f} in the store",
+        "one answer in ten changed"
+        if expected.changed is None
+        else f"{expected.changed:.1%} of the answers changed, as kept",
+    ]
+    needed = (
+        "" if expected.needed is None else f"; a model without loss needs about {expected.needed} of {expected.total}"
+    )
+    tells = "all documents decide if need be"
+    if expected.resolves:
+        tells = f"{expected.documents} documents resolve a relative drop of {expected.resolves:.1%}"
+    return f"{expected.check.task} {expected.check.name}: {tells} (threshold {expected.most:.1%}){needed} [{', '.join(basis)}]"
 
 
 def table_lines(summary: Summary) -> Iterator[tuple[str, str]]:

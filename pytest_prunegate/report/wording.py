@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checks import Check
     from pytest_prunegate.compare import Comparison
     from pytest_prunegate.loss_interval import Bounds, LossInterval
+    from pytest_prunegate.noise import Noise
     from pytest_prunegate.plan import CheckResult
     from pytest_prunegate.verdicts import Verdict
 
@@ -89,7 +90,21 @@ def verdict_sentence(result: CheckResult) -> str:
         parts.append(f"{comparison.lost} answers lost, {comparison.gained} gained.")
     if verdict is not None and verdict.note:
         parts.append(verdict.note)
+    if result.noise is not None:
+        parts += _noise_text(result.noise, check, comparison)
     return " ".join(parts)
+
+
+def _noise_text(noise: Noise, check: Check, comparison: Comparison) -> list[str]:
+    """What moves by numerics alone, beside what was lost."""
+    moved = f"{noise.moved} of {noise.documents} answers and " if noise.moved is not None else ""
+    how = f"{noise.net:+.2%} in all; asked again in batches of {noise.batch_size}"
+    said = [f"Noise floor: {moved}{noise.gross:.2%} of the original's score move by numerics alone ({how})."]
+    if noise.covers(check):
+        said.append("The threshold is below it.")
+    if noise.gross and comparison.relative_drop is not None and abs(comparison.relative_drop) <= noise.gross:
+        said.append("What was lost or gained is no more than that.")
+    return said
 
 
 def _conclusion(result: CheckResult, counted: str) -> str:

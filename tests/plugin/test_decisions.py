@@ -491,3 +491,109 @@ def test_going_on_says_nothing_of_other_documents(bench: Bench) -> None:
     result.stderr.fnmatch_lines([
         "ERROR: thresholds.yaml:6: boolq.acc: `inconclusive: continue` goes on until the full run is known, which says nothing of other documents. *"
     ])  # fmt: skip
+
+
+class TestNoiseFloor:
+    def test_what_moves_by_numerics_alone_stands_beside_the_drop(self, bench: Bench) -> None:
+        bench.models(original={"again": {"wrong": [3, 4]}}, pruned={"wrong": [5]})
+        bench.thresholds(TestSamples.THRESHOLDS.replace("10%", "8%"))
+        result = bench.run("--prunegate-noise-floor", "-rA")
+        assert result.ret == 0
+        found = check(bench)
+        assert found["noise"] == {"batch_size": "4", "documents": 20, "moved": 2, "net": -0.1, "gross": 0.1}
+        assert (
+            "Noise floor: 2 of 20 answers and 10.00% of the original's score move by numerics alone (-10.00% in all; asked again in batches of 4). "
+            "The threshold is below it. What was lost or gained is no more than that."
+        ) in found["reason"]
+        result.stdout.fnmatch_lines(["boolq.acc: the threshold is below the noise floor (10.00%): numerics alone may break it."])
+        asked_again = [side for side, _ in bench.executor.requests]
+        assert asked_again.count("again") == asked_again.count("original") == 40
+
+    def test_its_answers_are_kept_apart(self, bench: Bench) -> None:
+        bench.models(original={"again": {"wrong": [3, 4]}}, pruned={"wrong": [5]})
+        bench.thresholds(TestSamples.THRESHOLDS)
+        bench.run("--prunegate-noise-floor")
+        first = check(bench)
+        bench.executor.requests.clear()
+        bench.run("--prunegate-noise-floor")
+        assert bench.executor.requests == []
+        assert check(bench)["noise"] == first["noise"]
+        bench.run()
+        assert check(bench)["original"] == 1.0, "the first answers are those of the verdict"
+        assert check(bench)["noise"] is None
+
+    def test_nothing_moves(self, bench: Bench) -> None:
+        bench.models(pruned={"wrong": [5]})
+        bench.thresholds(TestSamples.THRESHOLDS)
+        bench.run("--prunegate-noise-floor")
+        assert check(bench)["noise"]["moved"] == 0
+        assert "The threshold is below it." not in check(bench)["reason"]
+
+    def test_the_executor_is_asked_in_the_opposite_order(self, bench: Bench) -> None:
+        bench.models(pruned={"wrong": [5]})
+        bench.thresholds(TestSamples.THRESHOLDS)
+        bench.run("--prunegate-noise-floor", "--prunegate-batch-size=6")
+        by_side = {side: [request for of, request in bench.executor.requests if of == side] for side in ("original", "again")}
+        assert set(by_side["again"]) == set(by_side["original"])
+        assert by_side["again"][-1] == by_side["original"][0]
+        assert check(bench)["noise"]["batch_size"] == "3"
+
+    def test_a_baseline_alone_has_nothing_to_set_it_beside(self, bench: Bench) -> None:
+        bench.models()
+        bench.thresholds(TestSamples.THRESHOLDS)
+        result = bench.run("--prunegate-noise-floor", "--prunegate-baseline-only", models=("--original=original",))
+        assert result.ret == 4
+        result.stderr.fnmatch_lines(["*--prunegate-baseline-only measures the original alone: take --prunegate-noise-floor out."])
+
+
+class TestOutlook:
+    def test_what_the_documents_resolve_is_told_before_the_run(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(10)})
+        large.thresholds(TestSamples.THRESHOLDS)
+        result = large.run("--prunegate-limit=60")
+        # 3.168 * sqrt(0.1 / 60 * (1 - 60 / 400)) / 0.5 = 23.8%
+        result.stdout.fnmatch_lines([
+            "check: *boolq acc: 60 documents resolve a relative drop of 23.8% (threshold 10.0%); a model without loss needs about * of 400 "
+            "[[]the original at 0.5, one answer in ten changed[]]",
+            "note: *boolq.acc: 60 documents resolve relative drops of 23.8%, and its threshold is 10.0%: expect an inconclusive verdict. *",
+        ])  # fmt: skip
+        result = large.run("--prunegate-limit=100")
+        result.stdout.fnmatch_lines([
+            "check: *[[]the original's 1.000 in the store, *% of the answers changed, as kept[]]"
+        ])  # fmt: skip
+
+    def test_a_kept_baseline_is_used(self, large: Bench) -> None:
+        large.models(original={"wrong": every(5)})
+        large.thresholds(TestSamples.THRESHOLDS)
+        large.run("--prunegate-baseline-only", models=("--original=original",))
+        result = large.run()
+        result.stdout.fnmatch_lines([
+            "check: *boolq acc: 400 documents resolve a relative drop of 6.3% (threshold 10.0%) [[]the original's 0.800 in the store, "
+            "one answer in ten changed[]]",
+        ])  # fmt: skip
+
+    def test_an_original_near_chance_is_warned_about(self, large: Bench) -> None:
+        large.models(original={"wrong": every(2)}, pruned={"wrong": every(2), "note": 1})
+        large.thresholds(TestSamples.THRESHOLDS)
+        result = large.run()
+        message = "boolq.acc: the original scores 0.500 on 400 documents, which cannot be told from guessing (0.500): a model that knows less would score the same."
+        result.stdout.fnmatch_lines([message])
+        assert message in summary(large)["notes"]
+        assert message in (large.results / "comparison_report.md").read_text()
+
+    def test_an_original_near_zero_is_warned_about(self, large: Bench) -> None:
+        large.models(original={"wrong": [n for n in range(DOCUMENTS) if n not in {3, 5}]}, pruned={"wrong": [1]})
+        large.thresholds(TestSamples.THRESHOLDS)
+        result = large.run()
+        result.stdout.fnmatch_lines(["boolq.acc: the original scores 0.005 on 400 documents, which cannot be told from 0: *"])
+
+    def test_a_good_original_is_not(self, large: Bench) -> None:
+        large.models(original={"wrong": every(4)}, pruned={"wrong": every(4), "note": 1})
+        large.thresholds(TestSamples.THRESHOLDS)
+        large.run().stdout.no_fnmatch_line("*cannot be told*")
+
+    def test_a_rerun_has_nothing_to_expect(self, large: Bench) -> None:
+        large.models()
+        large.thresholds(TestSamples.THRESHOLDS)
+        large.run()
+        large.run().stdout.no_fnmatch_line("check: *")

@@ -1,0 +1,180 @@
+"""The noise floor: what moves when the original is asked twice, by numerics alone.
+
+Another batch size pads otherwise, and another order fills batches otherwise: the sums inside a model round differently, and
+now and then an answer tips. A drop or a threshold below that says nothing about pruning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.check_scores import scores_of
+from pytest_prunegate.evaluation.answering import Answering
+from pytest_prunegate.evaluation.requests import Conditions, canonical_json
+from pytest_prunegate.evaluation.scoring import Scorer
+from pytest_prunegate.progress import DocumentCounter
+from pytest_prunegate.thresholds import RELATIVE_RULES, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.checks import Check, GateTask
+    from pytest_prunegate.evaluation.answering import Executor
+    from pytest_prunegate.evaluation.requests import Request
+    from pytest_prunegate.plan import Measurement
+    from pytest_prunegate.progress import Progress
+    from pytest_prunegate.scores import MetricScores
+    from pytest_prunegate.store import Response, Store
+
+SIDE = "again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """How much of a check moved between two askings of the original.
+
+    `moved` of `documents` have another score (None where the metric has none per document). `net` is the change of the
+    metric over its first value, `gross` the same had all documents moved in one direction.
+    """
+
+    batch_size: str
+    documents: int
+    moved: int | None
+    net: float
+    gross: float
+
+    def covers(self, check: Check) -> bool:
+        """Whether a relative threshold of the check lies below what moves by itself."""
+        return any(
+            (1 - float(threshold.value) if threshold.rule is Rule.MIN_RECOVERY else float(threshold.value)) < self.gross
+            for threshold in check.thresholds if threshold.rule in RELATIVE_RULES
+        )  # fmt: skip
+
+
+def other_batch_size(batch_size: str) -> str:
+    """A batch size that composes batches otherwise."""
+    if not batch_size.isdecimal():
+        return "8"
+    return "4" if batch_size == "1" else str(int(batch_size) // 2)
+
+
+class SecondAsking:
+    """Asks the original once more, in the opposite order and in batches of another size; its answers are kept apart.
+
+    Args:
+        store: keeps the responses.
+        original: the model.
+        conditions: the original's.
+        device: as the user wrote it.
+        batch_size: of the first asking.
+        start_executor: makes an executor with conditions and a batch size.
+        progress: is told how it goes on.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        original: ModelFacts,
+        *,
+        conditions: Conditions,
+        device: str,
+        batch_size: str,
+        start_executor: Callable[[dict[str, Conditions], str], Executor],
+        progress: Progress,
+    ) -> None:
+        self.batch_size = other_batch_size(batch_size)
+        said = canonical_json(
+            {"arguments": conditions.arguments, "asked again": f"batch size {self.batch_size}, reversed"}
+        )
+        self._progress = progress
+        self._answering = Answering(
+            store,
+            {SIDE: replace(original, side=SIDE)},
+            conditions={SIDE: replace(conditions, arguments=said)},
+            device=device,
+            start_executor=lambda own: _Reversed(start_executor(own, self.batch_size)),
+        )
+
+    def ask(self, measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
+        """Ask for what was measured once more.
+
+        Returns:
+            The same parts, with the second answers beside the first.
+
+        Raises:
+            EvaluationError: the model fails.
+        """
+        try:
+            return tuple(self._again(part) for part in measured)
+        finally:
+            self._answering.close()  # the other model needs the memory
+
+    def _again(self, first: Measurement) -> Measurement:
+        prepared = first.prepared
+        missing = self._answering.missing(prepared, SIDE)
+        long = self._answering.long_prompts(prepared)[SIDE] if missing else frozenset()
+        counter = DocumentCounter(prepared, missing, self._progress)
+        documents = len(prepared.documents)
+        if missing:
+            self._progress.start(
+                prepared.name, "original again", documents=documents, done=documents - counter.waiting, later=None, unit=prepared.unit
+            )  # fmt: skip
+        try:
+            responses = self._answering.responses(prepared, SIDE, long=long, progress=counter.answered)
+        finally:
+            self._progress.finish()
+        scorer = Scorer(prepared, responses)
+        return replace(first, scorers={"original": first.scorers["original"], SIDE: scorer}, shares={
+            "original": first.shares["original"], SIDE: scorer.shares(),
+        })  # fmt: skip
+
+
+def noise_of(task: GateTask, check: Check, asked: Sequence[Measurement], batch_size: str) -> Noise:
+    """What moved on a check.
+
+    Raises:
+        TaskError: the metric cannot be computed.
+    """
+    first, second = (scores_of(task, check, asked, side) for side in ("original", SIDE))
+    base = float(abs(first.aggregate))
+    net = float(second.aggregate - first.aggregate)
+    moved, gross = _moved(first, second)
+    gross = abs(net) if moved is None else gross
+    return Noise(
+        batch_size=batch_size, documents=first.documents, moved=moved, net=net / base if base else 0.0, gross=gross / base if base else 0.0
+    )  # fmt: skip
+
+
+def _moved(first: MetricScores, second: MetricScores) -> tuple[int | None, float]:
+    if not first.by_document:
+        return None, 0.0
+    changes = [abs(second.by_document[key] - score) for key, score in first.by_document.items()]
+    return sum(change > 0 for change in changes), float(sum(changes) / len(changes))
+
+
+class _Reversed:
+    """An executor that starts at the other end."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    @property
+    def loaded_side(self) -> str | None:
+        return self._executor.loaded_side
+
+    def load(self, facts: ModelFacts, first: Request) -> None:
+        self._executor.load(facts, first)
+
+    def run(
+        self,
+        facts: ModelFacts,
+        requests: Sequence[Request],
+        keep: Callable[[Request, Response], None],
+        long: frozenset[Request],
+    ) -> None:
+        self._executor.run(facts, requests[::-1], keep, long)
+
+    def unload(self) -> None:
+        self._executor.unload()
