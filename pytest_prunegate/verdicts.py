@@ -12,7 +12,7 @@ from pytest_prunegate.loss_interval import LossInterval, distance, loss_interval
 from pytest_prunegate.stats.early_stopping import EarlyStopping, Step
 from pytest_prunegate.stats.margins import absolute_margin, relative_margin, score_margin, share_margin
 from pytest_prunegate.stats.power import documents_needed
-from pytest_prunegate.thresholds import RELATIVE_RULES, Decide, Rule
+from pytest_prunegate.thresholds import RELATIVE_RULES, Decide, Inconclusive, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,15 +84,18 @@ def judge(
     if paired is not None and paired.is_sequence and terms.is_sequential:
         return _early(check, terms, paired, compare_first)
     comparison = compare_first(None)
-    verdict = Verdict(outcome=comparison.outcome, basis=Basis.MEASURED, used=comparison.documents)
+    verdict = Verdict(
+        outcome=comparison.outcome, basis=Basis.MEASURED, used=comparison.documents,
+        note=_why_not_early(check, terms, paired, is_complete=is_complete),
+    )  # fmt: skip
     if paired is None:
-        return comparison, replace(verdict, note=_why_measured(terms, is_complete=is_complete))
+        return comparison, verdict
     if terms.decision.decide is Decide.CONFIDENT:
         return comparison, _by_interval(check, terms, paired, comparison, of_full_run=False)
     if not is_complete and paired.is_random:
-        return comparison, _by_interval(check, terms, paired, comparison, of_full_run=True)
-    note = None if paired.is_random else _why_measured(terms, is_complete=is_complete, unit="windows")
-    return comparison, replace(verdict, interval=loss_interval(paired, of_full_run=False), note=note)
+        decided = _by_interval(check, terms, paired, comparison, of_full_run=True)
+        return comparison, replace(decided, note=verdict.note)
+    return comparison, replace(verdict, interval=loss_interval(paired, of_full_run=False))
 
 
 def is_open(check: Check, terms: Terms, paired: Paired | None, *, is_complete: bool) -> bool:
@@ -121,10 +124,19 @@ def margin_of(threshold: Threshold, *, higher_is_better: bool) -> Margin:
             return share_margin(value)
 
 
-def _why_measured(terms: Terms, *, is_complete: bool, unit: str = "documents") -> str | None:
-    if not is_complete:
-        return f"No rule tells what all {unit} would say of this metric: those measured decide."
-    return "No rule can stop this metric early: it was measured in full." if terms.is_sequential else None
+def _why_not_early(check: Check, terms: Terms, paired: Paired | None, *, is_complete: bool) -> str | None:
+    """What a reader must know where the rule that stops early could not do what was asked, or nothing tells of the full run."""
+    if terms.is_sequential and is_complete:
+        return "No rule can stop this metric early: it was measured in full."
+    if paired is None or not paired.is_random:
+        unit = "documents" if paired is None else "windows"
+        return (
+            None if is_complete else f"No rule tells what all {unit} would say of this metric: those measured decide."
+        )
+    wanted = terms.decision.decide is Decide.EARLY or terms.decision.inconclusive is Inconclusive.CONTINUE
+    if wanted and not is_complete and not terms.is_sequential and check.thresholds:
+        return "A group's limit is one for each of its tasks, and no rule goes on from there: take the limit out to stop early."
+    return None
 
 
 def _early(

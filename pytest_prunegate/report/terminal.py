@@ -56,14 +56,19 @@ def time_text(plan: Plan) -> str:
         return "every answer is in the store; no model is loaded"
     if plan.seconds is None:
         return "not known yet (nothing like it was timed before); the first requests of each task will tell"
-    return f"about {duration_text(plan.seconds)}, by earlier runs on this device"
+    return f"{_about(plan)}, by earlier runs on this device"
 
 
 def probed_line(plan: Plan) -> str:
     """The time that the first requests told, or that they could not be answered."""
     if plan.seconds is None:
         return "time:     not known: the first requests could not be answered; see the errors below"
-    return f"time:     about {duration_text(plan.seconds)}, by the first requests of each task"
+    return f"time:     {_about(plan)}, by the first requests of each task"
+
+
+def _about(plan: Plan) -> str:
+    at_most = "at most " if any(task.least < task.documents for task in plan.tasks) else ""
+    return f"{at_most}about {duration_text(plan.seconds or 0)}"
 
 
 def _model_line(facts: ModelFacts, plan: Plan) -> str:
@@ -136,9 +141,7 @@ def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
     yield from (note for note in summary.notes if note not in said)
     yield f"Sparsity: {', '.join(_model_sparsity(model) for model in summary.models.values())}."
     yield from _broken_outputs(summary)
-    yield from (
-        f"{check.location}: {check.reason}" for check in summary.checks if check.outcome == Outcome.INCONCLUSIVE
-    )
+    yield from (f"{check.location}: {check.reason}" for check in summary.checks if _needs_words(check))
     skipped = [f"{check.task}::{check.name}" for check in summary.checks if check.outcome == Outcome.NOT_RUN]
     if skipped:
         yield f"Not run: {', '.join(skipped)}."
@@ -151,6 +154,13 @@ def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
         yield f"Failed in an earlier run, and not in this run's exit code: {', '.join(failed)}."
     if any(check.relative is not None for check in summary.checks):
         yield "Relative: negative is a loss, whichever direction is better for the metric."
+
+
+def _needs_words(check: CheckSummary) -> bool:
+    """Whether a check's figures mislead without its sentence: nobody knows, or they are of a part of the documents."""
+    if check.outcome in {Outcome.FAIL, Outcome.ERROR} and not check.is_earlier:  # its item said it
+        return False
+    return check.outcome == Outcome.INCONCLUSIVE or bool(check.decision and check.decision["is_estimate"])
 
 
 def _broken_outputs(summary: Summary) -> Iterator[str]:
@@ -183,7 +193,11 @@ def _counted(check: CheckSummary) -> str:
     if check.documents is None:
         return "-"
     if check.unit == "documents":
-        return str(check.documents)
+        return (
+            str(check.documents)
+            if check.documents == check.total_documents
+            else f"{check.documents} of {check.total_documents}"
+        )
     return f"{check.documents} of {check.total_documents} {check.unit}" if check.unit != "weights" else "-"
 
 

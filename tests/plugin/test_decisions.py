@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from families import write_group, write_task
 from scripted import BOOLQ, GSM8K, SQUAD, write_data
 
 if TYPE_CHECKING:
@@ -505,7 +506,9 @@ class TestNoiseFloor:
             "Noise floor: 2 of 20 answers and 10.00% of the original's score move by numerics alone (-10.00% in all; asked again in batches of 4). "
             "The threshold is below it. What was lost or gained is no more than that."
         ) in found["reason"]
-        result.stdout.fnmatch_lines(["boolq.acc: the threshold is below the noise floor (10.00%): numerics alone may break it."])
+        result.stdout.fnmatch_lines(
+            ["boolq.acc: the threshold is below the noise floor (10.00%): numerics alone may break it."]
+        )
         asked_again = [side for side, _ in bench.executor.requests]
         assert asked_again.count("again") == asked_again.count("original") == 40
 
@@ -533,7 +536,9 @@ class TestNoiseFloor:
         bench.models(pruned={"wrong": [5]})
         bench.thresholds(TestSamples.THRESHOLDS)
         bench.run("--prunegate-noise-floor", "--prunegate-batch-size=6")
-        by_side = {side: [request for of, request in bench.executor.requests if of == side] for side in ("original", "again")}
+        by_side = {
+            side: [request for of, request in bench.executor.requests if of == side] for side in ("original", "again")
+        }
         assert set(by_side["again"]) == set(by_side["original"])
         assert by_side["again"][-1] == by_side["original"][0]
         assert check(bench)["noise"]["batch_size"] == "3"
@@ -543,7 +548,9 @@ class TestNoiseFloor:
         bench.thresholds(TestSamples.THRESHOLDS)
         result = bench.run("--prunegate-noise-floor", "--prunegate-baseline-only", models=("--original=original",))
         assert result.ret == 4
-        result.stderr.fnmatch_lines(["*--prunegate-baseline-only measures the original alone: take --prunegate-noise-floor out."])
+        result.stderr.fnmatch_lines(
+            ["*--prunegate-baseline-only measures the original alone: take --prunegate-noise-floor out."]
+        )
 
 
 class TestOutlook:
@@ -585,7 +592,9 @@ class TestOutlook:
         large.models(original={"wrong": [n for n in range(DOCUMENTS) if n not in {3, 5}]}, pruned={"wrong": [1]})
         large.thresholds(TestSamples.THRESHOLDS)
         result = large.run()
-        result.stdout.fnmatch_lines(["boolq.acc: the original scores 0.005 on 400 documents, which cannot be told from 0: *"])
+        result.stdout.fnmatch_lines(
+            ["boolq.acc: the original scores 0.005 on 400 documents, which cannot be told from 0: *"]
+        )
 
     def test_a_good_original_is_not(self, large: Bench) -> None:
         large.models(original={"wrong": every(4)}, pruned={"wrong": every(4), "note": 1})
@@ -597,3 +606,149 @@ class TestOutlook:
         large.thresholds(TestSamples.THRESHOLDS)
         large.run()
         large.run().stdout.no_fnmatch_line("check: *")
+
+
+class TestGroups:
+    """Two tasks of 300 and 100 questions."""
+
+    THRESHOLDS = "tasks:\n  pair: {metrics: {acc: 10%}}\n"
+    SIZES = {"large": range(300), "small": range(300, 400)}  # noqa: RUF012 - read only
+
+    @pytest.fixture
+    def group(self, bench: Bench) -> Bench:
+        self.write(bench, weight_by_size=True)
+        return bench
+
+    def write(self, bench: Bench, *, weight_by_size: bool) -> None:
+        folder = bench.path / "tasks"
+        for name, numbers in self.SIZES.items():
+            rows = [{"question": f"is number {n} even?", "answer": n % 2} for n in numbers]
+            write_task(
+                folder, name, rows, output_type="multiple_choice", doc_to_text="{{question}}\nAnswer:", doc_to_choice=["yes", "no"],
+                doc_to_target="answer", metric_list=[{"metric": "acc"}],
+            )  # fmt: skip
+        write_group(folder, "pair", list(self.SIZES), weight_by_size=weight_by_size)
+
+    def run(self, bench: Bench, *arguments: str) -> pytest.RunResult:
+        return bench.run("--prunegate-include-path=tasks", *arguments)
+
+    def test_a_group_stops_early_as_one(self, group: Bench) -> None:
+        group.models(pruned={"wrong": every(3)})
+        group.thresholds(self.THRESHOLDS)
+        assert self.run(group, "--prunegate-early-stop").ret == 1
+        found = check(group)
+        assert found["decision"]["basis"] == "early"
+        assert found["decision"]["of"] == 400
+        assert 10 < found["documents"] < 100
+        members = {member["name"]: member["documents"] for member in found["members"]}
+        assert members["large"] > members["small"] > 0, "drawn from both, by their sizes"
+
+    def test_unequal_weights_run_in_full_and_say_so(self, group: Bench) -> None:
+        self.write(group, weight_by_size=False)
+        group.models(pruned={"wrong": every(3)})
+        group.thresholds(self.THRESHOLDS)
+        assert self.run(group, "--prunegate-early-stop").ret == 1
+        found = check(group)
+        assert found["decision"]["basis"] == "measured"
+        assert found["documents"] == 400
+        assert found["reason"].endswith("No rule can stop this metric early: it was measured in full.")
+
+    def test_a_limit_is_one_for_each_task(self, group: Bench) -> None:
+        group.models(pruned={"wrong": every(2)})
+        group.thresholds(self.THRESHOLDS)
+        assert self.run(group, "--prunegate-limit=40").ret == 1
+        found = check(group)
+        assert found["decision"]["basis"] == "sample"
+        assert found["documents"] == 80
+        assert found["decision"]["of"] == 400
+        low, high = found["interval"]["relative"]
+        assert low < 0.5 < high
+
+    def test_the_weights_of_a_sample_are_those_of_the_full_run(self, group: Bench) -> None:
+        """All is lost in the small task, which is a quarter of the full run and half of the sample."""
+        group.models(pruned={"wrong": list(range(300, 400))})
+        group.thresholds(self.THRESHOLDS)
+        self.run(group, "--prunegate-limit=60")
+        found = check(group)
+        assert found["relative"] == pytest.approx(-0.5), "as lm-eval weights what was measured"
+        low, high = found["interval"]["relative"]
+        assert low < 0.25 < high < 0.4
+
+    def test_no_rule_goes_on_from_a_limit(self, group: Bench) -> None:
+        group.models(pruned={"wrong": every(9)})
+        group.thresholds(self.THRESHOLDS)
+        assert self.run(group, "--prunegate-limit=20", "--prunegate-inconclusive=continue").ret == 11
+        assert check(group)["documents"] == 40
+        assert "A group's limit is one for each of its tasks, and no rule goes on from there" in check(group)["reason"]
+
+    def test_later_looks_at_a_group_get_half_of_the_error_rate(self, group: Bench) -> None:
+        group.models(pruned={"wrong": every(2)})
+        group.thresholds(self.THRESHOLDS)
+        self.run(group, "--prunegate-limit=40")
+        self.run(group, "--prunegate-limit=50")
+        found = check(group)
+        assert found["decision"]["basis"] == "sample"
+        assert found["decision"]["error_rate"] == 0.02
+        assert found["decision"]["earlier_looks"] == ["80"]
+
+
+class TestPerplexity:
+    TEXT = """
+        perplexity:
+          wikitext2: {{max_relative_increase: 10%, seqlen: 8, {more}dataset: {{path: text, data_files: {{test: data/text.txt}}}}}}
+    """
+
+    @pytest.fixture
+    def text(self, bench: Bench) -> Bench:
+        (bench.path / "data" / "text.txt").write_text(" ".join(f"word{n}" for n in range(200)))
+        return bench
+
+    def test_an_early_stop_leaves_it_whole(self, text: Bench) -> None:
+        text.models(pruned={"nll": 2.05})
+        text.thresholds(self.TEXT.format(more=""))
+        assert text.run("--prunegate-early-stop").ret == 0
+        assert check(text)["decision"]["basis"] == "measured"
+        assert check(text)["documents"] == 25
+
+    @pytest.mark.parametrize(("nll", "exit_code", "outcome"), [(2.05, 0, "pass"), (2.2, 1, "fail")])
+    def test_other_windows_decide_where_it_is_asked(
+        self, text: Bench, nll: float, exit_code: int, outcome: str
+    ) -> None:
+        text.models(pruned={"nll": nll})
+        text.thresholds(self.TEXT.format(more="decide: confident, "))
+        assert text.run().ret == exit_code
+        assert check(text)["outcome"] == outcome
+        assert (
+            "other windows like these would agree (error at most 1%), on all 25 windows of 8 tokens."
+            in check(text)["reason"]
+        )
+
+    def test_a_part_of_the_windows_says_nothing_of_the_text(self, text: Bench) -> None:
+        text.models(pruned={"nll": 2.05})
+        text.thresholds(self.TEXT.format(more="nsamples: 10, "))
+        assert text.run().ret == 0
+        assert check(text)["reason"].endswith(
+            "No rule tells what all windows would say of this metric: those measured decide."
+        )
+
+
+def test_a_baseline_alone_is_measured_in_full(large: Bench) -> None:
+    large.models()
+    large.thresholds(EARLY)
+    large.run("--prunegate-baseline-only", models=("--original=original",))
+    assert len(asked(large, "original")) == DOCUMENTS
+    large.executor.requests.clear()
+    large.run()
+    assert asked(large, "original") == [], "whatever a pair of models needs is there"
+    assert check(large)["decision"]["basis"] == "early"
+
+
+def test_an_estimate_is_told_in_words(large: Bench) -> None:
+    large.models(pruned={"wrong": [7]})
+    large.thresholds(EARLY)
+    result = large.run()
+    sentence = "boolq acc *PASS: the full run would agree (error at most 1%), after * of 400 documents. *"
+    result.stdout.fnmatch_lines(["time: *at most about *", f"thresholds.yaml:6: {sentence}"])
+    for name in ("comparison_report.md", "comparison_report.html"):
+        assert "PASS: the full run would agree (error at most 1%), after" in (large.results / name).read_text()
+    assert result.stdout.str().count("PASS: the full run") == 1

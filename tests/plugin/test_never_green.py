@@ -111,7 +111,7 @@ def test_a_broken_candidate_costs_no_answers_of_the_original(project: Bench, mon
                 raise ModelError("pruned model: cannot be loaded")
 
     executor = Broken()
-    monkeypatch.setattr(Gate, "_start_executor", lambda _self, _conditions: executor)
+    monkeypatch.setattr(Gate, "_start_executor", lambda _self, _conditions, _batch_size: executor)
     result = project.run()
     result.assert_outcomes(errors=2)
     assert executor.requests == []

@@ -317,7 +317,7 @@ def test_quiet_and_without_capture(project: Bench) -> None:
 
 def test_the_executor_is_a_seam(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     other = ScriptedExecutor()
-    monkeypatch.setattr(Gate, "_start_executor", lambda _self, _conditions: other)
+    monkeypatch.setattr(Gate, "_start_executor", lambda _self, _conditions, _batch_size: other)
     project.run()
     assert other.loads
     assert not project.executor.loads

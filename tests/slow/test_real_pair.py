@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -33,20 +36,48 @@ def models() -> Path:
 
 
 def test_the_verdicts_and_the_rerun(real_bench: Bench, models: Path) -> None:
-    arguments = (f"--thresholds={DEMO / 'thresholds.yaml'}", "--prunegate-limit=12", "-m", "squadv2")
+    arguments = (f"--thresholds={DEMO / 'thresholds.yaml'}", "-m", "squadv2", "--prunegate-batch-size=5")
     pair = (f"--original={models / 'smollm2'}", f"--pruned=harsh={models / 'wanda-harsh'}")
-    first = real_bench.run(*arguments, models=pair)
+    first = real_bench.run("--prunegate-decide=full", *arguments, models=pair)
     assert first.ret == 1
     assert "errors" not in first.parseoutcomes()
-    again = real_bench.run(*arguments, models=pair)
+    full = outcomes(real_bench)
+    again = real_bench.run("--prunegate-decide=full", *arguments, models=pair)
     assert again.parseoutcomes() == first.parseoutcomes()
     again.stdout.fnmatch_lines(["time: *every answer is in the store; no model is loaded"])
     summary = json.loads((real_bench.results / "comparison_results.json").read_text())
     assert summary["tasks"][0]["executed"] == {"original": 0, "pruned": 0}
-    mild = real_bench.run(*arguments, models=(pair[0], f"--pruned=mild={models / 'wanda-mild'}"))
+    for seed in (1, 2, 3):
+        real_bench.run(
+            f"--prunegate-seed={seed}", f"--prunegate-store={fresh_look(real_bench, seed)}", *arguments, models=pair
+        )
+        assert outcomes(real_bench) == full
+        summary = json.loads((real_bench.results / "comparison_results.json").read_text())
+        assert summary["tasks"][0]["executed"] == {"original": 0, "pruned": 0}
+        used = [
+            check["documents"] / check["total_documents"] for check in summary["checks"] if check["task"] == "squadv2"
+        ]
+        assert min(used) < 0.9, "harsh pruning shows before the end"
+    mild = real_bench.run(
+        "--prunegate-decide=full", *arguments, models=(pair[0], f"--pruned=mild={models / 'wanda-mild'}")
+    )
     assert mild.ret == 0
     summary = json.loads((real_bench.results / "comparison_results.json").read_text())
-    assert summary["tasks"][0]["executed"] == {"original": 0, "pruned": 12}, "the original was not asked again"
+    assert summary["tasks"][0]["executed"] == {"original": 0, "pruned": 60}, "the original was not asked again"
+
+
+def outcomes(bench: Bench) -> dict[str, str]:
+    summary = json.loads((bench.results / "comparison_results.json").read_text())
+    return {check["name"]: check["outcome"] for check in summary["checks"] if check["task"] == "squadv2"}
+
+
+def fresh_look(bench: Bench, number: int) -> Path:
+    """A copy of the store with its answers alone: nothing was fixed for this pair before."""
+    copy = bench.path / f"store-{number}"
+    shutil.copytree(bench.path / ".prunegate", copy)
+    with contextlib.closing(sqlite3.connect(copy / "responses.sqlite")) as connection, connection:
+        connection.execute("DELETE FROM protocols")
+    return copy
 
 
 def test_measures_what_lm_eval_measures(models: Path, shared_data: Path, tmp_path: Path) -> None:
