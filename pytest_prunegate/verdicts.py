@@ -8,14 +8,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.compare import Comparison, Outcome
-from pytest_prunegate.loss_interval import LossInterval, distance, loss_interval, stopped_interval
+from pytest_prunegate.loss_interval import Distance, LossInterval, distance, loss_interval, stopped_interval
 from pytest_prunegate.stats.early_stopping import EarlyStopping, Step
 from pytest_prunegate.stats.margins import absolute_margin, relative_margin, score_margin, share_margin
 from pytest_prunegate.stats.power import documents_needed
 from pytest_prunegate.thresholds import RELATIVE_RULES, Decide, Inconclusive, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pytest_prunegate.checks import Check
     from pytest_prunegate.paired import Paired
@@ -148,10 +148,13 @@ def _early(
     if used == paired.total:
         interval = loss_interval(paired, of_full_run=False)
         return comparison, Verdict(outcome=comparison.outcome, basis=Basis.MEASURED, used=used, interval=interval)
-    said = Verdict(outcome=_outcome(step, comparison), basis=Basis.EARLY, used=used, error_rate=terms.stated_error)
-    if step is Step.GO_ON:
-        needed = _needed(check, terms, paired)
-        said = replace(said, error_rate=None, needed=needed)
+    said = Verdict(outcome=_outcome(step, comparison), basis=Basis.EARLY, used=used)
+    is_undecided = step is Step.GO_ON
+    said = replace(
+        said,
+        needed=_needed(check, terms, paired) if is_undecided else None,
+        error_rate=None if is_undecided else _stated(terms, comparison),
+    )
     note = "Not the first look at this sample: the rule for any number of looks judges it." if terms.looks else None
     return comparison, replace(said, interval=stopped_interval(rule, paired), note=note)
 
@@ -181,39 +184,52 @@ def _outcome(step: Step, comparison: Comparison) -> Outcome:
 
 
 def _by_interval(check: Check, terms: Terms, paired: Paired, comparison: Comparison, *, of_full_run: bool) -> Verdict:
-    """All thresholds within the interval's reach decide; a later look at another sample gets half of the error rate each time."""
-    basis = Basis.SAMPLE if of_full_run else Basis.CONFIDENT
+    """An interval decides that lies on one side of every threshold; a later look at a sample halves its error rate each time."""
     rate = terms.error_rate / 2 ** len(terms.looks)
-    ways = [(threshold, rate) for threshold in check.thresholds]
-    passes = all(distance(threshold, paired, error_rate=rate, of_full_run=of_full_run).is_within for threshold, rate in ways)  # fmt: skip
-    fails = any(
-        distance(threshold, paired, error_rate=rate / terms.checks, of_full_run=of_full_run).is_beyond
-        for threshold, rate in ways
+    to_pass, to_fail = (
+        [distance(threshold, paired, error_rate=share, of_full_run=of_full_run) for threshold in check.thresholds]
+        for share in (rate, rate / terms.checks)
     )
-    interval = loss_interval(paired, of_full_run=of_full_run)
-    verdict = Verdict(outcome=Outcome.INCONCLUSIVE, basis=basis, used=len(paired.keys), interval=interval)
-    if comparison.silent or fails or passes:
-        outcome = Outcome.FAIL if comparison.silent or fails else Outcome.PASS
-        return replace(verdict, outcome=outcome, error_rate=terms.error_rate * (2 if terms.looks else 1))
-    return replace(verdict, needed=_needed(check, terms, paired, of_full_run=of_full_run))
+    step = Step.GO_ON
+    if any(way.is_beyond for way in to_fail):
+        step = Step.FAIL
+    elif all(way.is_within for way in to_pass):
+        step = Step.PASS
+    verdict = Verdict(
+        outcome=_outcome(step, comparison), basis=Basis.SAMPLE if of_full_run else Basis.CONFIDENT, used=len(paired.keys),
+        interval=loss_interval(paired, of_full_run=of_full_run),
+    )  # fmt: skip
+    if step is Step.GO_ON:
+        needed = _needed(check, terms, paired) if of_full_run else _needed_of_others(to_pass, len(paired.keys))
+        return replace(verdict, needed=needed)
+    return replace(verdict, error_rate=_stated(terms, comparison))
 
 
-def _needed(check: Check, terms: Terms, paired: Paired, *, of_full_run: bool = True) -> tuple[int, int] | None:
-    """Further documents that a verdict needs, by the drift measured so far; None where nothing drifts or it is a perplexity."""
+def _stated(terms: Terms, comparison: Comparison) -> float | None:
+    """The error rate of a verdict; none where silence alone decided."""
+    return None if comparison.silent else terms.stated_error
+
+
+def _needed(check: Check, terms: Terms, paired: Paired) -> tuple[int, int] | None:
+    """Further documents until the full run is known, by the drift so far; None where nothing drifts or it is a perplexity."""
     if paired.sizes is not None:
         return None
-    n, most = len(paired.keys), 0
+    n, total, most = len(paired.keys), paired.total, 0
     for threshold in check.thresholds:
         d = margin_of(threshold, higher_is_better=paired.higher_is_better).of(paired.original, paired.pruned)
         mean, deviation = float(d.mean()), float(d.std())
         if mean == 0 or deviation == 0:
             return None
         rate = terms.error_rate if mean > 0 else terms.error_rate / terms.checks
-        total = paired.total if of_full_run else _MANY
         most = max(most, documents_needed(drift=math.sqrt(total) * abs(mean) / deviation, total=total, error_rate=rate))
-    left = paired.total - n if of_full_run else _MANY
-    more = max(most - n, 1)
-    return min(more, left), min(max(math.ceil(_UPPER * most) - n, more), left)
+    least = max(most - n, 1)
+    return least, min(max(math.ceil(_UPPER * most) - n, least), total - n)
 
 
-_MANY = 10**9  # documents like these, of which there is no end
+def _needed_of_others(ways: Sequence[Distance], n: int) -> tuple[int, int] | None:
+    """Further documents like these until the interval has left every threshold; its width shrinks with their square root."""
+    centres = [((way.low + way.high) / 2, (way.high - way.low) / 2) for way in ways]
+    if not all(math.isfinite(half) and centre for centre, half in centres):
+        return None
+    more = max(math.ceil(n * ((half / centre) ** 2 - 1)) for centre, half in centres)
+    return max(more, 1), max(more, 1)

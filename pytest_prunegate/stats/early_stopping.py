@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.stats.margins import Margin
 
-_COARSE, _FINE = 0.02, 20  # step of the grid of losses, and steps within one of its cells
-_LEAST_LOSS = -1.0  # a pruned model twice as good; better ones leave the interval open there
+_FINE = 20  # steps within a cell of the grid
+_GRID = np.linspace(-1.0, 1.0, 101)  # losses; a pruned model more than twice as good leaves the interval open there
+_LARGE_LOSSES = np.geomspace(1.1, 100, 30)  # where lower is better, more than everything can be lost
 
 
 class Step(StrEnum):
@@ -41,7 +42,7 @@ class EarlyStopping:
         margins: of the thresholds.
         total: documents of the full set, of which these are drawn in a random order without replacement.
         error_rate: the largest probability of a PASS that the full set would not give.
-        checks: how many verdicts of FAIL share the error rate.
+        checks: how many thresholds share the error rate of a false FAIL.
         indifference: how far from its threshold a loss may be judged either way; 0 for nowhere.
 
     Raises:
@@ -86,7 +87,7 @@ class EarlyStopping:
             PASS, FAIL, or GO_ON where more documents are needed.
 
         Raises:
-            ValueError: lengths differ, a score is outside [0, 1] or NaN, or there are more documents than the full set has.
+            ValueError: lengths differ, or a score is outside [0, 1] or NaN.
         """
         _refuse_others(original, pruned)
         for before, after in zip(original, pruned, strict=True):
@@ -111,32 +112,50 @@ class EarlyStopping:
     def relative_interval(self, confidence: float, *, higher_is_better: bool = True) -> Interval:
         """Interval of the full set's relative loss from the documents used, valid wherever it stopped.
 
-        All losses that neither gambler would have excluded, on a grid, rounded outwards; infinite beyond a loss of -1.
+        All losses that neither gambler would have excluded, on a grid, rounded outwards; infinite where the grid ends before,
+        and where the original scores 0 so far.
         """
-        mean = float(np.mean(self._original))
-        measured = (mean - float(np.mean(self._pruned))) * (1 if higher_is_better else -1)
-        exact = measured / mean if mean else None
-        return self._interval(lambda most: relative_margin(most, higher_is_better=higher_is_better), confidence, exact)
+        mean = float(np.mean(self._original)) if self._original else 0.0
+        if mean == 0:
+            return Interval(low=-math.inf, high=math.inf, confidence=confidence)
+        grid = _GRID if higher_is_better else np.concatenate([_GRID, _LARGE_LOSSES])
+        return self._interval(
+            lambda most: relative_margin(most, higher_is_better=higher_is_better), grid, confidence,
+            measured=self._loss(higher_is_better=higher_is_better) / mean, outside=(-math.inf, 1.0 if higher_is_better else math.inf),
+        )  # fmt: skip
 
     def absolute_interval(self, confidence: float, *, higher_is_better: bool = True) -> Interval:
-        """The same for the loss in score units."""
-        measured = (float(np.mean(self._original)) - float(np.mean(self._pruned))) * (1 if higher_is_better else -1)
+        """The same for the loss in score units, which lies between -1 and 1."""
+        if not self._original:
+            return Interval(low=-1.0, high=1.0, confidence=confidence)
         return self._interval(
-            lambda most: absolute_margin(most, higher_is_better=higher_is_better), confidence, measured
-        )
+            lambda most: absolute_margin(most, higher_is_better=higher_is_better), _GRID, confidence,
+            measured=self._loss(higher_is_better=higher_is_better), outside=(-1.0, 1.0),
+        )  # fmt: skip
 
-    def _interval(self, margin: Callable[[float], Margin], confidence: float, measured: float | None) -> Interval:
-        if self.used == self.total and measured is not None:
+    def _loss(self, *, higher_is_better: bool) -> float:
+        drop = float(np.mean(self._original)) - float(np.mean(self._pruned))
+        return drop if higher_is_better else -drop
+
+    def _interval(
+        self,
+        margin: Callable[[float], Margin],
+        grid: NDArray[np.float64],
+        confidence: float,
+        *,
+        measured: float,
+        outside: tuple[float, float],
+    ) -> Interval:
+        if self.used == self.total:
             return Interval(low=measured, high=measured, confidence=confidence)
         wealth = 2 / (1 - confidence)
-        grid = np.arange(_LEAST_LOSS, 1 + _COARSE / 2, _COARSE)
-        low, high = self._excluded([margin(float(most)) for most in grid], wealth)
-        edges = _edges(grid, low, high)
+        edges = _edges(grid, *self._excluded([margin(float(most)) for most in grid], wealth))
         fine = np.concatenate([_within(edge) for edge in edges])
         low, high = self._excluded([margin(float(most)) for most in fine], wealth)
-        lowest = max(fine[low], default=-math.inf) if edges[0] is not None else -math.inf
-        highest = min(fine[high], default=1.0) if edges[1] is not None else 1.0
-        return Interval(low=float(lowest), high=float(highest), confidence=confidence)
+        lowest = float(max(fine[low])) if edges[0] is not None else outside[0]
+        highest = float(min(fine[high])) if edges[1] is not None else outside[1]
+        # Where every loss is excluded, which happens to one interval in many, what lies between the ends is told.
+        return Interval(low=min(lowest, highest), high=max(lowest, highest), confidence=confidence)
 
     def _excluded(self, margins: Sequence[Margin], wealth: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Whether each loss is below, and above, the full set's, judged at every document so far."""

@@ -29,11 +29,13 @@ def detectable_gap(
         A relative drop; infinite where the original scores 0, 0 where all documents are looked at.
 
     Raises:
-        ValueError: there is no document, or a share outside [0, 1].
+        ValueError: there is no document, there are more than the set has, or a share lies outside [0, 1].
     """
     _refuse_no_share(changed, original)
     if documents < 1:
         raise ValueError("no document resolves anything")
+    if of is not None and documents > of:
+        raise ValueError(f"{documents} documents cannot be drawn from {of}")
     if original == 0:
         return math.inf
     spread = math.sqrt(changed / documents * (1 - documents / of if of else 1))
@@ -52,7 +54,7 @@ def documents_needed(*, drift: float, total: int, error_rate: float = 0.01) -> i
         error_rate: one-sided.
     """
     k = _OVERHEAD * 2 * math.log(1 / error_rate)
-    return min(total, math.ceil(total * k / (k + drift**2)))
+    return min(total, max(1, math.ceil(total * k / (k + drift**2))))
 
 
 def _refuse_no_share(*shares: float) -> None:

@@ -118,6 +118,8 @@ def test_the_increase_of_a_perplexity_worked_by_hand() -> None:
     assert [drawn.low, drawn.high] == pytest.approx(expected, abs=1e-5), "a quarter of the variance is left"
     full = ratio_increase_interval([1, 2, 3], [2, 2, 5], [1, 1, 2], confidence=0.5, of=3)
     assert full.low == full.high == pytest.approx(math.exp(0.75) - 1)
+    only = ratio_increase_interval([1], [2], [2], confidence=0.5, of=1)
+    assert only.low == only.high == pytest.approx(math.exp(0.5) - 1), "the only window there is"
 
 
 def test_the_increase_from_one_window_is_not_bounded_and_what_is_no_size_is_refused() -> None:

@@ -119,6 +119,41 @@ tasks:
     assert is_valid_by_schema(text)
 
 
+def test_how_checks_are_decided_is_said_from_the_outside_in(tmp_path: Path) -> None:
+    text = """
+defaults: {max_relative_drop: 5%, decide: early, error_rate: 2%}
+tasks:
+  t:
+    inconclusive: continue
+    cluster_by: context
+    metrics: {a: {indifference: 0.02, error_rate: 5%}, b: {max_relative_drop: 1%, decide: full}}
+    outputs: {max_empty: 5%}
+  u: {decide: confident, metrics: [a]}
+perplexity:
+  wikitext2: {max_relative_increase: 10%, decide: confident, error_rate: 10%}
+"""
+    file, mistakes = load(tmp_path, text)
+    assert mistakes == []
+    a, b = (metric.decision.settled() for metric in file.tasks[0].metrics or ())
+    assert (a.decide.value, a.error_rate, a.indifference, a.inconclusive.value) == (
+        "early",
+        Decimal("0.05"),
+        Decimal("0.02"),
+        "continue",
+    )
+    assert (b.decide.value, b.error_rate, b.indifference, b.inconclusive.value) == (
+        "full",
+        Decimal("0.02"),
+        0,
+        "continue",
+    )
+    assert file.tasks[0].outputs[0].decision.settled().decide == "early"
+    assert (file.tasks[1].metrics or ())[0].decision.settled().decide == "confident"
+    assert file.tasks[0].cluster_by == "context"
+    assert file.perplexity[0].decision.settled().error_rate == Decimal("0.1")
+    assert is_valid_by_schema(text)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -151,6 +186,11 @@ tasks:
         ("sparsity: {max: 60%}\n", "1: sparsity.max: unknown key. Known here: min, marks."),
         ("tasks:\n t: {metrics: {a: 5%}}\n t: {metrics: {a: 6%}}\n", "3: tasks.t is there twice (first in line 2)."),
         ("sparsity: {min: 60}\n", "1: sparsity.min: min is 60: it must lie between 0 and 1 (0% and 100%). For 60 per cent write 60% or 0.6."),
+        ("defaults: {decide: soon}\ntasks:\n t: {metrics: {a: 5%}}\n", "1: defaults.decide: expected full or confident or early, found soon."),
+        ("tasks:\n t: {error_rate: 30, metrics: {a: 5%}}\n", "2: t.error_rate: error_rate is 30: expected a share such as 1% or 0.01."),
+        ("tasks:\n t: {metrics: {a: {max_relative_drop: 5%, inconclusive: no}}}\n", "2: t.a.inconclusive: expected report or continue, found no."),
+        ("tasks:\n t: {cluster_by: 3, metrics: {a: 5%}}\n", "2: t.cluster_by: expected the name of a field of the task's documents, found 3."),
+        ("perplexity:\n wikitext2: {max_relative_increase: 5%, inconclusive: report}\n", "2: perplexity.wikitext2.inconclusive: unknown key."),
         ("task:\n t: {metrics: {a: 5%}}\n", "2: task: unknown key. Did you mean tasks? Known here: defaults, tasks, perplexity, sparsity."),
         ("- a\n", "1: expected the keys defaults, tasks, perplexity and sparsity, found a list."),
         ("tasks:\n t:\n  metrics: &a\n   b: *a\n", "3: t.b.b: unknown key."),
