@@ -144,7 +144,7 @@ perplexity:
     assert (b.decide.value, b.error_rate, b.indifference, b.inconclusive.value) == (
         "full",
         Decimal("0.02"),
-        0,
+        Decimal(0),
         "continue",
     )
     assert file.tasks[0].outputs[0].decision.settled().decide == "early"
