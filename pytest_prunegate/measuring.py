@@ -129,7 +129,7 @@ class Measuring:
             return measured
         self._refuse_other_encoding(name)
         self._protocols.fix(task)
-        for count in draws.rounds(task):
+        for count in self._rounds(task):
             measured = self._answered(name, draws.first(count), started)
             if not undecided(measured):
                 break
@@ -196,7 +196,7 @@ class Measuring:
 
     def _plan_parts(self, task: GateTask) -> TaskPlan:
         draws = self.draws[task.name]
-        most, (least, *_) = draws.most(task), draws.rounds(task)
+        most, least = draws.most(task), self._rounds(task)[0]
         parts = draws.first(most)
         missing = {(part.key, side): len(self._answering.missing(part, side)) for part in parts for side in self._facts}
         self._waiting |= missing
@@ -207,6 +207,11 @@ class Measuring:
             missing={side: sum(missing[part.key, side] for part in parts) for side in self._facts},
             seconds=self._expected_seconds(parts),
         )  # fmt: skip
+
+    def _rounds(self, task: GateTask) -> list[int]:
+        """Documents drawn after each round; a baseline alone is measured at once, because nothing can be decided."""
+        draws = self.draws[task.name]
+        return list(draws.rounds(task)) if len(self._facts) > 1 else [draws.most(task)]
 
     def _refuse_other_encoding(self, name: str) -> None:
         from pytest_prunegate.evaluation.tokenizers import refuse_other_encoding
@@ -228,7 +233,7 @@ class Measuring:
         """The first part that lacks answers stands for all parts of a group."""
         self._refuse_other_encoding(name)
         draws = self.draws[name]
-        for part in draws.first(next(draws.rounds(self._tasks[name]))):
+        for part in draws.first(self._rounds(self._tasks[name])[0]):
             if self._answering.missing(part, side):
                 self._answering.time_requests(part, side, self._long_prompts(name)[part.key][side])
                 return

@@ -735,7 +735,8 @@ class TestPerplexity:
 def test_a_baseline_alone_is_measured_in_full(large: Bench) -> None:
     large.models()
     large.thresholds(EARLY)
-    large.run("--prunegate-baseline-only", models=("--original=original",))
+    result = large.run("--prunegate-baseline-only", models=("--original=original",))
+    result.stdout.fnmatch_lines(["task: *boolq: all 400 documents, *"])
     assert len(asked(large, "original")) == DOCUMENTS
     large.executor.requests.clear()
     large.run()
@@ -752,3 +753,29 @@ def test_an_estimate_is_told_in_words(large: Bench) -> None:
     for name in ("comparison_report.md", "comparison_report.html"):
         assert "PASS: the full run would agree (error at most 1%), after" in (large.results / name).read_text()
     assert result.stdout.str().count("PASS: the full run") == 1
+
+
+def test_more_checks_raise_the_bar_for_a_sample_too(large: Bench) -> None:
+    large.models(pruned={"wrong": every(4)})
+    large.thresholds(TestSamples.THRESHOLDS)
+    outcomes = {}
+    for limit in range(30, 80, 2):
+        large.run(f"--prunegate-limit={limit}", f"--prunegate-store=alone-{limit}")
+        outcomes[limit] = check(large)["outcome"]
+    first = min(limit for limit, outcome in outcomes.items() if outcome == "fail")
+    metrics = "{acc: {max_relative_drop: 10%, max_absolute_drop: 0.9, min_score: 0.01, min_recovery: 1%}}"
+    large.thresholds(TestSamples.THRESHOLDS.replace("[acc]", metrics))
+    large.run(f"--prunegate-limit={first}", "--prunegate-store=four")
+    assert check(large)["decision"]["checks"] == 4
+    assert check(large)["outcome"] == "inconclusive"
+
+
+def test_nearly_all_documents_are_nearly_sure_of_the_full_run(large: Bench) -> None:
+    large.models(pruned={"wrong": every(5)})
+    large.thresholds(TestSamples.THRESHOLDS)
+    widths = []
+    for limit in (200, 396):
+        large.run(f"--prunegate-limit={limit}", f"--prunegate-store=of-{limit}")
+        low, high = check(large)["interval"]["relative"]
+        widths.append(high - low)
+    assert widths[1] < 0.15 * widths[0]
