@@ -208,6 +208,15 @@ class TestEarly:
         assert result.ret == 10
         result.stdout.fnmatch_lines(["*the original model scores 0 on 400 documents, so that no relative drop exists*"])
 
+    def test_a_gain_on_an_original_that_is_seldom_right_is_a_pass(self, large: Bench) -> None:
+        right = {3, 200}
+        large.models(original={"wrong": [n for n in range(DOCUMENTS) if n not in right]}, pruned={"wrong": []})
+        large.thresholds(EARLY)
+        assert large.run().ret == 0
+        found = check(large)
+        assert found["original"] > 0, "no relative figure exists before"
+        assert found["documents"] > 40, "the rule alone would have stopped sooner"
+
     def test_shares_of_outputs_are_decided_early_too(self, large: Bench) -> None:
         large.models(pruned={"empty": every(2)})
         large.thresholds(
