@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from fractions import Fraction
 
-    from pytest_prunegate.evaluation.task_info import Aggregate
     from pytest_prunegate.plan import Measurement
     from pytest_prunegate.scores import DocumentKey
 
@@ -34,16 +33,7 @@ def scores_of(task: GateTask, check: Check, measured: Sequence[Measurement], sid
         return _share_scores(task, check, measured, side)
     if task.kind is not TaskKind.GROUP:
         return measured[0].scorers[side].score((check.metric, check.filter))
-    return group_scores(_members(task, check, measured, side), weight_by_size=aggregate_of(task, check).weight_by_size)
-
-
-def aggregate_of(task: GateTask, check: Check) -> Aggregate:
-    """How a group aggregates a check's metric; the last of several, as in lm-eval."""
-    *_, last = (
-        aggregate for aggregate in task.aggregates
-        if aggregate.metric == check.metric and (aggregate.filters is None or check.filter in aggregate.filters)
-    )  # fmt: skip
-    return last
+    return group_scores(_members(task, check, measured, side), weight_by_size=task.aggregate_of(check).weight_by_size)
 
 
 def member_results(task: GateTask, check: Check, measured: Sequence[Measurement]) -> tuple[MemberResult, ...]:

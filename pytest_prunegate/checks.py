@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -11,6 +12,10 @@ from pytest_prunegate.thresholds import Decision, MetricSpec, PerplexitySpec, Sp
 
 if TYPE_CHECKING:
     from pytest_prunegate.evaluation.task_info import Aggregate, TaskInfo
+
+
+_WITHIN_ONE = re.compile(r"acc(_\w+)?|em|((HasAns|NoAns)_)?(exact|exact_match|f1)")
+"""Names of scores in [0, 1]: to see that those drawn so far are is not to know that all are."""
 
 
 class Measure(StrEnum):
@@ -101,6 +106,30 @@ class GateTask:
         """The settings of an lm-eval task or group."""
         assert isinstance(self.spec, TaskSpec)
         return self.spec
+
+    def aggregate_of(self, check: Check) -> Aggregate:
+        """How a group aggregates a check's metric; the last of several, as in lm-eval."""
+        *_, last = (
+            aggregate for aggregate in self.aggregates
+            if aggregate.metric == check.metric and (aggregate.filters is None or check.filter in aggregate.filters)
+        )  # fmt: skip
+        return last
+
+    def is_plain_mean(self, check: Check) -> bool:
+        """Whether a check is the mean over all documents: a group may weight its members otherwise."""
+        if self.kind is not TaskKind.GROUP or check.measure is not Measure.METRIC:
+            return True
+        return self.aggregate_of(check).weight_by_size and all(member.copies == 1 for member in self.members)
+
+    def stops_early(self, check: Check) -> bool:
+        """Whether the rule that stops early can judge a check: a plain mean of scores that are known to lie in [0, 1]."""
+        if self.kind not in {TaskKind.TASK, TaskKind.GROUP}:
+            return False
+        if check.measure is not Measure.METRIC:
+            return all(part.settings.repeats in {None, 1} for part in self.parts)
+        known = {metric.name: metric for part in self.parts if part.info for metric in part.info.metrics}
+        is_mean = check.metric not in known or known[check.metric].is_mean
+        return is_mean and bool(_WITHIN_ONE.fullmatch(check.metric)) and self.is_plain_mean(check)
 
     @property
     def generates(self) -> bool:

@@ -55,7 +55,7 @@ class Comparison:
 
     @property
     def outcome(self) -> Outcome:
-        """PASS, or FAIL where a threshold is broken or the pruned model said nothing at all."""
+        """What these figures alone say: FAIL where a threshold is broken or the pruned model said nothing at all."""
         return Outcome.FAIL if self.broken or self.silent else Outcome.PASS
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.threshold_values import read_share
-from pytest_prunegate.thresholds import LARGEST_ERROR_RATE, Decide, DecisionSpec, Inconclusive
+from pytest_prunegate.thresholds import (
+    LARGEST_ERROR_RATE,
+    LARGEST_INDIFFERENCE,
+    LEAST_ERROR_RATE,
+    Decide,
+    DecisionSpec,
+    Inconclusive,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +32,7 @@ def read_decision(node: Node) -> DecisionSpec:
     readers: dict[str, Callable[[Node], Any]] = {
         "decide": lambda value: _choice(value, Decide),
         "error_rate": _error_rate,
-        "indifference": lambda value: read_share(value, "indifference"),
+        "indifference": _indifference,
         "inconclusive": lambda value: _choice(value, Inconclusive),
     }
     entries = node.entries(what="how it is decided")
@@ -41,7 +48,17 @@ def _choice(node: Node, choices: type[StrEnum]) -> StrEnum | None:
 
 def _error_rate(node: Node) -> Decimal | None:
     rate = read_share(node, "error_rate")
-    if rate is not None and not 0 < rate <= LARGEST_ERROR_RATE:
-        node.wrong(f"error_rate is {node.text}: it must be above 0, and at most {LARGEST_ERROR_RATE:.0%}.")
+    if rate is not None and not LEAST_ERROR_RATE <= rate <= LARGEST_ERROR_RATE:
+        node.wrong(
+            f"error_rate is {node.text}: it must lie between {LEAST_ERROR_RATE:.4%} and {LARGEST_ERROR_RATE:.0%}."
+        )
         return None
     return rate
+
+
+def _indifference(node: Node) -> Decimal | None:
+    share = read_share(node, "indifference")
+    if share is not None and share > LARGEST_INDIFFERENCE:
+        node.wrong(f"indifference is {node.text}: it must be at most {LARGEST_INDIFFERENCE:.0%}.")
+        return None
+    return share

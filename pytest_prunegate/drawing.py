@@ -48,14 +48,16 @@ class Draws:
 
     def most(self, task: GateTask) -> int:
         """The most documents that a run may execute."""
-        goes_on = any(check.decision.inconclusive is Inconclusive.CONTINUE for check in task.checks)
+        goes_on = any(
+            check.decision.inconclusive is Inconclusive.CONTINUE and task.stops_early(check) for check in task.checks
+        )
         return len(self.order) if goes_on and self.is_pooled else self.sampled
 
     def rounds(self, task: GateTask) -> Iterator[int]:
         """How many documents are drawn after each round: what some check needs in any case, then more and more."""
         most = self.most(task)
-        fixed = not self.is_pooled or not all(check.decision.decide is Decide.EARLY for check in task.checks)
-        count = self.sampled if fixed else min(_FIRST_ROUND, most)
+        early = all(check.decision.decide is Decide.EARLY and task.stops_early(check) for check in task.checks)
+        count = min(_FIRST_ROUND, most) if early and self.is_pooled else self.sampled
         yield count
         while count < most:
             count = min(most, count + max(_LEAST_ROUND, count // _GROWTH))

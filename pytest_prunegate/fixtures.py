@@ -8,8 +8,10 @@ import pytest
 
 from pytest_prunegate.checks import find_check
 from pytest_prunegate.collection import known_error, mark_names
+from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import EvaluationError, FixtureError
 from pytest_prunegate.report.log import warnings_logged
+from pytest_prunegate.report.wording import verdict_sentence
 from pytest_prunegate.run import GATE
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checks import Check
     from pytest_prunegate.compare import Comparison
     from pytest_prunegate.gate import Gate
+    from pytest_prunegate.plan import CheckResult
 
 _HOW = '@pytest.mark.prunegate(tasks=["gsm8k"])'
 
@@ -75,10 +78,13 @@ def measured_tasks(request: pytest.FixtureRequest) -> Prunegate:
 
 
 def measured_check(request: pytest.FixtureRequest) -> Comparison:
-    """Measure the check that the test was parametrized with."""
+    """Measure the check that the test was parametrized with; where the documents do not decide it, that is an error."""
     gate, check = _comparing_gate(request), request.param
-    comparison: Comparison = _or_error(lambda: gate.judge(check).comparison)
-    return comparison
+    result: CheckResult = _or_error(lambda: gate.judge(check))
+    if result.outcome is Outcome.INCONCLUSIVE:
+        pytest.fail(f"{check.location}: {verdict_sentence(result)}", pytrace=False)
+    assert result.comparison is not None
+    return result.comparison
 
 
 def _comparing_gate(request: pytest.FixtureRequest) -> Gate:

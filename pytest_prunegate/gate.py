@@ -9,9 +9,9 @@ from pytest_prunegate.check_scores import member_results, scores_of
 from pytest_prunegate.checks import Check, GateTask, TaskKind
 from pytest_prunegate.compare import Comparison, Outcome, compare_sparsity
 from pytest_prunegate.errors import EvaluationError, TaskError
-from pytest_prunegate.judging import is_undecided, judge_check
+from pytest_prunegate.judging import Judge
 from pytest_prunegate.measuring import Measuring
-from pytest_prunegate.outlook import Outlook, outlook
+from pytest_prunegate.outlook import Outlook, baseline_warning, outlook
 from pytest_prunegate.plan import CheckResult, Measurement, Plan
 from pytest_prunegate.protocol import Protocols
 from pytest_prunegate.verdicts import Basis, Verdict
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.evaluation.answering import Answering, Executor
     from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions
-    from pytest_prunegate.noise import Noise
+    from pytest_prunegate.noise import Noise, NoiseFloor
     from pytest_prunegate.options import Options
     from pytest_prunegate.progress import Progress
     from pytest_prunegate.store import Store
@@ -41,7 +41,10 @@ class Gate:
     plan: Plan | None = None
     facts: dict[str, ModelFacts] = field(default_factory=dict)
     conditions: dict[str, Conditions] = field(default_factory=dict)
-    _asked_again: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
+    warned: dict[Check, str] = field(default_factory=dict)
+    """What is wrong with a check's original as a baseline, by what the store knew before the run."""
+    noise_floor: NoiseFloor | None = None
+    _judge: Judge | None = None
     _measuring: Measuring | None = None
     _protocols: Protocols | None = None
     _answering: Answering | None = None
@@ -51,6 +54,11 @@ class Gate:
     def checks(self) -> tuple[Check, ...]:
         """All checks of the file, asked for or not."""
         return tuple(check for task in self.tasks for check in task.checks)
+
+    @property
+    def thresholds(self) -> int:
+        """All thresholds of the file, each of which may fail falsely."""
+        return sum(len(check.thresholds) for check in self.checks)
 
     @property
     def baseline_only(self) -> bool:
@@ -118,11 +126,12 @@ class Gate:
             self._store,
             self._answering,
             seed=self.options.seed,
-            checks=sum(len(check.thresholds) for check in self.checks),
+            checks=self.thresholds,
         )
         self._measuring = Measuring(
             self._answering, templates=templates, progress=self.progress, protocols=self._protocols
         )
+        self._judge = Judge(self._measuring.draws, self._protocols.of)
         plans = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)
         plan = Plan(facts=self.facts, conditions=self.conditions, tasks=plans, device=self.options.device)
         device = (
@@ -209,7 +218,7 @@ class Gate:
             comparison, verdict = self._compared(task, check)
         return CheckResult(
             check=check, outcome=Outcome.RECORDED if self.options.record else verdict.outcome, comparison=comparison,
-            documents=comparison.documents, total=verdict.total or comparison.documents, unit=unit,
+            documents=verdict.used, total=verdict.total or comparison.documents, unit=unit,
             members=member_results(task, check, measured), verdict=verdict, noise=self._noise(task, check),
         )  # fmt: skip
 
@@ -227,24 +236,23 @@ class Gate:
                 self._protocols.of[planned.name],
             )
             kept, sides = self._measuring.kept(task.name)
+            warnings = {check: baseline_warning(task, check, kept) for check in task.checks if kept}
+            self.warned |= {check: warning for check, warning in warnings.items() if warning}
             found += [
-                outlook(task, check, draws, protocol.terms(check, draws), kept=kept, sides=sides)
+                outlook(task, check, draws, protocol.terms(task, check, draws), kept=kept, sides=sides)
                 for check in task.checks
             ]
         return tuple(one for one in found if one is not None)
 
     def _compared(self, task: GateTask, check: Check) -> tuple[Comparison, Verdict]:
         measured = self.measure(task.name)
-        assert self._measuring is not None
-        assert self._protocols is not None
-        return judge_check(task, check, measured, self._measuring.draws[task.name], self._protocols.of[task.name])
+        assert self._judge is not None
+        return self._judge.judge(task, check, measured)
 
     def _undecided(self, name: str, measured: tuple[Measurement, ...]) -> bool:
         """Whether a check of a task needs more documents; a baseline alone is measured in full."""
-        assert self._measuring is not None
-        assert self._protocols is not None
-        task, draws, protocol = self.task(name), self._measuring.draws[name], self._protocols.of[name]
-        return self.baseline_only or any(is_undecided(task, check, measured, draws, protocol) for check in task.checks)
+        assert self._judge is not None
+        return self.baseline_only or self._judge.is_undecided(self.task(name), measured)
 
     def _sparsity(self, check: Check) -> Comparison:
         original, pruned = self.facts["original"].sparsity, self.facts["pruned"]
@@ -262,27 +270,21 @@ class Gate:
 
         return resolve_device(self.options.device)
 
-    def _ask_again(self, name: str) -> None:
-        """Ask the original once more for what was measured of a task; the first asking's model leaves the memory."""
-        from pytest_prunegate.noise import SecondAsking
-
-        assert self._store is not None
-        assert self._answering is not None
-        self._answering.close()
-        second = SecondAsking(
-            self._store, self.facts["original"], conditions=self.conditions["original"], device=self.options.device,
-            batch_size=self.options.batch_size, start_executor=self._start_executor, progress=self.progress,
-        )  # fmt: skip
-        self._asked_again[name] = second.ask(self.measurements[name])
-
     def _noise(self, task: GateTask, check: Check) -> Noise | None:
-        from pytest_prunegate.noise import noise_of, other_batch_size
+        from pytest_prunegate.noise import NoiseFloor, SecondAsking
 
         if not self.options.noise_floor or task.kind is TaskKind.SPARSITY:
             return None
-        if task.name not in self._asked_again:
-            self._ask_again(task.name)
-        return noise_of(task, check, self._asked_again[task.name], other_batch_size(self.options.batch_size))
+        assert self._store is not None
+        assert self._answering is not None
+        if self.noise_floor is None:
+            self.noise_floor = NoiseFloor(SecondAsking(
+                self._store, self.facts["original"], conditions=self.conditions["original"], device=self.options.device,
+                batch_size=self.options.batch_size, start_executor=self._start_executor, progress=self.progress,
+            ))  # fmt: skip
+        if not self.noise_floor.has_asked(task):
+            self._answering.close()  # one model in memory at a time
+        return self.noise_floor.of(task, check, self.measurements[task.name])
 
     def _start_executor(self, conditions: dict[str, Conditions], batch_size: str) -> Executor:
         from pytest_prunegate.evaluation.models import LoadSettings, LocalModels

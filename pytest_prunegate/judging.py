@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,53 @@ from pytest_prunegate.scores import MetricScores, mean_scores
 from pytest_prunegate.verdicts import Verdict, is_open, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_prunegate.checks import Check, GateTask
     from pytest_prunegate.drawing import Draws
     from pytest_prunegate.plan import Measurement
     from pytest_prunegate.protocol import Protocol, Terms
     from pytest_prunegate.scores import DocumentKey
+
+
+class Judge:
+    """Judges the checks of a run, each on the documents that decide it, whatever else its task goes on to need.
+
+    Args:
+        draws: the order of each task's documents, by task.
+        protocols: what was fixed for each, by task.
+    """
+
+    def __init__(self, draws: Mapping[str, Draws], protocols: Mapping[str, Protocol]) -> None:
+        self._draws = draws
+        self._protocols = protocols
+        self._settled: dict[Check, tuple[Comparison, Verdict]] = {}
+
+    def is_undecided(self, task: GateTask, measured: Sequence[Measurement]) -> bool:
+        """Whether a check of a task needs more documents; those that do not are judged."""
+        open_checks = 0
+        draws, protocol = self._draws[task.name], self._protocols[task.name]
+        for check in task.checks:
+            if check in self._settled:
+                continue
+            if is_undecided(task, check, measured, draws, protocol):
+                open_checks += 1
+                continue
+            with contextlib.suppress(EvaluationError):  # told by the check's own item
+                self._settled[check] = judge_check(task, check, measured, draws, protocol)
+        return open_checks > 0
+
+    def judge(self, task: GateTask, check: Check, measured: Sequence[Measurement]) -> tuple[Comparison, Verdict]:
+        """The verdict on a check, which need not be one of the file's.
+
+        Raises:
+            TaskError: the metric cannot be computed or compared.
+        """
+        if check not in self._settled:
+            self._settled[check] = judge_check(
+                task, check, measured, self._draws[task.name], self._protocols[task.name]
+            )
+        return self._settled[check]
 
 
 def judge_check(
@@ -42,8 +83,9 @@ def judge_check(
     Raises:
         TaskError: the metric cannot be computed or compared.
     """
-    terms = protocol.terms(check, draws)
+    terms = protocol.terms(task, check, draws)
     looked_at = _looked_at(terms, measured, draws)
+    is_complete = looked_at == draws.total
     paired = paired_scores(task, check, measured, draws, looked_at) if check.thresholds else None
     sides = [scores_of(task, check, measured, side) for side in ("original", "pruned")]
     shares = joined_shares(measured, "pruned")
@@ -53,25 +95,38 @@ def judge_check(
         original, pruned = (_of(scores, keys) for scores in sides)
         return compare(check, original, pruned, silent=shares is not None and shares.all_empty)
 
-    comparison, verdict = judge(check, terms, paired, compare_first, is_complete=looked_at == draws.total)
-    total = draws.total if paired is None else paired.total
-    interval = verdict.interval if check.measure is Measure.METRIC else None  # a share of outputs has no loss
-    return comparison, replace(verdict, terms=terms, total=max(total, comparison.documents), interval=interval)
+    comparison, verdict = judge(check, terms, paired, compare_first, is_complete=is_complete)
+    if check.measure is not Measure.METRIC:  # a share of outputs has no loss
+        used = verdict.used if paired else looked_at
+        return comparison, replace(
+            verdict, terms=terms, total=paired.total if paired else draws.total, used=used, interval=None
+        )
+    total = paired.total if paired else comparison.documents if is_complete else draws.total
+    return comparison, replace(verdict, terms=terms, total=total)
 
 
 def is_undecided(
     task: GateTask, check: Check, measured: Sequence[Measurement], draws: Draws, protocol: Protocol
 ) -> bool:
-    """Whether more documents may decide a check. One that cannot be scored is not drawn for."""
-    terms = protocol.terms(check, draws)
+    """Whether more documents may decide a check. One that cannot be scored is not drawn for; silence is not judged early."""
+    terms = protocol.terms(task, check, draws)
     looked_at = _looked_at(terms, measured, draws)
-    if not drawn_keys(task, check, draws, looked_at):
-        return terms.is_sequential
+    if not terms.is_sequential or looked_at == draws.total:
+        return False
+    if not drawn_keys(task, check, draws, looked_at) or any(
+        _is_silent(measured, side) for side in ("original", "pruned")
+    ):
+        return True
     try:
         paired = paired_scores(task, check, measured, draws, looked_at)
     except EvaluationError:  # told by the check's own item
         return False
-    return is_open(check, terms, paired, is_complete=looked_at == draws.total)
+    return is_open(check, terms, paired)
+
+
+def _is_silent(measured: Sequence[Measurement], side: str) -> bool:
+    shares = joined_shares(measured, side)
+    return shares is not None and shares.all_empty
 
 
 def _looked_at(terms: Terms, measured: Sequence[Measurement], draws: Draws) -> int:

@@ -12,7 +12,7 @@ from pytest_prunegate.stats.intervals import (
     ratio_increase_interval,
     relative_drop_interval,
 )
-from pytest_prunegate.thresholds import Rule
+from pytest_prunegate.thresholds import AT_LEAST_RULES, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ Bounds = tuple[float | None, float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class LossInterval:
-    """95% intervals of a relative and of an absolute drop (positive is worse).
+    """95% intervals of a relative and of an absolute drop (positive is worse), and of the pruned model's own score.
 
     Where `of_full_run`, of what all documents would say, from a random sample of them; otherwise of what other documents
     like these would say. `is_anytime`: valid although the data decided when to stop.
@@ -37,6 +37,7 @@ class LossInterval:
 
     relative: Bounds
     absolute: Bounds
+    pruned: Bounds
     of_full_run: bool
     is_anytime: bool = False
     unit: str = "documents"
@@ -47,17 +48,21 @@ class LossInterval:
         return "the full run" if self.of_full_run else f"other {self.unit} like these"
 
     def doubts(self, threshold: Threshold) -> bool:
-        """Whether the interval lies on both sides of a threshold; False for thresholds on the pruned model alone."""
-        value = float(threshold.value)
+        """Whether the interval lies on both sides of a threshold."""
+        bounds = self.bounds_of(threshold)
+        return bounds is not None and _holds(bounds, threshold.allowed)
+
+    def bounds_of(self, threshold: Threshold) -> Bounds | None:
+        """The interval that goes with a threshold; None for sparsity, which is counted."""
         match threshold.rule:
-            case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE:
-                return _holds(self.relative, value)
-            case Rule.MIN_RECOVERY:
-                return _holds(self.relative, 1 - value)
+            case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE | Rule.MIN_RECOVERY:
+                return self.relative
             case Rule.MAX_ABSOLUTE_DROP:
-                return _holds(self.absolute, value)
+                return self.absolute
+            case Rule.MIN_SCORE | Rule.MAX_SHARE:
+                return self.pruned
             case _:
-                return False
+                return None
 
 
 def loss_interval(paired: Paired, *, of_full_run: bool) -> LossInterval:
@@ -70,14 +75,16 @@ def loss_interval(paired: Paired, *, of_full_run: bool) -> LossInterval:
     """
     relative = _relative(paired, CONFIDENCE, of_full_run=of_full_run)
     absolute = _absolute(paired, CONFIDENCE, of_full_run=of_full_run)
-    return _rounded(relative, absolute, paired, of_full_run=of_full_run)
+    pruned = _pruned(paired, CONFIDENCE, of_full_run=of_full_run)
+    return _as_bounds(relative, absolute, pruned, paired, of_full_run=of_full_run)
 
 
 def stopped_interval(stopped: EarlyStopping, paired: Paired) -> LossInterval:
     """95% intervals of the full run's loss where a rule stopped, valid whenever it stops."""
     relative = stopped.relative_interval(CONFIDENCE, higher_is_better=paired.higher_is_better)
     absolute = stopped.absolute_interval(CONFIDENCE, higher_is_better=paired.higher_is_better)
-    return replace(_rounded(relative, absolute, paired, of_full_run=True), is_anytime=True)
+    pruned = stopped.pruned_interval(CONFIDENCE)
+    return replace(_as_bounds(relative, absolute, pruned, paired, of_full_run=True), is_anytime=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,21 +114,32 @@ def distance(threshold: Threshold, paired: Paired, *, error_rate: float, of_full
         error_rate: one-sided: the interval's confidence is 1 - 2 * error_rate.
         of_full_run: as for `loss_interval`.
     """
-    confidence, value = 1 - 2 * error_rate, float(threshold.value)
-    nothing = replace(paired, original=(0.0,) * len(paired.keys))
+    confidence, value = 1 - 2 * error_rate, threshold.allowed
     match threshold.rule:
-        case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE:
+        case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE | Rule.MIN_RECOVERY:
             found = _relative(paired, confidence, of_full_run=of_full_run)
-        case Rule.MIN_RECOVERY:
-            found, value = _relative(paired, confidence, of_full_run=of_full_run), 1 - value
         case Rule.MAX_ABSOLUTE_DROP:
             found = _absolute(paired, confidence, of_full_run=of_full_run)
-        case Rule.MIN_SCORE:
-            found = _absolute(replace(nothing, higher_is_better=True), confidence, of_full_run=of_full_run)
-            value = -value
+        case Rule.MIN_SCORE:  # as a loss: how far the score lies below it
+            score = _pruned(paired, confidence, of_full_run=of_full_run)
+            found, value = replace(score, low=-score.high, high=-score.low), -value
         case _:  # a share, of which less is better
-            found = _absolute(replace(nothing, higher_is_better=False), confidence, of_full_run=of_full_run)
+            found = _pruned(paired, confidence, of_full_run=of_full_run)
     return Distance(low=found.low - value, high=found.high - value)
+
+
+def strictest(threshold: Threshold, paired: Paired, *, error_rate: float, of_full_run: bool) -> float | None:
+    """The strictest value that a threshold can have for all of the interval to meet it; None where there is none.
+
+    Args:
+        threshold: of the check; its own value does not matter.
+        paired: the scores.
+        error_rate: one-sided, as for `distance`.
+        of_full_run: as for `loss_interval`.
+    """
+    beyond = distance(threshold, paired, error_rate=error_rate, of_full_run=of_full_run).high
+    value = float(threshold.value) + (-beyond if threshold.rule in AT_LEAST_RULES else beyond)
+    return value if math.isfinite(value) else None
 
 
 def _relative(paired: Paired, confidence: float, *, of_full_run: bool) -> Interval:
@@ -142,19 +160,26 @@ def _signed(interval: Callable[..., Interval], paired: Paired, confidence: float
     strata = [part if of_full_run else replace(part, of=None) for part in paired.strata]
     found = interval(
         paired.original, paired.pruned, confidence=confidence, of=paired.total if of_full_run and not strata else None,
-        clusters=None if of_full_run or strata else paired.clusters, strata=strata,
+        clusters=None if of_full_run else paired.clusters, strata=strata,
     )  # fmt: skip
     least, most = (-1.0, 1.0) if interval is absolute_drop_interval else (-math.inf, 1.0)  # scores lie between 0 and 1
     found = replace(found, low=max(found.low, least), high=min(found.high, most))
     return found if paired.higher_is_better else replace(found, low=-found.high, high=-found.low)
 
 
-def _rounded(relative: Interval, absolute: Interval, paired: Paired, *, of_full_run: bool) -> LossInterval:
+def _pruned(paired: Paired, confidence: float, *, of_full_run: bool) -> Interval:
+    """Of the pruned model's own score: its difference from nothing at all."""
+    nothing = replace(paired, original=(0.0,) * len(paired.keys), higher_is_better=False)
+    found = _absolute(nothing, confidence, of_full_run=of_full_run)
+    return replace(found, low=max(found.low, 0.0))
+
+
+def _as_bounds(
+    relative: Interval, absolute: Interval, pruned: Interval, paired: Paired, *, of_full_run: bool
+) -> LossInterval:
     return LossInterval(
-        relative=_bounds(relative),
-        absolute=_bounds(absolute),
-        of_full_run=of_full_run,
-        unit="documents" if paired.is_random else "windows",
+        relative=_bounds(relative), absolute=_bounds(absolute), pruned=_bounds(pruned) if paired.sizes is None else (None, None),
+        of_full_run=of_full_run, unit="documents" if paired.is_random else "windows",
     )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ class Measuring:
         self.prepared: dict[str, tuple[PreparedTask, ...]] = {}
         self.draws: dict[str, Draws] = {}
         self.failures: dict[str, EvaluationError] = {}
-        self._long: dict[str, dict[str, dict[str, frozenset[Request]]]] = {}
+        self._long: dict[str, dict[str, frozenset[Request]]] = {}
         self._waiting: dict[tuple[str, str], int] = {}
 
     def plan(self, task: GateTask) -> TaskPlan:
@@ -130,21 +130,21 @@ class Measuring:
         self._refuse_other_encoding(name)
         self._protocols.fix(task)
         for count in self._rounds(task):
-            measured = self._answered(name, draws.first(count), started)
+            measured = self._answered(draws.first(count), started)
             if not undecided(measured):
                 break
         _refuse_silent_original(name, measured)
         return measured
 
-    def _answered(self, name: str, parts: tuple[PreparedTask, ...], started: datetime) -> tuple[Measurement, ...]:
+    def _answered(self, parts: tuple[PreparedTask, ...], started: datetime) -> tuple[Measurement, ...]:
         answering = self._answering
         if any(answering.missing(part, side) for part in parts for side in self._facts):
-            self._long_prompts(name)  # what is refused is told before a model is loaded
+            self._note_long_prompts(parts)  # what is refused is told before a model is loaded
         answering.load_all(lambda side: self._first_missing(parts, side))
         scorers: dict[str, dict[str, Scorer]] = {part.key: {} for part in parts}
         for side in answering.cheapest_order():  # all parts of a group on one model, then on the other
             for part in parts:
-                scorers[part.key][side] = self._answer(name, part, side)
+                scorers[part.key][side] = self._answer(part, side)
         return tuple(self._measurement(part, scorers[part.key], started) for part in parts)
 
     def _measurement(self, part: PreparedTask, scorers: dict[str, Scorer], started: datetime) -> Measurement:
@@ -154,9 +154,9 @@ class Measuring:
             finished=datetime.now(UTC),
         )  # fmt: skip
 
-    def _answer(self, name: str, part: PreparedTask, side: str) -> Scorer:
+    def _answer(self, part: PreparedTask, side: str) -> Scorer:
         missing = self._answering.missing(part, side)
-        long = self._long_prompts(name)[part.key][side] if missing else frozenset()
+        long = self._long[part.key][side] if missing else frozenset()
         counter = DocumentCounter(part, missing, self._progress)
         self._waiting[part.key, side] = 0
         if missing:
@@ -223,11 +223,10 @@ class Measuring:
         """The parts with all documents that the run may come to."""
         return self.draws[name].first(self.draws[name].most(self._tasks[name]))
 
-    def _long_prompts(self, name: str) -> dict[str, dict[str, frozenset[Request]]]:
-        """The prompts that are cut, by part and side; told of all that may be asked before the first one is."""
-        if name not in self._long:
-            self._long[name] = {part.key: self._answering.long_prompts(part) for part in self._may_be_asked(name)}
-        return self._long[name]
+    def _note_long_prompts(self, parts: Sequence[PreparedTask]) -> None:
+        """The prompts that are cut; where that is refused, documents that are not drawn refuse nothing."""
+        for part in parts:
+            self._long[part.key] = self._answering.long_prompts(part)
 
     def _time(self, name: str, side: str) -> None:
         """The first part that lacks answers stands for all parts of a group."""
@@ -235,7 +234,9 @@ class Measuring:
         draws = self.draws[name]
         for part in draws.first(self._rounds(self._tasks[name])[0]):
             if self._answering.missing(part, side):
-                self._answering.time_requests(part, side, self._long_prompts(name)[part.key][side])
+                self._note_long_prompts([part])
+                self._protocols.fix(self._tasks[name])
+                self._answering.time_requests(part, side, self._long[part.key][side])
                 return
 
     def _first_missing(self, parts: Sequence[PreparedTask], side: str) -> Request | None:

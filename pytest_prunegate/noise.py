@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.check_scores import scores_of
+from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.evaluation.answering import Answering
 from pytest_prunegate.evaluation.requests import Conditions, canonical_json
 from pytest_prunegate.evaluation.scoring import Scorer
@@ -36,7 +37,7 @@ class Noise:
     """How much of a check moved between two askings of the original.
 
     `moved` of `documents` have another score (None where the metric has none per document). `net` is the change of the
-    metric over its first value, `gross` the same had all documents moved in one direction.
+    metric over its first value, `gross` the same had all documents moved in one direction, `points` that in score units.
     """
 
     batch_size: str
@@ -44,13 +45,14 @@ class Noise:
     moved: int | None
     net: float
     gross: float
+    points: float
 
     def covers(self, check: Check) -> bool:
-        """Whether a relative threshold of the check lies below what moves by itself."""
+        """Whether a threshold of the check on what is lost lies below what moves by itself."""
+        floors = dict.fromkeys(RELATIVE_RULES, self.gross) | {Rule.MAX_ABSOLUTE_DROP: self.points}
         return any(
-            (1 - float(threshold.value) if threshold.rule is Rule.MIN_RECOVERY else float(threshold.value)) < self.gross
-            for threshold in check.thresholds if threshold.rule in RELATIVE_RULES
-        )  # fmt: skip
+            threshold.allowed < floors[threshold.rule] for threshold in check.thresholds if threshold.rule in floors
+        )
 
 
 def other_batch_size(batch_size: str) -> str:
@@ -131,6 +133,36 @@ class SecondAsking:
         })  # fmt: skip
 
 
+class NoiseFloor:
+    """The noise floor of a run's checks; a task's answers are asked for again once.
+
+    Args:
+        second: asks.
+    """
+
+    def __init__(self, second: SecondAsking) -> None:
+        self._second = second
+        self._asked: dict[str, tuple[Measurement, ...]] = {}
+        self.problems: dict[str, str] = {}
+        """Why it could not be measured, by task; the verdicts stand without it."""
+
+    def has_asked(self, task: GateTask) -> bool:
+        """Whether a task was asked for again, or could not be."""
+        return task.name in self._asked or task.name in self.problems
+
+    def of(self, task: GateTask, check: Check, measured: Sequence[Measurement]) -> Noise | None:
+        """What moved on a check; None where it could not be measured."""
+        if task.name in self.problems:
+            return None
+        try:
+            if task.name not in self._asked:
+                self._asked[task.name] = self._second.ask(measured)
+            return noise_of(task, check, self._asked[task.name], self._second.batch_size)
+        except EvaluationError as error:
+            self.problems[task.name] = f"{task.name}: the noise floor could not be measured: {error}"
+            return None
+
+
 def noise_of(task: GateTask, check: Check, asked: Sequence[Measurement], batch_size: str) -> Noise:
     """What moved on a check.
 
@@ -143,7 +175,8 @@ def noise_of(task: GateTask, check: Check, asked: Sequence[Measurement], batch_s
     moved, gross = _moved(first, second)
     gross = abs(net) if moved is None else gross
     return Noise(
-        batch_size=batch_size, documents=first.documents, moved=moved, net=net / base if base else 0.0, gross=gross / base if base else 0.0
+        batch_size=batch_size, documents=first.documents, moved=moved, net=net / base if base else 0.0,
+        gross=gross / base if base else 0.0, points=gross,
     )  # fmt: skip
 
 

@@ -13,7 +13,14 @@ from pytest_prunegate import flags
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.model_argument import DTYPES, ModelArgument, parse_model
 from pytest_prunegate.task_options import TaskOptions
-from pytest_prunegate.thresholds import LARGEST_ERROR_RATE, Decide, DecisionSpec, Inconclusive
+from pytest_prunegate.thresholds import (
+    LARGEST_ERROR_RATE,
+    LARGEST_INDIFFERENCE,
+    LEAST_ERROR_RATE,
+    Decide,
+    DecisionSpec,
+    Inconclusive,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -193,15 +200,21 @@ class _Reader:
         if early and decide not in {None, Decide.EARLY}:
             self.mistakes.append(f"{flags.EARLY_STOP.flag} and {flags.DECIDE.flag}={decide} exclude each other. Keep one.")  # fmt: skip
         error_rate = self._share(flags.ERROR_RATE)
-        if error_rate is not None and not 0 < error_rate <= LARGEST_ERROR_RATE:
-            self.mistakes.append(f"{flags.ERROR_RATE.flag}={error_rate}: expected a share above 0 and at most {LARGEST_ERROR_RATE:.0%}.")  # fmt: skip
+        if error_rate is not None and not LEAST_ERROR_RATE <= error_rate <= LARGEST_ERROR_RATE:
+            expected = f"a share from {LEAST_ERROR_RATE:.4%} to {LARGEST_ERROR_RATE:.0%}"
+            self.mistakes.append(f"{flags.ERROR_RATE.flag}={error_rate}: expected {expected}.")
+        indifference = self._share(flags.INDIFFERENCE)
+        if indifference is not None and indifference > LARGEST_INDIFFERENCE:
+            self.mistakes.append(
+                f"{flags.INDIFFERENCE.flag}={indifference}: expected at most {LARGEST_INDIFFERENCE:.0%}."
+            )
         inconclusive = self._word(flags.INCONCLUSIVE, tuple(Inconclusive))
         if self._config.getoption(flags.RECORD.dest):  # figures of all documents are wanted, not the first that decide
-            return DecisionSpec(decide=Decide.FULL, inconclusive=Inconclusive.REPORT)
+            return DecisionSpec(decide=Decide.FULL, inconclusive=Inconclusive.REPORT, error_rate=error_rate)
         return DecisionSpec(
             decide=Decide.EARLY if early else Decide(decide) if decide else None,
             error_rate=error_rate,
-            indifference=self._share(flags.INDIFFERENCE),
+            indifference=indifference,
             inconclusive=Inconclusive(inconclusive) if inconclusive else None,
         )
 
@@ -217,9 +230,10 @@ class _Reader:
         if written is None:
             return None
         value = _decimal(written.removesuffix("%"))
-        value = value / 100 if written.endswith("%") else value
-        if value.is_finite() and 0 <= value <= 1:
-            return value
+        if value.is_finite():
+            value = value / 100 if written.endswith("%") else value
+            if 0 <= value <= 1:
+                return value
         self.mistakes.append(f"{option.flag}={written}: expected a share between 0 and 1, such as 1% or 0.01.")
         return None
 

@@ -11,7 +11,7 @@ from pytest_prunegate.checks import Check, GateTask, Measure, TaskKind
 from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.paired import drawn_keys
 from pytest_prunegate.stats.power import detectable_gap, documents_needed
-from pytest_prunegate.thresholds import RELATIVE_RULES, Decide, Rule
+from pytest_prunegate.thresholds import RELATIVE_RULES, Decide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +78,8 @@ def outlook(
     if not documents or any(found is not None and not found.by_document for found in scores):
         return None
     original, changed = _baseline(scores)
+    if original == 0:  # warned about
+        return None
     score, change = (_USUAL_SCORE if original is None else original), _USUAL_CHANGE if changed is None else changed
     asks_of_others = not terms.is_sequential and (terms.decision.decide is Decide.CONFIDENT or documents == total)
     resolves = detectable_gap(
@@ -146,11 +148,7 @@ def _baseline(scores: Sequence[MetricScores | None]) -> tuple[float | None, floa
 
 def _relative_threshold(check: Check) -> float | None:
     """The strictest relative threshold of a check."""
-    values = [
-        1 - float(threshold.value) if threshold.rule is Rule.MIN_RECOVERY else float(threshold.value)
-        for threshold in check.thresholds if threshold.rule in RELATIVE_RULES
-    ]  # fmt: skip
-    return min(values, default=None)
+    return min((threshold.allowed for threshold in check.thresholds if threshold.rule in RELATIVE_RULES), default=None)
 
 
 def _chance(measured: Sequence[Measurement]) -> float | None:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.check_scores import aggregate_of, scores_of
+from pytest_prunegate.check_scores import scores_of
 from pytest_prunegate.checks import Check, GateTask, Measure, TaskKind
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.stats.intervals import Stratum
@@ -25,8 +25,7 @@ class Paired:
 
     Scores lie in [0, 1], unless there are `sizes`: then they are losses whose sums are divided by those of the sizes
     (perplexity). `strata` are a group's members where each was drawn on its own or weighs differently. `is_sequence` tells
-    whether any first documents are a random sample, so that a rule may look at every one; `is_random` whether they are one
-    at all.
+    whether the rule that looks at every document may judge them; `is_random` whether they are a random sample at all.
     """
 
     keys: tuple[DocumentKey, ...]
@@ -87,7 +86,7 @@ def paired_scores(
     return Paired(
         keys=tuple(keys), original=tuple(float(original.by_document[key]) for key in keys),
         pruned=tuple(float(pruned.by_document[key]) for key in keys), total=len(drawn_keys(task, check, draws)),
-        higher_is_better=original.higher_is_better, is_sequence=draws.is_pooled and not strata, strata=strata,
+        higher_is_better=original.higher_is_better, is_sequence=draws.is_pooled and task.stops_early(check), strata=strata,
         clusters=_clusters(task, draws, keys),
     )  # fmt: skip
 
@@ -123,9 +122,9 @@ def _strata(task: GateTask, check: Check, draws: Draws, keys: Sequence[DocumentK
     """A group's members with their weights, where it is no plain mean over its documents or was not drawn as one."""
     if task.kind is not TaskKind.GROUP or check.measure is not Measure.METRIC:
         return ()
-    by_size = aggregate_of(task, check).weight_by_size
-    if by_size and draws.is_pooled and all(member.copies == 1 for member in task.members):
+    if draws.is_pooled and task.is_plain_mean(check):
         return ()
+    by_size = task.aggregate_of(check).weight_by_size
     drawn = Counter(_member_of(key) for key in keys)
     sizes = {draws.parts[number].name: draws.parts[number].total_documents for number in _members(task, check)}
     weights = {

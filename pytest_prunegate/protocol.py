@@ -25,16 +25,17 @@ if TYPE_CHECKING:
     from pytest_prunegate.store import Store
     from pytest_prunegate.thresholds import Decision
 
-_SEQUENTIAL = "early"
+_EARLY = "early"
+_BY_RULE, _BY_SAMPLE = "rule", "sample"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
     """What a check's verdict stands on.
 
-    `looks` are the looks at a sample that came before this one; `checks` is how many verdicts of FAIL share the error rate.
-    Where `is_sequential`, documents are looked at one by one until they decide: because it was asked for, or because an
-    earlier look at this sample already had its one chance.
+    `looks` are the looks at a part of the documents that came before this one, each with what judged it; `checks` is how
+    many thresholds share the error rate of a false FAIL. Where `is_sequential`, documents are looked at one by one until
+    they decide: because it was asked for, or because an earlier look at this sample already had its one chance.
     """
 
     decision: Decision
@@ -43,22 +44,24 @@ class Terms:
     checks: int
     seed: int
     is_sequential: bool = False
-    looks: tuple[str, ...] = ()
+    looks: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def rate_of_sample(self) -> float:
+        """The error rate of this look, if it is one at a sample of fixed size: half of the one before."""
+        return self.error_rate / float(2 ** len(self.looks))
 
     @property
     def stated_error(self) -> float:
-        """The largest probability of a wrong verdict over all looks so far.
-
-        One rule may look as often as it likes; a sample of fixed size before it, or further ones of half the error rate
-        each, add as much again.
-        """
-        is_one_rule = self.is_sequential and all(look == _SEQUENTIAL for look in self.looks)
-        return self.error_rate * (1 if is_one_rule or not self.looks else 2)
+        """The largest probability of a wrong verdict over all looks so far; one rule may look as often as it likes."""
+        judges = [by for _, by in self.looks] + [_BY_RULE if self.is_sequential else _BY_SAMPLE]
+        samples = sum(self.error_rate / float(2**place) for place, by in enumerate(judges) if by == _BY_SAMPLE)
+        return samples + (self.error_rate if _BY_RULE in judges else 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """The permutation, the number of checks, and each check's error rate, indifference and looks, by the check's label."""
+    """The permutation, the number of thresholds, and each check's error rate, indifference and looks, by its metric."""
 
     seed: int
     asked_seed: int
@@ -66,28 +69,24 @@ class Protocol:
     rules: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    @property
-    def _other_seed(self) -> int | None:
-        return self.asked_seed if self.asked_seed != self.seed else None
-
     def as_json(self) -> dict[str, Any]:
         """As the store keeps it."""
         return {"seed": self.seed, "checks": self.checks, "rules": dict(self.rules)}
 
-    def terms(self, check: Check, draws: Draws) -> Terms:
+    def terms(self, task: GateTask, check: Check, draws: Draws) -> Terms:
         """The terms of a check in this run."""
-        rule, look = self.rules.get(check.label), _look(check, draws, other_seed=self._other_seed)
-        looks = tuple(rule["looks"]) if rule else ()
-        before = looks[: looks.index(look)] if look in looks else ()
-        is_confident = check.decision.decide is Decide.CONFIDENT
+        look = _look(task, check, draws, other_seed=self.asked_seed if self.asked_seed != self.seed else None)
+        rule = self.rules.get(_key(check)) if look is not None else None
+        looks = [(at, by) for at, by in rule["looks"]] if rule else []
+        place = next((place for place, (at, _) in enumerate(looks) if at == look), None)
         return Terms(
             decision=check.decision,
             error_rate=float(rule["error_rate"] if rule else check.decision.error_rate),
             indifference=float(rule["indifference"] if rule else check.decision.indifference),
             checks=self.checks,
             seed=self.seed,
-            looks=before,
-            is_sequential=look == _SEQUENTIAL or (bool(before) and draws.is_pooled and not is_confident),
+            looks=tuple(looks[:place]) if place is not None else (),
+            is_sequential=place is not None and looks[place][1] == _BY_RULE,
         )
 
 
@@ -96,51 +95,62 @@ def kept_seed(kept: Mapping[str, Any] | None, asked: int) -> int:
     return int(kept["seed"]) if kept else asked
 
 
-def settle(
-    kept: Mapping[str, Any] | None, checks: tuple[Check, ...], draws: Draws, *, seed: int, in_file: int
-) -> Protocol:
+def settle(kept: Mapping[str, Any] | None, task: GateTask, draws: Draws, *, seed: int, in_file: int) -> Protocol:
     """What holds for this run: what was fixed before, with this run's looks added.
 
     Args:
         kept: what the store has; None at the first run.
-        checks: of the task.
+        task: with its checks.
         draws: of the task, by the kept seed.
         seed: that this run asks for.
         in_file: thresholds of the whole file, each of which may fail falsely.
     """
-    rules: dict[str, dict[str, Any]] = {label: dict(rule) for label, rule in (kept["rules"] if kept else {}).items()}
-    notes: list[str] = []
-    for check in checks:
-        look = _look(check, draws, other_seed=seed if kept and int(kept["seed"]) != seed else None)
+    rules: dict[str, dict[str, Any]] = {key: dict(rule) for key, rule in (kept["rules"] if kept else {}).items()}
+    own, notes = kept_seed(kept, seed), []
+    for check in task.checks:
+        look = _look(task, check, draws, other_seed=seed if own != seed else None)
         if look is None:
             continue
         asked = {"error_rate": str(check.decision.error_rate), "indifference": str(check.decision.indifference)}
-        rule = rules.setdefault(check.label, asked | {"looks": []})
+        rule = rules.setdefault(_key(check), asked | {"looks": []})
         for name, value in asked.items():
             if Decimal(rule[name]) != Decimal(value):
                 notes.append(
                     f"{check.label}: {name} {rule[name]} was fixed before its first document, and is kept ({value} is asked for)."
                 )
-        if look not in rule["looks"]:
-            rule["looks"] = [*rule["looks"], look]
-    if kept and rules and int(kept["seed"]) != seed:
+        if look not in [at for at, _ in rule["looks"]]:
+            rule["looks"] = [*rule["looks"], [look, _judge(task, check, draws, look, again=bool(rule["looks"]))]]
+    if own != seed and rules:
         notes.append(
-            f"{checks[0].task}: its documents were drawn with seed {kept['seed']} before, and that draw is kept: another one ({seed} is asked for) "
+            f"{task.name}: its documents were drawn with seed {own} before, and that draw is kept: another one ({seed} is asked for) "
             "would be a second chance."
         )
     return Protocol(
-        seed=kept_seed(kept, seed), asked_seed=seed, checks=max(in_file, int(kept["checks"]) if kept else 0), rules=rules, notes=tuple(notes)
+        seed=own, asked_seed=seed, checks=max(in_file, int(kept["checks"]) if kept else 0), rules=rules, notes=tuple(notes)
     )  # fmt: skip
 
 
-def _look(check: Check, draws: Draws, *, other_seed: int | None) -> str | None:
+def _key(check: Check) -> str:
+    """A check by what it measures, whatever the thresholds file calls it."""
+    return f"{check.metric},{check.filter}"
+
+
+def _look(task: GateTask, check: Check, draws: Draws, *, other_seed: int | None) -> str | None:
     """What this run looks at; None where it is everything there is. To ask for another seed is to ask for another look."""
     is_sample = draws.sampled < draws.total
     goes_on = is_sample and check.decision.inconclusive is Inconclusive.CONTINUE
-    if draws.is_pooled and (check.decision.decide is Decide.EARLY or goes_on):
-        return _SEQUENTIAL
-    asked = f"{draws.sampled}" if other_seed is None else f"{draws.sampled}, seed {other_seed}"
-    return asked if is_sample and draws.is_random else None
+    if draws.is_pooled and task.stops_early(check) and (check.decision.decide is Decide.EARLY or goes_on):
+        return _EARLY
+    if not is_sample or not draws.is_random:
+        return None
+    about = " of others" if check.decision.decide is Decide.CONFIDENT else ""
+    return f"{draws.sampled}{about}" if other_seed is None else f"{draws.sampled}{about}, seed {other_seed}"
+
+
+def _judge(task: GateTask, check: Check, draws: Draws, look: str, *, again: bool) -> str:
+    """What judges a look: a sample of fixed size has one chance, and the rule for any number of looks all later ones."""
+    takes_over = again and draws.is_pooled and task.stops_early(check) and check.decision.decide is not Decide.CONFIDENT
+    return _BY_RULE if look == _EARLY or takes_over else _BY_SAMPLE
 
 
 class Protocols:
@@ -166,7 +176,7 @@ class Protocols:
         self._pairs[task.name] = self._pair(task, parts)
         kept = self._store.protocol(self._pairs[task.name])
         draws = draw(task, parts, kept_seed(kept, self._seed))
-        self.of[task.name] = settle(kept, task.checks, draws, seed=self._seed, in_file=self._checks)
+        self.of[task.name] = settle(kept, task, draws, seed=self._seed, in_file=self._checks)
         return draws
 
     def fix(self, task: GateTask) -> None:
@@ -186,5 +196,7 @@ class Protocols:
         for side, facts in self._answering.facts.items():
             digest.update(facts.fingerprint.encode())
             for part in parts:
-                digest.update("".join(self._answering.keys(part, side).values()).encode())
+                keys = self._answering.keys(part, side)
+                generated = [key for request, key in keys.items() if request.gen_kwargs is not None]
+                digest.update("".join(generated or keys.values()).encode())  # squadv2 asks more where more is wanted
         return digest.hexdigest()

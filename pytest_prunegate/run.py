@@ -32,6 +32,7 @@ _COLORS: dict[str, dict[str, bool]] = {
     Outcome.ERROR: {"yellow": True},
     Outcome.INCONCLUSIVE: {"yellow": True},
 }
+_BAD = {Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE}
 _OWN_STATUS = {"inconclusive": ("inconclusive", "?", "INCONCLUSIVE"), "baseline": ("baseline", "b", "BASELINE"),
                "recorded": ("recorded", "r", "RECORDED")}  # fmt: skip
 
@@ -237,6 +238,10 @@ class GateRun:
         results = self._gate.results
         checks = [item.check for item in session.items if isinstance(item, CheckItem)]
         outcomes = [results[check].outcome if check in results else Outcome.ERROR for check in checks]
+        if session.shouldfail and any(results[check].outcome in _BAD for check in results):
+            outcomes = [
+                results[check].outcome for check in checks if check in results
+            ]  # -x: those behind it never started
         broke = self._problem is not None or exitstatus == pytest.ExitCode.TESTS_FAILED or Outcome.ERROR in outcomes
         if checks and len(checks) == len(session.items):
             return exit_code(outcomes) or (_ERROR_EXIT if broke else 0)

@@ -24,6 +24,7 @@ def run_notes(gate: Gate, templates: ChatTemplates, plan: Plan) -> Iterator[str]
     """Notes on an opened run, before anything is measured."""
     yield from vocabulary_notes(gate.facts)
     yield from gate.protocol_notes
+    yield from gate.warned.values()
     yield from (_hopeless(expected) for expected in plan.outlooks if expected.is_hopeless)
     plain = _plain_tasks(gate)
     if plain and any(facts.tokenizer.template for facts in gate.facts.values()):

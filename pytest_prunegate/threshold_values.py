@@ -63,14 +63,14 @@ def read_threshold(rule: Rule, node: Node) -> Threshold | None:
         if value < 0:
             node.wrong(f"{rule} is {text}: it cannot be negative.")
             return None
-        return Threshold(rule=rule, value=value, text=text, line=node.line)
+        return Threshold(rule=rule, value=value, text=text, line=node.line, span=node.span)
     value = value / 100 if percent else value
     may_exceed_one = rule is Rule.MAX_RELATIVE_INCREASE and percent  # a perplexity can more than double
     if value < 0 or (value > 1 and not may_exceed_one):
         hint = f" For {text} per cent write {text}% or {value / 100}." if not percent and value > 1 else ""
         node.wrong(f"{rule} is {text}: it must lie between 0 and 1 (0% and 100%).{hint}")
         return None
-    return Threshold(rule=rule, value=value, text=text, line=node.line)
+    return Threshold(rule=rule, value=value, text=text, line=node.line, span=node.span)
 
 
 def read_share(node: Node, name: str) -> Decimal | None:

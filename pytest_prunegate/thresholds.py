@@ -26,16 +26,27 @@ class Rule(StrEnum):
 
 RELATIVE_RULES = (Rule.MAX_RELATIVE_DROP, Rule.MAX_RELATIVE_INCREASE, Rule.MIN_RECOVERY)
 """Those that need an original above 0."""
+AT_LEAST_RULES = (Rule.MIN_RECOVERY, Rule.MIN_SCORE, Rule.MIN_SPARSITY)
+"""Those that are stricter where they are larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """One threshold: its rule, its exact value, and how it was written."""
+    """One threshold: its rule, its exact value, and how it was written.
+
+    `span` are the characters of its file that hold it, quotes and the like included; None where no file does.
+    """
 
     rule: Rule
     value: Decimal
     text: str
     line: int
+    span: tuple[int, int] | None = field(default=None, compare=False)
+
+    @property
+    def allowed(self) -> float:
+        """What may be lost: a share of the original's score, or score units; of a threshold on a score itself, that score."""
+        return 1 - float(self.value) if self.rule is Rule.MIN_RECOVERY else float(self.value)
 
     def describe(self) -> str:
         """The threshold in a few words, as tables and messages show it."""
@@ -51,8 +62,10 @@ class Threshold:
         return f"{words[self.rule]} {self.text}"
 
 
-LARGEST_ERROR_RATE = Decimal("0.2")
-"""Beyond it a verdict says little."""
+LEAST_ERROR_RATE, LARGEST_ERROR_RATE = Decimal("0.000001"), Decimal("0.2")
+"""Below, arithmetic in floats is no surer; beyond, a verdict says little."""
+LARGEST_INDIFFERENCE = Decimal("0.1")
+"""Beyond it a threshold would mean nothing."""
 
 
 class Decide(StrEnum):

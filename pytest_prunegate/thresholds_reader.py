@@ -35,11 +35,24 @@ def load_thresholds(path: Path, *, display: str, built_in: bool = False) -> tupl
     Raises:
         InputError: the file cannot be read at all.
     """
+    return parse_thresholds(read_text(path, display=display), path=path, display=display, built_in=built_in)
+
+
+def read_text(path: Path, *, display: str) -> str:
+    """The text of a thresholds file, its line ends as they are.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"{display}: the thresholds file cannot be read: {reason}.") from error
+
+
+def parse_thresholds(text: str, *, path: Path, display: str, built_in: bool = False) -> tuple[ThresholdsFile, Mistakes]:
+    """Read the text of a thresholds file, as `load_thresholds` reads the file at `path`."""
     mistakes = Mistakes(display=display)
     root = compose_document(text, mistakes)
     empty = ThresholdsFile(path=path, display=display, built_in=built_in, tasks=(), defaults=())

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.compare import Comparison, Outcome
-from pytest_prunegate.loss_interval import Distance, LossInterval, distance, loss_interval, stopped_interval
+from pytest_prunegate.loss_interval import Distance, LossInterval, distance, loss_interval, stopped_interval, strictest
 from pytest_prunegate.stats.early_stopping import EarlyStopping, Step
 from pytest_prunegate.stats.margins import absolute_margin, relative_margin, score_margin, share_margin
 from pytest_prunegate.stats.power import documents_needed
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.stats.margins import Margin
     from pytest_prunegate.thresholds import Threshold
 
+_WEIGHTS = "The interval weights the group's tasks as the full run would, the scores as they were measured."
 _UPPER = 1.6  # times the average: what nine runs of ten stay below
 
 
@@ -40,9 +41,11 @@ class Verdict:
     """How a check is judged, and how sure that is.
 
     `used` counts the documents that decided, of `total` that have the metric. `error_rate` is the largest probability that
-    the full run (or other documents) would say otherwise; None where nothing is concluded beyond the figures. `needed` are
-    the further documents that a verdict needs on average, and in nine cases of ten. `note` is what a reader must know of
-    how it was decided.
+    the full run (or other documents) would say otherwise, by more than `indifference`; None where nothing is concluded beyond
+    the figures. `needed` are
+    the further documents that a verdict needs on average, and in nine cases of ten. `strictest` are the values of the check's
+    thresholds that an interval at its error rate would just meet (none where it stopped early, or has no interval). `note` is
+    what a reader must know of how it was decided.
     """
 
     outcome: Outcome
@@ -51,8 +54,10 @@ class Verdict:
     total: int | None = None
     terms: Terms | None = None
     error_rate: float | None = None
+    indifference: float = 0.0
     needed: tuple[int, int] | None = None
     interval: LossInterval | None = None
+    strictest: tuple[float | None, ...] = ()
     note: str | None = None
 
     @property
@@ -89,33 +94,34 @@ def judge(
         note=_why_not_early(check, terms, paired, is_complete=is_complete),
     )  # fmt: skip
     if paired is None:
-        return comparison, verdict
+        outcome = _outcome(Step.GO_ON, comparison) if not is_complete and check.thresholds else verdict.outcome
+        return comparison, replace(verdict, outcome=outcome)
     if terms.decision.decide is Decide.CONFIDENT:
         return comparison, _by_interval(check, terms, paired, comparison, of_full_run=False)
     if not is_complete and paired.is_random:
         decided = _by_interval(check, terms, paired, comparison, of_full_run=True)
         return comparison, replace(decided, note=verdict.note)
-    return comparison, replace(verdict, interval=loss_interval(paired, of_full_run=False))
+    return comparison, replace(
+        verdict, interval=loss_interval(paired, of_full_run=False), strictest=_strictest(check, terms, paired, of_full_run=False),
+    )  # fmt: skip
 
 
-def is_open(check: Check, terms: Terms, paired: Paired | None, *, is_complete: bool) -> bool:
+def is_open(check: Check, terms: Terms, paired: Paired | None) -> bool:
     """Whether more documents may decide a check: by the rule that stops early, or because its metric needs them all."""
-    if not terms.is_sequential or is_complete:
-        return False
     if paired is None or not paired.is_sequence:
         return True
+    if paired.is_complete:
+        return False
     rule = _rule(check, terms, paired)
     return rule.step is Step.GO_ON or _with_a_baseline(check, paired, rule.used) is None
 
 
 def margin_of(threshold: Threshold, *, higher_is_better: bool) -> Margin:
     """A threshold as what each document contributes to meeting it."""
-    value = float(threshold.value)
+    value = threshold.allowed
     match threshold.rule:
-        case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE:
+        case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE | Rule.MIN_RECOVERY:
             return relative_margin(value, higher_is_better=higher_is_better)
-        case Rule.MIN_RECOVERY:
-            return relative_margin(1 - value, higher_is_better=higher_is_better)
         case Rule.MAX_ABSOLUTE_DROP:
             return absolute_margin(value, higher_is_better=higher_is_better)
         case Rule.MIN_SCORE:
@@ -125,18 +131,20 @@ def margin_of(threshold: Threshold, *, higher_is_better: bool) -> Margin:
 
 
 def _why_not_early(check: Check, terms: Terms, paired: Paired | None, *, is_complete: bool) -> str | None:
-    """What a reader must know where the rule that stops early could not do what was asked, or nothing tells of the full run."""
-    if terms.is_sequential and is_complete:
-        return "No rule can stop this metric early: it was measured in full."
-    if paired is None or not paired.is_random:
-        unit = "documents" if paired is None else "windows"
-        return (
-            None if is_complete else f"No rule tells what all {unit} would say of this metric: those measured decide."
-        )
-    wanted = terms.decision.decide is Decide.EARLY or terms.decision.inconclusive is Inconclusive.CONTINUE
-    if wanted and not is_complete and not terms.is_sequential and check.thresholds:
+    """What a reader must know where no rule could do what was asked, or nothing tells of the full run."""
+    wanted = terms.decision.decide is Decide.EARLY
+    goes_on = wanted or terms.decision.inconclusive is Inconclusive.CONTINUE
+    if is_complete or not check.thresholds:
+        return "No rule can stop this metric early: it was measured in full." if is_complete and wanted else None
+    if paired is None:
+        return "No rule tells from a part of the documents what all would say of this metric: take the limit out."
+    if not paired.is_random:
+        return "No rule tells what all windows would say: those measured decide."
+    if not goes_on:
+        return _WEIGHTS if paired.strata else None
+    if paired.strata:
         return "A group's limit is one for each of its tasks, and no rule goes on from there: take the limit out to stop early."
-    return None
+    return "No rule can look at this metric document by document: its limit is its sample."
 
 
 def _early(
@@ -156,6 +164,8 @@ def _early(
         error_rate=None if is_undecided else _stated(terms, comparison),
     )
     note = "Not the first look at this sample: the rule for any number of looks judges it." if terms.looks else None
+    if terms.indifference and not is_undecided:
+        said = replace(said, indifference=terms.indifference)
     return comparison, replace(said, interval=stopped_interval(rule, paired), note=note)
 
 
@@ -185,7 +195,7 @@ def _outcome(step: Step, comparison: Comparison) -> Outcome:
 
 def _by_interval(check: Check, terms: Terms, paired: Paired, comparison: Comparison, *, of_full_run: bool) -> Verdict:
     """An interval decides that lies on one side of every threshold; a later look at a sample halves its error rate each time."""
-    rate = terms.error_rate / 2 ** len(terms.looks)
+    rate = terms.rate_of_sample
     to_pass, to_fail = (
         [distance(threshold, paired, error_rate=share, of_full_run=of_full_run) for threshold in check.thresholds]
         for share in (rate, rate / terms.checks)
@@ -197,12 +207,20 @@ def _by_interval(check: Check, terms: Terms, paired: Paired, comparison: Compari
         step = Step.PASS
     verdict = Verdict(
         outcome=_outcome(step, comparison), basis=Basis.SAMPLE if of_full_run else Basis.CONFIDENT, used=len(paired.keys),
-        interval=loss_interval(paired, of_full_run=of_full_run),
+        interval=loss_interval(paired, of_full_run=of_full_run), strictest=_strictest(check, terms, paired, of_full_run=of_full_run),
     )  # fmt: skip
     if step is Step.GO_ON:
         needed = _needed(check, terms, paired) if of_full_run else _needed_of_others(to_pass, len(paired.keys))
         return replace(verdict, needed=needed)
     return replace(verdict, error_rate=_stated(terms, comparison))
+
+
+def _strictest(check: Check, terms: Terms, paired: Paired, *, of_full_run: bool) -> tuple[float | None, ...]:
+    """What each threshold of a check may be at the strictest for an interval to meet it."""
+    return tuple(
+        strictest(threshold, paired, error_rate=terms.rate_of_sample, of_full_run=of_full_run)
+        for threshold in check.thresholds
+    )
 
 
 def _stated(terms: Terms, comparison: Comparison) -> float | None:
@@ -211,17 +229,24 @@ def _stated(terms: Terms, comparison: Comparison) -> float | None:
 
 
 def _needed(check: Check, terms: Terms, paired: Paired) -> tuple[int, int] | None:
-    """Further documents until the full run is known, by the drift so far; None where nothing drifts or it is a perplexity."""
+    """Further documents until the full run is known, by the drift so far; None where nothing drifts or it is a perplexity.
+
+    One threshold that is broken decides; otherwise the slowest one to be met does.
+    """
     if paired.sizes is not None:
         return None
-    n, total, most = len(paired.keys), paired.total, 0
+    n, total = len(paired.keys), paired.total
+    to_pass: list[int] = []
+    to_fail: list[int] = []
     for threshold in check.thresholds:
         d = margin_of(threshold, higher_is_better=paired.higher_is_better).of(paired.original, paired.pruned)
         mean, deviation = float(d.mean()), float(d.std())
         if mean == 0 or deviation == 0:
             return None
         rate = terms.error_rate if mean > 0 else terms.error_rate / terms.checks
-        most = max(most, documents_needed(drift=math.sqrt(total) * abs(mean) / deviation, total=total, error_rate=rate))
+        needed = documents_needed(drift=math.sqrt(total) * abs(mean) / deviation, total=total, error_rate=rate)
+        (to_pass if mean > 0 else to_fail).append(needed)
+    most = min(to_fail) if to_fail else max(to_pass)
     least = max(most - n, 1)
     return least, min(max(math.ceil(_UPPER * most) - n, least), total - n)
 

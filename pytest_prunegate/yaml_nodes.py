@@ -59,6 +59,11 @@ class Node:
         return int(self.raw.start_mark.line) + 1
 
     @property
+    def span(self) -> tuple[int, int]:
+        """The characters of the text that hold the node, its quotes, anchor and tag included."""
+        return self.raw.start_mark.index, self.raw.end_mark.index
+
+    @property
     def kind(self) -> str:
         """YAML kind: map, seq, str, int, float, bool, null, or a foreign tag."""
         return str(self.raw.tag).removeprefix(_TAG)

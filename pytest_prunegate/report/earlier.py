@@ -38,6 +38,7 @@ class KeptResult:
 
     result: CheckResult
     measured: str
+    decision: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,9 @@ def _sort(gate: Gate, identities: Identities, found: dict[str, Any]) -> Earlier:
         elif check in gate.results and gate.results[check].outcome is Outcome.ERROR:
             stale.append(Stale(task=kept["task"], name=kept["name"], measured=kept["measured"], reason="this run's ended in an error"))  # fmt: skip
         elif check not in gate.results:
-            results[check] = KeptResult(result=_judged_anew(check, kept), measured=kept["measured"])
+            results[check] = KeptResult(
+                result=_judged_anew(check, kept), measured=kept["measured"], decision=kept["decision"]
+            )
     still = {check.task for check in results}
     return Earlier(
         results=results, tasks={name: task for name, task in tasks.items() if name in still}, stale=tuple(stale),
@@ -136,7 +139,7 @@ def _reason(
         differing.append(WORDS["data"])
     if differing:
         return ", ".join(differing)
-    if reason := _undecided_now(check, kept):
+    if reason := _undecided_now(gate, check, kept):
         return reason
     original = kept["exact"]["original"]
     if not (original and Fraction(original)) and any(
@@ -146,28 +149,27 @@ def _reason(
     return None
 
 
-def _undecided_now(check: Check, kept: dict[str, Any]) -> str | None:
+def _undecided_now(gate: Gate, check: Check, kept: dict[str, Any]) -> str | None:
     """Why a verdict on a part of the documents, or on others, does not hold today: only measured figures can be judged anew."""
     decision = kept["decision"]
     if decision["basis"] == Basis.MEASURED:
         return "decided otherwise" if check.decision.decide is Decide.CONFIDENT else None
     asked = {name: str(value) for name, value in asdict(check.decision).items()}
     thresholds = [threshold.describe() for threshold in check.thresholds]
-    return (
-        None
-        if decision["asked"] == asked and kept["thresholds"] == thresholds
-        else "decided otherwise, or by other thresholds"
-    )
+    is_same = decision["asked"] == asked and kept["thresholds"] == thresholds and decision["checks"] >= gate.thresholds
+    return None if is_same else "decided otherwise, or by other thresholds"
 
 
 def _verdict(kept: dict[str, Any], comparison: Comparison) -> Verdict:
     """An earlier verdict; by the measured figures, it is today's."""
     decision = kept["decision"]
     basis, needed = Basis(decision["basis"]), decision["needed"]
+    strictest = tuple(decision["strictest"].get(threshold.rule) for threshold in comparison.check.thresholds)
     return Verdict(
         outcome=comparison.outcome if basis is Basis.MEASURED else Outcome(decision["outcome"]), basis=basis,
-        used=decision["documents"], total=decision["of"], error_rate=decision["error_rate"],
-        needed=(needed[0], needed[1]) if needed else None, interval=_interval(kept["interval"]), note=decision["note"],
+        used=decision["documents"], total=decision["of"], error_rate=decision["error_rate"], indifference=decision["indifference"],
+        needed=(needed[0], needed[1]) if needed else None, interval=_interval(kept["interval"]), strictest=strictest,
+        note=decision["note"],
     )  # fmt: skip
 
 
@@ -201,10 +203,10 @@ def _judged_anew(check: Check, kept: dict[str, Any]) -> CheckResult:
 def _interval(kept: dict[str, Any] | None) -> LossInterval | None:
     if kept is None:
         return None
-    (low, high), (least, most) = kept["relative"], kept["absolute"]
+    relative, absolute, pruned = ((kept[name][0], kept[name][1]) for name in ("relative", "absolute", "pruned"))
     return LossInterval(
-        relative=(low, high), absolute=(least, most), of_full_run=bool(kept["of_full_run"]), is_anytime=bool(kept["is_anytime"]),
-        unit=kept["unit"],
+        relative=relative, absolute=absolute, pruned=pruned, of_full_run=bool(kept["of_full_run"]),
+        is_anytime=bool(kept["is_anytime"]), unit=kept["unit"],
     )  # fmt: skip
 
 

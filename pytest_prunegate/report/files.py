@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.report import wording
+from pytest_prunegate.report.records import RESULTS_FILE
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 MODEL_RESULTS_VERSION = 2
 BASELINE = "baseline_results.json"
-COMPARISONS = ("comparison_results.json", "comparison_report.md", "comparison_report.html")
+COMPARISONS = (RESULTS_FILE, "comparison_report.md", "comparison_report.html")
 
 
 def write_reports(summary: Summary, folder: Path) -> list[Path]:
@@ -35,7 +36,7 @@ def write_reports(summary: Summary, folder: Path) -> list[Path]:
     texts = {
         model_file(side, model.name): _json(model_results(summary, side)) for side, model in summary.models.items()
     }
-    texts["comparison_results.json"] = _json(summary.as_json())
+    texts[RESULTS_FILE] = _json(summary.as_json())
     texts["comparison_report.md"] = render(summary, "report.md.j2")
     texts["comparison_report.html"] = render(summary, "report.html.j2")
     return _write_all(folder, texts)

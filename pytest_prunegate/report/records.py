@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 SUMMARY_VERSION = 3
+RESULTS_FILE = "comparison_results.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,8 @@ class CheckSummary:
     `interval` has 95% bounds of the drop, relative and absolute (positive is worse, null where unbounded), and of
     `relative_change` (as `relative` has its sign); `of_full_run` tells whose they are.
     `decision` says how it was decided: what was asked for, what the verdict rests on (measured, sample, confident, early), the
-    largest probability of error, and, where `is_estimate`, of what the scores are an estimate.
+    largest probability of error, and, where `is_estimate`, of what the scores are an estimate; `strictest` has the threshold, by
+    its rule, that an interval at that error rate would just meet.
     `noise` is what moved when the original was asked twice: answers, and shares of its score.
     `documents` and `total_documents` count what `unit` says. `exact` holds the figures as fractions, `identity` what they
     depend on, `measured` when the run began that measured them, `is_earlier` whether that was another run.
@@ -103,7 +105,10 @@ class TaskSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A whole run, with what earlier runs into the same folder measured of the same models, settings and data."""
+    """A whole run, with what earlier runs into the same folder measured of the same models, settings and data.
+
+    `asked` is what was asked for of each task, in the words of thresholds.yaml: enough to ask for it again.
+    """
 
     version: int
     verdict: str
@@ -116,6 +121,7 @@ class Summary:
     models: dict[str, ModelSummary]
     checks: tuple[CheckSummary, ...]
     tasks: tuple[TaskSummary, ...]
+    asked: dict[str, dict[str, Any]]
     thresholds_file: str
     built_in_thresholds: bool
     seed: int

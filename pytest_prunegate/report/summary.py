@@ -13,12 +13,13 @@ from pytest_prunegate.compare import Outcome
 from pytest_prunegate.identity import data_fingerprint
 from pytest_prunegate.loss_interval import CONFIDENCE
 from pytest_prunegate.outlook import baseline_warning
+from pytest_prunegate.report.asked import asked_of
 from pytest_prunegate.report.headline import headline, measured, verdict
 from pytest_prunegate.report.records import SUMMARY_VERSION, CheckSummary, ModelSummary, Summary, TaskSummary
 from pytest_prunegate.report.wording import change_bounds, interval_text, relative_change, verdict_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -73,6 +74,7 @@ def build_summary(
         models={side: _model(gate, side, checks) for side in gate.facts},
         checks=checks,
         tasks=(*own.values(), *(TaskSummary(**kept) for name, kept in earlier.tasks.items() if name not in own)),
+        asked={task.name: asked_of(task, gate.options) for task in gate.tasks},
         thresholds_file=file.display,
         built_in_thresholds=file.built_in,
         seed=gate.options.seed,
@@ -92,9 +94,12 @@ def _notes(gate: Gate) -> Iterator[str]:
     if gate.plan.is_same_model:
         yield "Both models are the same: no comparison finds a loss, and none says anything about pruning."
     yield from gate.plan.notes
+    yield from gate.noise_floor.problems.values() if gate.noise_floor else ()
     for check, result in gate.results.items():
-        if result.comparison is not None and (
-            warning := baseline_warning(gate.task(check.task), check, gate.measurements[check.task])
+        if (
+            result.comparison is not None
+            and check not in gate.warned
+            and (warning := baseline_warning(gate.task(check.task), check, gate.measurements[check.task]))
         ):
             yield warning
         if result.noise is not None and result.noise.covers(check):
@@ -129,7 +134,8 @@ def _check(gate: Gate, check: Check, identities: Identities, earlier: Earlier, b
     return CheckSummary(
         task=check.task, name=check.name, metric=check.metric, filter=check.filter, location=check.location, line=check.line,
         thresholds=tuple(threshold.describe() for threshold in check.thresholds),
-        outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=_interval(result), decision=_decision(result),
+        outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=_interval(result),
+        decision=_decision(result, earlier.results[check].decision if is_earlier else {}),
         noise=asdict(result.noise) if result and result.noise else None,
         reason=_reason(result),
         documents=result.documents if result else None, total_documents=result.total if result else None,
@@ -177,7 +183,7 @@ def _interval(result: CheckResult | None) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _decision(result: CheckResult | None) -> dict[str, Any] | None:
+def _decision(result: CheckResult | None, kept: Mapping[str, Any]) -> dict[str, Any] | None:
     """How a check was decided: what was asked for, what the verdict rests on, and of what its figures are an estimate."""
     if result is None or result.verdict is None:
         return None
@@ -188,16 +194,20 @@ def _decision(result: CheckResult | None) -> dict[str, Any] | None:
         "outcome": verdict.outcome.value,
         "basis": verdict.basis.value,
         "error_rate": verdict.error_rate,
+        "indifference": verdict.indifference,
         "documents": verdict.used,
         "of": verdict.total,
         "is_estimate": verdict.is_estimate,
         "estimate_of": f"the scores on all {verdict.total} {result.unit}" if verdict.is_estimate else None,
         "needed": verdict.needed,
-        "seed": terms.seed if terms and verdict.is_estimate else None,
-        "checks": terms.checks if terms else None,
-        "earlier_looks": list(terms.looks) if terms else [],
+        "seed": terms.seed if terms and verdict.is_estimate else kept.get("seed"),
+        "checks": terms.checks if terms else kept.get("checks"),
+        "earlier_looks": [at for at, _ in terms.looks] if terms else kept.get("earlier_looks", []),
+        "strictest": {
+            threshold.rule.value: value for threshold, value in zip(result.check.thresholds, verdict.strictest, strict=False)
+        },
         "note": verdict.note,
-    }
+    }  # fmt: skip
 
 
 def _members(result: CheckResult | None) -> tuple[dict[str, Any], ...]:

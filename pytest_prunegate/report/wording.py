@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.compare import Outcome
+from pytest_prunegate.thresholds import Rule
 from pytest_prunegate.verdicts import Basis
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def verdict_sentence(result: CheckResult) -> str:
     ]
     if comparison.silent:
         parts.append("All outputs of the pruned model are empty.")
-    if len(check.thresholds) > 1 and comparison.broken:
+    if len(check.thresholds) > 1 and comparison.broken and result.verdict and result.verdict.basis is Basis.MEASURED:
         parts.append(f"Broken: {'; '.join(threshold.describe() for threshold in comparison.broken)}.")
     verdict = result.verdict
     if verdict is not None and verdict.interval is not None:
@@ -119,8 +120,9 @@ def _conclusion(result: CheckResult, counted: str) -> str:
         return f"{word} on {counted}: {others} may fall on either side of the threshold. {_needed_text(verdict)}"
     if verdict.error_rate is None:
         return f"{word} on {counted}."
-    place = "after" if verdict.basis is Basis.EARLY else "on"
-    return f"{word}: {others} would agree (error at most {rate_text(verdict.error_rate)}), {place} {counted}."
+    place, bound = ("after", "at most") if verdict.basis is Basis.EARLY else ("on", "about")
+    close = f", or lie within {rate_text(verdict.indifference)} of the threshold" if verdict.indifference else ""
+    return f"{word}: {others} would agree{close} (error {bound} {rate_text(verdict.error_rate)}), {place} {counted}."
 
 
 def _needed_text(verdict: Verdict) -> str:
@@ -140,7 +142,7 @@ def rate_text(rate: float) -> str:
 def interval_text(low: float | None, high: float | None) -> str:
     """Bounds of a relative change, negative for a loss."""
     if low is None or high is None:
-        return "unbounded"
+        return "unbounded" if low is None else f"{low:+.1%} or more"
     return f"{low:+.1%} to {high:+.1%}"
 
 
@@ -153,12 +155,27 @@ def change_bounds(drop: Bounds) -> Bounds:
 def _certainty(interval: LossInterval, check: Check, verdict: Verdict) -> list[str]:
     """The interval, and whether it leaves a threshold in doubt that the measured figures decided."""
     low, high = change_bounds(interval.relative)
-    why = ": the original's score cannot be told from 0" if high is None and not interval.is_anytime else ""
+    why = (
+        ": too few documents, or an original that cannot be told from 0"
+        if high is None and not interval.is_anytime
+        else ""
+    )
     stops = ", wherever it stops" if interval.is_anytime else ""
-    said = [f"95% interval for {interval.subject}{stops}: {interval_text(low, high)}{why}."]
+    said = [
+        f"95% interval for {interval.subject}{stops}: {interval_text(low, high)}{why}{_other_bounds(interval, check)}."
+    ]
     if verdict.basis is Basis.MEASURED and any(interval.doubts(threshold) for threshold in check.thresholds):
         said.append("Within sampling noise of the threshold.")
     return said
+
+
+def _other_bounds(interval: LossInterval, check: Check) -> str:
+    """The bounds that go with thresholds in score units, behind those of the relative change."""
+    rules = {threshold.rule for threshold in check.thresholds}
+    (least, most), (low, high) = change_bounds(interval.absolute), interval.pruned
+    absolute = f"; {signed_text(least)} to {signed_text(most)}" if Rule.MAX_ABSOLUTE_DROP in rules else ""
+    score = f"; the pruned model's score {score_text(low)} to {score_text(high)}" if Rule.MIN_SCORE in rules else ""
+    return absolute + score
 
 
 def _figures(comparison: Comparison) -> str:

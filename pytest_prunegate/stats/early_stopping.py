@@ -10,7 +10,7 @@ import numpy as np
 
 from pytest_prunegate.stats.betting import Bets
 from pytest_prunegate.stats.intervals import Interval
-from pytest_prunegate.stats.margins import absolute_margin, relative_margin
+from pytest_prunegate.stats.margins import absolute_margin, relative_margin, share_margin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -132,6 +132,13 @@ class EarlyStopping:
             lambda most: absolute_margin(most, higher_is_better=higher_is_better), _GRID, confidence,
             measured=self._loss(higher_is_better=higher_is_better), outside=(-1.0, 1.0),
         )  # fmt: skip
+
+    def pruned_interval(self, confidence: float) -> Interval:
+        """The same for the pruned model's own mean, which lies between 0 and 1."""
+        if not self._pruned:
+            return Interval(low=0.0, high=1.0, confidence=confidence)
+        mean = float(np.mean(self._pruned))
+        return self._interval(share_margin, _GRID[_GRID >= 0], confidence, measured=mean, outside=(0.0, 1.0))
 
     def _loss(self, *, higher_is_better: bool) -> float:
         drop = float(np.mean(self._original)) - float(np.mean(self._pruned))

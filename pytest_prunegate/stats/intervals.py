@@ -7,9 +7,10 @@ worse.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import stdtrit
@@ -82,7 +83,8 @@ def relative_drop_interval(
         confidence: two-sided, such as 0.95.
         of: size of the full set that the documents were drawn from; None for other documents like these.
         clusters: what each document shares with others, (n,); for other documents like these alone.
-        strata: the parts that the documents were drawn in, in their order, in place of `of`; empty for one.
+        strata: the parts that the documents were drawn in, in their order, in place of `of`; empty for one. A cluster lies
+            within one of them.
 
     Returns:
         The interval; unbounded where the original's mean cannot be told from 0, or there are fewer than two documents or
@@ -90,7 +92,7 @@ def relative_drop_interval(
 
     Raises:
         ValueError: lengths differ, there is no document, a score is not finite, `of` is smaller than n, or clusters are
-            given together with `of` or strata.
+            given for a sample of a full set.
     """
     o, p = _paired(original, pruned)
     design = _Design(len(o), of, clusters, strata)
@@ -196,7 +198,7 @@ class _Design:
     """How documents were drawn: what each weighs, and how the spread of a mean follows from its residuals."""
 
     def __init__(self, n: int, of: int | None, clusters: Sequence[Hashable] | None, strata: Sequence[Stratum]) -> None:
-        if clusters is not None and (of is not None or strata):
+        if clusters is not None and (of is not None or any(part.of is not None for part in strata)):
             raise ValueError("clusters are for other documents like these: a random sample of the full set needs none")
         self._parts = tuple(strata) or (Stratum(drawn=n, of=of, weight=1.0),)
         if sum(part.drawn for part in self._parts) != n:
@@ -217,30 +219,38 @@ class _Design:
     def spread(self, o: NDArray[np.float64], p: NDArray[np.float64], confidence: float) -> _Spread | None:
         """The spread of the means; None where there are too few documents or clusters to have one."""
         n = len(o)
-        units = n if self._clusters is None else len(set(self._clusters))
-        freedom = units - len(self._parts)
+        units = [len(set(part)) for part in self._split(self._clusters)] if self._clusters else [part.drawn for part in self._parts]  # fmt: skip
         left = np.concatenate(
             [np.full(part.drawn, 1 - part.drawn / part.of if part.of else 1.0) for part in self._parts]
         )
-        alone = any(part.drawn < _LEAST and part.of != part.drawn for part in self._parts)
+        alone = any(count < _LEAST and part.of != part.drawn for count, part in zip(units, self._parts, strict=True))
+        freedom = sum(units) - len(self._parts)
         if freedom < 1 or alone:
             return None
         residual_o, residual_p = (self._residuals(scores, left) for scores in (o, p))
         return _Spread(
             oo=float(residual_o @ residual_o), op=float(residual_o @ residual_p), pp=float(residual_p @ residual_p),
-            flip=float((self._weights**2 * left).sum()) / max(units - 1, 1) * (units / n),
+            flip=float((self._weights**2 * left).sum()) / max(sum(units) - 1, 1) * (sum(units) / n),
             quantile=float(stdtrit(freedom, (1 + confidence) / 2)),
         )  # fmt: skip
 
     def _residuals(self, scores: NDArray[np.float64], left: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weighted distances from the stratum's mean, one for each document or cluster; their squares add up to a variance."""
-        ends = np.cumsum([part.drawn for part in self._parts])[:-1]
-        inside = np.concatenate([part - part.mean() for part in np.split(scores, ends)])
-        weighted: NDArray[np.float64] = self._weights * inside
-        if self._clusters is not None:
-            names = {name: position for position, name in enumerate(dict.fromkeys(self._clusters))}
-            groups = len(names)
-            sums = np.bincount([names[name] for name in self._clusters], weights=weighted)
-            return np.asarray(sums * math.sqrt(groups / (groups - 1)))
-        corrections = np.concatenate([np.full(part.drawn, part.drawn / max(part.drawn - 1, 1)) for part in self._parts])
-        return np.asarray(weighted * np.sqrt(corrections * left))
+        found = []
+        clusters = self._split(self._clusters) if self._clusters else [None] * len(self._parts)
+        for inside, weights, shares, names in zip(
+            self._split(scores), self._split(self._weights), self._split(left), clusters, strict=True
+        ):
+            distances = weights * (inside - inside.mean())
+            if names is not None:
+                places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+                distances = np.bincount([places[name] for name in names], weights=distances)
+                shares = np.ones(len(distances))  # noqa: PLW2901 - clusters are for other documents like these
+            count = len(distances)
+            found.append(distances * np.sqrt(count / max(count - 1, 1) * shares))
+        return np.concatenate(found)
+
+    def _split(self, values: Any) -> list[Any]:
+        """What belongs to each stratum."""
+        ends = [0, *np.cumsum([part.drawn for part in self._parts])]
+        return [values[start:stop] for start, stop in itertools.pairwise(ends)]

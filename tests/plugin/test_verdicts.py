@@ -275,4 +275,7 @@ def test_an_original_near_zero_bounds_nothing_and_it_is_said(bench: Bench) -> No
     bench.run()
     check = json.loads((bench.results / "comparison_results.json").read_text())["checks"][0]
     assert check["interval"]["relative_change"] == [-1.0, None]
-    assert "unbounded: the original's score cannot be told from 0. Within sampling noise" in check["reason"]
+    assert (
+        "-100.0% or more: too few documents, or an original that cannot be told from 0. Within sampling noise"
+        in check["reason"]
+    )

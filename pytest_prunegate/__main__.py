@@ -1,0 +1,99 @@
+"""``python -m pytest_prunegate``: what is done with results, beside the runs of pytest that make them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.errors import InputError, PrunegateError
+from pytest_prunegate.recorded import read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MISUSED = 2  # as argparse has it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command.
+
+    Returns:
+        The exit code: 0, or 2 where what was asked for cannot be done; the reason is on stderr.
+    """
+    parser = argparse.ArgumentParser(prog="python -m pytest_prunegate", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_thresholds(commands)
+    given = parser.parse_args(arguments)
+    try:
+        given.run(given)
+    except PrunegateError as error:
+        sys.stderr.write(f"{error}\n")
+        return _MISUSED
+    except OSError as error:
+        sys.stderr.write(f"{error.filename}: {error.strerror}\n")
+        return _MISUSED
+    return 0
+
+
+def _add_thresholds(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "thresholds", help="propose a thresholds file from a recorded run, or tighten one",
+        description="Propose a thresholds file from a recorded run (what was lost, plus its noise), or tighten one by it.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--from", dest="source", metavar="RESULTS", type=Path, required=True,
+        help="a comparison_results.json, or the output folder that holds it",
+    )  # fmt: skip
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write the proposed file there; it must not exist")
+    parser.add_argument(
+        "--ratchet", metavar="FILE", type=Path, help="tighten this thresholds file; nothing is loosened"
+    )
+    parser.add_argument("--write", action="store_true", help="with --ratchet: write the file in place")
+    parser.set_defaults(run=_thresholds)
+
+
+def _thresholds(given: argparse.Namespace) -> None:
+    if given.write and not given.ratchet:
+        raise InputError("--write is for --ratchet=FILE. To write a proposed file, give --output=FILE.")
+    if given.output and given.ratchet:
+        raise InputError("--output is for a proposed file. --ratchet prints the tightened one, or writes it in place with --write.")  # fmt: skip
+    if given.ratchet:
+        _ratchet(given)
+    else:
+        _propose(given)
+
+
+def _propose(given: argparse.Namespace) -> None:
+    from pytest_prunegate.proposal import propose
+
+    output: Path | None = given.output
+    if output is not None and output.exists():
+        raise InputError(f"{output}: is there already. Name another file, or tighten this one with --ratchet={output}.")
+    found = propose(read_run(given.source), path=(output or Path("thresholds.yaml")).absolute())
+    if output is None:
+        sys.stdout.write(found.text)
+        return
+    with output.open("x", encoding="utf-8", newline="") as file:
+        file.write(found.text)
+    left_out = f"; {found.left_out} checks without one, and why, are comments in it" if found.left_out else ""
+    sys.stderr.write(f"{output}: {found.thresholds} thresholds{left_out}\n")
+
+
+def _ratchet(given: argparse.Namespace) -> None:
+    from pytest_prunegate.ratchet import tighten, write_in_place
+
+    found = tighten(given.ratchet, read_run(given.source))
+    if not given.write:
+        sys.stdout.write(found.text)
+    elif found.tightened:
+        write_in_place(given.ratchet, found.text)
+    for line in (*found.tightened, *found.left):
+        sys.stderr.write(f"{line}\n")
+    if not found.tightened:
+        sys.stderr.write(f"{given.ratchet}: nothing to tighten\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
