@@ -805,7 +805,7 @@ class TestNothingIsConcludedThatIsNotKnown:
         found = check(large)
         assert found["decision"]["indifference"] == 0.1
         assert (
-            "PASS: the full run would agree, or lie within 10% of the threshold (error at most 1%), after "
+            ": the full run would agree, or lie within 10% of the threshold (error at most 1%), after "
             in found["reason"]
         )
 
