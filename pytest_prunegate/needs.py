@@ -86,7 +86,7 @@ def _of_loss(figures: Figures, rule: Rule) -> Need:
         rule, 1 - found if rule is Rule.MIN_RECOVERY else found, f"{said}, {bound.words} ({figures.counted})",
         is_share=not is_absolute or figures.has_interval,
     )  # fmt: skip
-    return Need(value=need.value, why=need.why, has_noise=bound.has_noise or bool(figures.gross))
+    return Need(value=need.value, why=need.why, has_noise=bound.has_noise)
 
 
 def _loss_bound(figures: Figures, rule: Rule) -> _Bound:
@@ -102,7 +102,8 @@ def _loss_bound(figures: Figures, rule: Rule) -> _Bound:
         if further is None or further > high:
             high, words = further, "interval at its error rate up to"
     if high is None:
-        return _Bound(value=None, words="its interval is unbounded: the original cannot be told from 0")
+        why = "" if is_absolute else ": the original cannot be told from 0"
+        return _Bound(value=None, words=f"its interval is unbounded{why}")
     return _Bound(value=high, words=f"{words} {_shown(high, is_absolute=is_absolute)}")
 
 

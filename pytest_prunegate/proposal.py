@@ -125,8 +125,8 @@ def _section(name: str | None, tasks: list[tuple[RecordedTask, list[_Entry]]], f
 
 
 def _task_lines(task: RecordedTask, entries: list[_Entry], folder: Path) -> Iterator[str]:
-    settings = _dumped(_settings(task, folder))
-    lines = settings.rstrip("\n").split("\n") if settings else []
+    settings = _dumped(_settings(task, folder)).removesuffix("\n")
+    lines = settings.split("\n") if settings else []
     if task.kind in {"task", "group"}:
         metrics = [entry for entry in entries if not entry.is_output]
         lines += _checks("metrics", metrics, [_metric_line(entry) for entry in metrics if entry.values])
@@ -179,12 +179,15 @@ def _seen_from(folder: Path, name: str) -> str:
 
 
 def _dumped(values: dict[str, Any]) -> str:
-    """Values as YAML: one line for what holds no further lists and mappings."""
+    """Values as YAML, a key at a time: lists and mappings in one line where they hold no further ones."""
     import yaml
 
-    if not values:
-        return ""
-    return str(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, allow_unicode=True, width=float("inf")))
+    return "".join(
+        yaml.safe_dump(
+            {key: value}, sort_keys=False, default_flow_style=None if isinstance(value, (dict, list)) else False,
+            allow_unicode=True, width=float("inf"),
+        ) for key, value in values.items()
+    )  # fmt: skip
 
 
 def _printable(text: str) -> str:

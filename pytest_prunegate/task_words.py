@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields
 from decimal import Decimal
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.thresholds import Decide, Decision
@@ -36,9 +35,7 @@ def decision_words(decision: Decision, *, within: Decision) -> dict[str, Any]:
 def perplexity_decision_words(decision: Decision) -> dict[str, Any]:
     """The same for a text, whose windows no rule stops early."""
     said = decision_words(decision, within=Decision())
-    return {
-        name: value for name, value in said.items() if name in {"decide", "error_rate"} and value != Decide.EARLY.value
-    }
+    return {name: value for name, value in said.items() if name in {"decide", "error_rate"} and value != Decide.EARLY}
 
 
 def _usual(field: Field[Any]) -> Any:
@@ -50,6 +47,4 @@ def _word(name: str, value: Any) -> Any:
         return "allow"
     if isinstance(value, tuple):
         return list(value)
-    if isinstance(value, StrEnum):
-        return value.value
     return float(value) if isinstance(value, Decimal) else value
