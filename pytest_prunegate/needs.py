@@ -73,7 +73,7 @@ def _of_loss(figures: Figures, rule: Rule) -> Need:
     measured = figures.drop if is_absolute else figures.relative_drop
     if measured is None:
         return Need(value=None, why="the original scores 0, so that no relative drop exists")
-    said = f"measured {_shown(measured, is_absolute=is_absolute)}"
+    said = f"{'gained' if measured < 0 else 'lost'} {_shown(abs(measured), is_absolute=is_absolute)}"
     bound = _loss_bound(figures, rule)
     if bound.value is None:
         return Need(value=None, why=f"{said}; {bound.words}")

@@ -141,7 +141,7 @@ class TestProposal:
             "      path: json",
             "      data_files: {validation: data/boolq.jsonl}",
             "    metrics:",
-            "      acc: {max_relative_drop: 13.1%}  # measured 10.00%, 95% interval up to 13.02% (400 documents)",
+            "      acc: {max_relative_drop: 13.1%}  # lost 10.00%, 95% interval up to 13.02% (400 documents)",
         ]
 
     @pytest.mark.parametrize(
@@ -212,13 +212,13 @@ class TestProposal:
         change_results(large, lambda found: found["checks"][0].update(interval=None))
         assert values(propose(large)) == {"boolq.acc": {"max_relative_drop": "10%"}}
         text = (large.path / "proposed.yaml").read_text()
-        assert "# measured 10.00%, no interval is known: the measured loss alone (400 documents)" in text
+        assert "# lost 10.00%, no interval is known: the measured loss alone (400 documents)" in text
 
     @pytest.mark.parametrize(
         ("high", "why"),
         [
-            (None, "measured 10.00%; its interval is unbounded: the original cannot be told from 0"),
-            (1.2, "measured 10.00%, 95% interval up to 120.00% (400 documents): a threshold of that would never fail"),
+            (None, "lost 10.00%; its interval is unbounded: the original cannot be told from 0"),
+            (1.2, "lost 10.00%, 95% interval up to 120.00% (400 documents): a threshold of that would never fail"),
         ],
     )
     def test_no_threshold_where_none_says_anything(
@@ -663,12 +663,12 @@ class TestRatchet:
         found, said = ratchet(measured, capsys, text)
         assert "'90 %'" in found
         assert "&far 0.9" in found
-        assert [line.partition(" (measured")[0] for line in said if "stays" in line] == [
+        assert [line.partition(" (lost")[0] for line in said if "stays" in line] == [
             "mine.yaml:7: boolq.acc: max_relative_drop 90 % stays: it was not measured (error)",
-            "mine.yaml:11: squadv2.f1, squadv2.HasAns_f1: max_relative_drop 0.9 stays: squadv2.f1: measured 5.00%, no interval is known: "
+            "mine.yaml:11: squadv2.f1, squadv2.HasAns_f1: max_relative_drop 0.9 stays: squadv2.f1: lost 5.00%, no interval is known: "
             "the measured loss alone (400 documents)",
             f"mine.yaml:12: squadv2.exact_match: max_relative_drop 1% stays: {self.written(found)} is needed",
-            "mine.yaml:12: squadv2.exact_match: max_absolute_drop 0.9 stays: measured 0.0500; its interval is unbounded",
+            "mine.yaml:12: squadv2.exact_match: max_absolute_drop 0.9 stays: lost 0.0500; its interval is unbounded",
             "mine.yaml:12: squadv2.exact_match: min_score 0.01 stays: no interval of the pruned model's own score is known",
             "mine.yaml:16: squadv2.NoAns_f1: max_relative_drop 90% stays: it is not in the results",
             "mine.yaml:18: hellaswag.acc: max_relative_drop 30% stays: it is not in the results",
