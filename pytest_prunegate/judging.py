@@ -88,12 +88,12 @@ def judge_check(
     is_complete = looked_at == draws.total
     paired = paired_scores(task, check, measured, draws, looked_at) if check.thresholds else None
     sides = [scores_of(task, check, measured, side) for side in ("original", "pruned")]
-    shares = joined_shares(measured, "pruned")
+    is_silent = _is_silent(measured, "pruned")
 
     def compare_first(count: int | None) -> Comparison:
         keys = None if paired is None or paired.sizes is not None else paired.keys[:count]
         original, pruned = (_of(scores, keys) for scores in sides)
-        return compare(check, original, pruned, silent=shares is not None and shares.all_empty)
+        return compare(check, original, pruned, silent=is_silent)
 
     comparison, verdict = judge(check, terms, paired, compare_first, is_complete=is_complete)
     if check.measure is not Measure.METRIC:  # a share of outputs has no loss
@@ -125,6 +125,7 @@ def is_undecided(
 
 
 def _is_silent(measured: Sequence[Measurement], side: str) -> bool:
+    """Whether all outputs of a model so far are empty."""
     shares = joined_shares(measured, side)
     return shares is not None and shares.all_empty
 

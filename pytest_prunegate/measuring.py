@@ -77,10 +77,16 @@ class Measuring:
             )  # fmt: skip
 
     def kept(self, name: str) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
-        """The documents of a task that the store can answer for all models, or else for the original; and for whom."""
+        """The documents of a task that the store can answer for all models, or else for the original; and for whom.
+
+        None where what is kept cannot be used, which is told when the task is measured.
+        """
         parts = self._may_be_asked(name)
         for sides in (tuple(self._facts), ("original",)):
-            known = tuple(self._kept(part, sides) for part in parts)
+            try:
+                known = tuple(self._kept(part, sides) for part in parts)
+            except TaskError:
+                return (), ()
             if any(part.prepared.documents for part in known):
                 return known, sides
         return (), ()

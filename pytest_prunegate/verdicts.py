@@ -156,17 +156,17 @@ def _early(
     if used == paired.total:
         interval = loss_interval(paired, of_full_run=False)
         return comparison, Verdict(outcome=comparison.outcome, basis=Basis.MEASURED, used=used, interval=interval)
-    said = Verdict(outcome=_outcome(step, comparison), basis=Basis.EARLY, used=used)
     is_undecided = step is Step.GO_ON
-    said = replace(
-        said,
-        needed=_needed(check, terms, paired) if is_undecided else None,
+    return comparison, Verdict(
+        outcome=_outcome(step, comparison),
+        basis=Basis.EARLY,
+        used=used,
         error_rate=None if is_undecided else _stated(terms, comparison),
+        indifference=0.0 if is_undecided else terms.indifference,
+        needed=_needed(check, terms, paired) if is_undecided else None,
+        interval=stopped_interval(rule, paired),
+        note="Not the first look at this sample: the rule for any number of looks judges it." if terms.looks else None,
     )
-    note = "Not the first look at this sample: the rule for any number of looks judges it." if terms.looks else None
-    if terms.indifference and not is_undecided:
-        said = replace(said, indifference=terms.indifference)
-    return comparison, replace(said, interval=stopped_interval(rule, paired), note=note)
 
 
 def _rule(check: Check, terms: Terms, paired: Paired) -> EarlyStopping:

@@ -939,3 +939,22 @@ class TestNothingIsConcludedThatIsNotKnown:
         assert bench.run(f"--prunegate-error-rate={rate}").ret == 4
         bench.thresholds(EARLY + f"    error_rate: {rate}\n")
         assert bench.run().ret == 4
+
+
+def test_kept_answers_to_cut_prompts_are_an_error_of_their_task(bench: Bench) -> None:
+    rows = [json.loads(line) for line in (bench.path / "data" / "squad.jsonl").read_text().splitlines()]
+    rows[3]["context"] = "long " * 3000
+    (bench.path / "data" / "squad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    bench.models()
+    task = f"tasks:\n  squadv2:\n    {SQUAD}\n    metrics: {{f1: 50%}}\n"
+    bench.thresholds(task + "    truncate: allow\n")
+    bench.run()
+    with sqlite3.connect(bench.path / ".prunegate" / "responses.sqlite") as connection:
+        connection.execute(
+            "DELETE FROM responses WHERE request = (SELECT MIN(request) FROM responses WHERE response NOT LIKE '%: true%')"
+        )
+    connection.close()
+    bench.thresholds(task)
+    result = bench.run()
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["*prompts do not fit, and would lose their beginning:*"])
