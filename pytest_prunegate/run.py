@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,19 +9,17 @@ import pytest
 from pytest_prunegate.collection import CheckItem, ThresholdsFile, mark_names
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import FixtureError, InputError, PrunegateError
-from pytest_prunegate.evaluation.guarded import quiet
 from pytest_prunegate.gate import Gate
-from pytest_prunegate.report.log import EvaluationLog, warnings_logged
 from pytest_prunegate.report.progress import ProgressLine
 from pytest_prunegate.rootdir import refuse_moved_rootdir
 from pytest_prunegate.run_input import read_input
+from pytest_prunegate.session import GateSession
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
     from pytest_prunegate import thresholds
-    from pytest_prunegate.report.records import Summary
 
 GATE = pytest.StashKey[Gate]()
 _ERROR_EXIT, _INCONCLUSIVE_EXIT = 10, 11
@@ -77,12 +74,6 @@ def _refuse_xdist(config: pytest.Config) -> None:
         )
 
 
-def _say(config: pytest.Config, text: str) -> None:
-    reporter = config.pluginmanager.getplugin("terminalreporter")
-    if reporter is not None:
-        reporter.write_line(text)
-
-
 def _asks_the_gate(item: pytest.Item) -> bool:
     uses_fixture = {"prunegate", "prunegate_check"} & set(getattr(item, "fixturenames", ()))
     return isinstance(item, CheckItem) or bool(uses_fixture)
@@ -96,11 +87,7 @@ class GateRun:
         self._gate = gate
         self._file = file
         self._saw_work = False
-        self._started = datetime.now(UTC)
-        self._log: EvaluationLog | None = None
-        self._summary: Summary | None = None
-        self._written: list[Path] = []
-        self._problem: str | None = None
+        self._session = GateSession(config, gate, file)
         self._interrupted = False
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> ThresholdsFile | None:
@@ -133,26 +120,9 @@ class GateRun:
         if session.config.option.collectonly or stopped or not names:
             return
         try:
-            with warnings_logged():
-                self._gate.find_models()
-                self._log = EvaluationLog(self._gate.options.output)
-                plan = self._gate.open(names)
+            self._session.open(names)
         except PrunegateError as error:
             raise pytest.UsageError(str(error)) from None
-        from pytest_prunegate.report.terminal import plan_lines, probed_line
-
-        self._tell("")
-        for line in plan_lines(plan, self._file, self._gate.options):
-            self._tell(line)
-        if plan.pending and plan.seconds is None:
-            with warnings_logged(), quiet():
-                plan = self._gate.probe()
-            self._tell(probed_line(plan))
-
-    def _tell(self, line: str) -> None:
-        _say(self._config, line)
-        if self._log and line:
-            self._log.write(line)
 
     def _needed_tasks(self, session: pytest.Session) -> list[str]:
         from pytest_prunegate.fixtures import declared_tasks
@@ -185,38 +155,10 @@ class GateRun:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the reports of whatever was measured, and set the exit code."""
-        if self._gate.plan is None:
-            self._close()
-            return
         self._interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
-        try:
-            self._report()
-        except OSError as error:
-            self._problem = f"the reports could not be written to {self._gate.options.output}: {error}"
-        self._close()
-        if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        self._session.finish()
+        if self._gate.plan is not None and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
             session.exitstatus = self._exit_status(session, exitstatus)
-
-    def _report(self) -> None:
-        """Write what was measured, with what earlier runs into the same folder measured of the same things."""
-        from pytest_prunegate.identity import Identities
-        from pytest_prunegate.report import files
-        from pytest_prunegate.report.earlier import Earlier, read_earlier
-        from pytest_prunegate.report.records import SUMMARY_VERSION
-        from pytest_prunegate.report.summary import build_summary
-
-        folder, alone = self._gate.options.output, self._gate.baseline_only
-        identities = Identities(self._gate)
-        earlier = Earlier() if alone else read_earlier(self._gate, identities, folder, version=SUMMARY_VERSION)
-        names = {side: facts.name for side, facts in self._gate.facts.items()}
-        moved = files.archive(earlier, folder, names=names)
-        arguments = tuple(str(argument) for argument in self._config.invocation_params.args)
-        self._summary = build_summary(
-            self._gate, self._file, arguments=arguments, started=self._started, finished=datetime.now(UTC), identities=identities,
-            earlier=earlier, archive=moved,
-        )  # fmt: skip
-        write = files.write_baseline if alone else files.write_reports
-        self._written = write(self._summary, folder)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """A check that is inconclusive, or was not judged at all, neither passed nor failed."""
@@ -242,34 +184,32 @@ class GateRun:
             outcomes = [
                 results[check].outcome for check in checks if check in results
             ]  # -x: those behind it never started
-        broke = self._problem is not None or exitstatus == pytest.ExitCode.TESTS_FAILED or Outcome.ERROR in outcomes
+        broke = (
+            self._session.problem is not None or exitstatus == pytest.ExitCode.TESTS_FAILED or Outcome.ERROR in outcomes
+        )
         if checks and len(checks) == len(session.items):
             return exit_code(outcomes) or (_ERROR_EXIT if broke else 0)
         return exitstatus or (_ERROR_EXIT if broke else 0)
 
-    def _close(self) -> None:
-        self._gate.close()
-        if self._log:
-            self._log.close()
-
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table of all checks, and where the reports are."""
-        if self._summary is None:
+        session, summary = self._session, self._session.summary
+        if summary is None:
             return
         from pytest_prunegate.report.terminal import closing_lines, table_lines
 
         title = "original alone" if self._gate.baseline_only else "original against pruned"
         terminalreporter.section(title, sep="=", bold=True)
-        for line, outcome in table_lines(self._summary):
+        for line, outcome in table_lines(summary):
             terminalreporter.write_line(line, **_COLORS.get(outcome, {}))
-        for line in closing_lines(self._summary, said=self._gate.plan.notes if self._gate.plan else ()):
+        for line in closing_lines(summary, said=self._gate.plan.notes if self._gate.plan else ()):
             terminalreporter.write_line(line)
-        if self._problem:
-            terminalreporter.write_line(self._problem, red=True)
+        if session.problem:
+            terminalreporter.write_line(session.problem, red=True)
         if self._interrupted:
             terminalreporter.write_line(
                 "Interrupted. Every answer so far is kept: the same command goes on from there."
             )
-        if self._written:
-            terminalreporter.write_line(f"Report: {self._written[-1]}")
-        terminalreporter.write_line(self._summary.headline, bold=True)
+        if session.written:
+            terminalreporter.write_line(f"Report: {session.written[-1]}")
+        terminalreporter.write_line(summary.headline, bold=True)
