@@ -42,6 +42,13 @@ CREATE TABLE IF NOT EXISTS protocols (
     protocol TEXT NOT NULL,
     created REAL NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS failures (
+    model TEXT NOT NULL,
+    request TEXT NOT NULL,
+    traceback TEXT NOT NULL,
+    provenance TEXT NOT NULL,
+    created REAL NOT NULL
+);
 CREATE INDEX IF NOT EXISTS timings_of_a_task ON timings (task, device, model);
 """
 
@@ -115,6 +122,11 @@ class Store:
         kept = {name: value for name, value in asdict(response).items() if value is not None}
         row = (model, key, json.dumps(kept), json.dumps(provenance), time.time())
         self._execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?)", row)
+
+    def add_failure(self, model: str, key: str, *, traceback: str, provenance: dict[str, object]) -> None:
+        """Record what a model raised on a request; it is never served as a response."""
+        row = (model, key, traceback, json.dumps(provenance), time.time())
+        self._execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?)", row)
 
     def add_timing(self, model: str, task: str, device: str, *, requests: int, seconds: float) -> None:
         """Remember how long a model took for some requests of a task."""
