@@ -72,18 +72,20 @@ class Store:
     def _look_up(self, model: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         wanted = list(keys)
         for start in range(0, len(wanted), _BATCH):
-            batch = wanted[start : start + _BATCH]
+            batch = {key.encode(): key for key in wanted[start : start + _BATCH]}
             query = f"SELECT {_COLUMNS} FROM responses WHERE model=? AND request IN ({_marks(batch)})"  # noqa: S608 - our own columns, and question marks
-            for row in self._execute(query, (model, *batch)):
-                if is_whole("responses", row):
-                    yield row[1].decode(), row[2]
-                else:
-                    self._give_up(model, row)
+            for row in self._execute(query, (model, *batch.values())):
+                is_asked = (
+                    row[0] == model.encode() and row[1] in batch
+                )  # a search among damaged keys may find another's
+                if is_asked and is_whole("responses", row):
+                    yield batch[row[1]], row[2]
+                elif is_asked:
+                    self._give_up(model, batch[row[1]], row[-1])
 
-    def _give_up(self, model: str, row: tuple[Any, ...]) -> None:
+    def _give_up(self, model: str, key: str, checksum: object) -> None:
         """Forget a damaged response, so that it can be asked again; not one that another process has put there since."""
-        key = row[1].decode()
-        self._execute("DELETE FROM responses WHERE model=? AND request=? AND checksum IS ?", (model, key, row[-1]))
+        self._execute("DELETE FROM responses WHERE model=? AND request=? AND checksum IS ?", (model, key, checksum))
         self._damaged["responses"].add(f"{model} {key}")
 
     def put(self, model: str, key: str, response: Response, provenance: dict[str, object]) -> None:

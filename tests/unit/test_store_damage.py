@@ -129,6 +129,17 @@ def test_a_flipped_byte_gives_no_wrong_answer_and_costs_its_own_page_alone(prist
     assert noticed - set_aside > 10
 
 
+def test_a_flipped_byte_in_a_key_hides_no_other_answer(pristine: Path, tmp_path: Path) -> None:
+    data = pristine.read_bytes()
+    for number, key in enumerate(list(ANSWERS)[::30]):
+        path = tmp_path / str(number) / pristine.name
+        path.parent.mkdir()
+        shutil.copy(pristine, path)
+        flip(path, data.index(key.encode()) + 28, 0xC0)
+        with closing(Store(path.parent)) as store:
+            assert set(ANSWERS) - set(store.get("m", ANSWERS)) == {key}
+
+
 def test_a_damaged_answer_is_asked_again_and_counted(path: Path) -> None:
     key = f"{3:032x}"
     flip(path, path.read_bytes().index(b"answer 3 ") + 40, 1)
