@@ -68,7 +68,9 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """A connection that changes nothing."""
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_WAIT, isolation_level=None)
+    can_share = os.access(path.parent, os.W_OK)  # a log cannot be shared where no file can be made beside it
+    how = "mode=ro" if can_share else "immutable=1"
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=_WAIT, isolation_level=None)
     connection.text_factory = bytes
     return connection
 
