@@ -24,7 +24,10 @@ def network_type(folder: Path) -> str | None:
 def _type_of(folder: Path) -> str:
     """The type of the innermost mount; of two on one folder, the later hides the earlier."""
     place = folder.resolve()
-    mounts = ((Path(mount.mountpoint), mount.fstype) for mount in psutil.disk_partitions(all=True))
+    try:
+        mounts = [(Path(mount.mountpoint), mount.fstype) for mount in psutil.disk_partitions(all=True)]
+    except OSError:  # a sandbox that does not show its mounts
+        return ""
     around = [(len(point.parts), kind) for point, kind in mounts if place.is_relative_to(point)]
     deepest = max((depth for depth, _ in around), default=0)
     return next((kind.lower() for depth, kind in reversed(around) if depth == deepest), "")

@@ -52,17 +52,19 @@ def open_file(path: Path) -> Opened:
     lock = NetworkLock(path, kind) if kind else LocalLock(path)
     try:
         lock.together()
-        notes = tuple(_set_right(path, lock))
-        return Opened(connection=_open_right(path, is_shared=kind is not None), lock=lock, notes=notes)
+        notes = tuple(_set_right(path, lock, is_alone=kind is not None))
+        return Opened(connection=_open_right(path, is_alone=kind is not None), lock=lock, notes=notes)
     except BaseException:
         lock.release()
         raise
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, *, is_alone: bool = False) -> sqlite3.Connection:
     """A connection that commits each statement by itself, and gives texts as bytes: damaged ones may not be UTF-8."""
     connection = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
     connection.text_factory = bytes
+    if is_alone:
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # a log that is left over is read without shared memory
     return connection
 
 
@@ -75,17 +77,16 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _open_right(path: Path, *, is_shared: bool) -> sqlite3.Connection:
-    connection = connect(path)
+def _open_right(path: Path, *, is_alone: bool) -> sqlite3.Connection:
+    connection = connect(path, is_alone=is_alone)
     try:
         connection.execute(f"PRAGMA page_size={schema.PAGE}")
-        if is_shared:
-            connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # a log that is left over is read without shared memory
+        if is_alone:
             connection.execute("PRAGMA journal_mode=DELETE")
             connection.execute("PRAGMA locking_mode=NORMAL")
         else:
             connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={'FULL' if is_shared else 'NORMAL'}")
+        connection.execute(f"PRAGMA synchronous={'FULL' if is_alone else 'NORMAL'}")
         with transaction(connection):
             schema.migrate(connection)
             schema.create(connection)
@@ -95,19 +96,19 @@ def _open_right(path: Path, *, is_shared: bool) -> sqlite3.Connection:
     return connection
 
 
-def _set_right(path: Path, lock: UseLock) -> Iterator[str]:
+def _set_right(path: Path, lock: UseLock, *, is_alone: bool) -> Iterator[str]:
     """Set a file aside that cannot be used, and say so."""
-    if _problem(path) is None:
+    if _problem(path, is_alone=is_alone) is None:
         return
     lock.alone()
     _finish(path)
-    problem = _problem(path)  # another process may have been first
+    problem = _problem(path, is_alone=is_alone)  # another process may have been first
     if problem is not None:
         yield _set_aside(path, problem)
     lock.together()
 
 
-def _problem(path: Path) -> str | None:
+def _problem(path: Path, *, is_alone: bool) -> str | None:
     """Why a file cannot be used as it is; None where it can, or is not there yet."""
     if _salvaged(path).exists():
         return "an earlier run set it aside, and was ended before it was done"
@@ -117,7 +118,7 @@ def _problem(path: Path) -> str | None:
     if not path.stat().st_size:
         return "it is empty, and its write-ahead log is not" if log.exists() and log.stat().st_size else None
     try:
-        with closing(connect(path)) as connection:
+        with closing(connect(path, is_alone=is_alone)) as connection:
             found = schema.format_of(path, connection)
             version = schema.version_of(connection)
     except DamagedError as error:

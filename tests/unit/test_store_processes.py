@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -45,8 +47,8 @@ def count(statement):
 
 connect = opening.connect
 
-def traced(path):
-    connection = connect(path)
+def traced(path, **how):
+    connection = connect(path, **how)
     connection.set_trace_callback(count)
     # also in the middle of a statement: after a few of SQLite's own steps
     connection.set_progress_handler(lambda: count("step"), 7)
@@ -130,6 +132,42 @@ def test_killed_at_any_call_a_store_opens_and_has_every_answer(tmp_path: Path) -
     assert -signal.SIGKILL in ends
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.parametrize("kind", ["damaged", "version 1"])
+def test_killed_while_a_file_is_set_aside_or_migrated_nothing_is_lost(tmp_path: Path, kind: str) -> None:
+    original = tmp_path / "original"
+    with closing(Store(original)) as store:
+        for number in range(30):
+            store.put("m", f"old{number}", Response(text=f"{number} " * 500), {})
+    if kind == "damaged":
+        with store.path.open("r+b") as file:
+            file.write(b"\xaa" * 4096)
+    else:
+        make_old(store.path)
+    killed = 0
+    for number in range(1, 90, 8):
+        folder = tmp_path / str(number)
+        shutil.copytree(original, folder)
+        out, _ = start(KILLED, folder, number).communicate(timeout=60)
+        killed += "open" not in out
+        with closing(Store(folder)) as store:
+            kept = {row.key: row.response.text for row in store.rows("m") if row.key.startswith("old")}
+        assert kept == {f"old{number}": f"{number} " * 500 for number in range(30)}
+        assert len(list(folder.glob("*.damaged-*"))) == (kind == "damaged")
+        assert not list(folder.glob("*.salvag*"))
+    assert killed > 3, "killed before it was open"
+
+
+def make_old(path: Path) -> None:
+    """The file as the format without checksums had it."""
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("responses", "protocols"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
+        connection.execute("DROP TABLE failures")
+        connection.execute("PRAGMA user_version=1")
+        connection.commit()
+
+
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder that is taken for one on a network."""
@@ -155,6 +193,8 @@ def test_a_store_on_a_network_has_a_rollback_journal(shared: Path, monkeypatch: 
     with closing(Store(shared)) as store:
         assert journal_mode(store) == b"delete"
         assert store.get("m", ["k"]) == {"k": Response(text="a")}, "that was in the log"
+        with closing(sqlite3.connect(store.path, timeout=1)) as other:
+            assert other.execute("SELECT COUNT(*) FROM responses").fetchone() == (1,), "others may look at it"
     assert not list(shared.glob("*-wal"))
 
 

@@ -104,12 +104,12 @@ def test_a_read_only_file_system(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=READ_ONLY):
             Store(folder / "new")
         path = folder / "responses.sqlite"
-        assert problems(path) == kept_models(path) == [], "it can still be looked at"
+        assert problems(path) == [], "it can still be looked at"
+        assert kept_models(path) == []
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.skipif(not os.geteuid(), reason="root may write everywhere")
 @pytest.mark.parametrize("what", ["folder", "file"])
 def test_a_read_only_folder_or_file(tmp_path: Path, what: str) -> None:
     folder = tmp_path / "store"
@@ -117,6 +117,8 @@ def test_a_read_only_folder_or_file(tmp_path: Path, what: str) -> None:
     place = folder if what == "folder" else folder / "responses.sqlite"
     place.chmod(0o500 if what == "folder" else 0o400)
     try:
+        if os.access(place, os.W_OK):
+            pytest.skip("this user may write everywhere")
         with pytest.raises(StoreError, match=READ_ONLY):
             Store(folder)
     finally:
