@@ -140,7 +140,7 @@ class Gate:
             self._device() if plan.pending else plan.device
         )  # where nothing is asked, torch is not imported to look
         plan = replace(plan, device=device, outlooks=self._outlooks(plan))
-        self.plan = replace(plan, notes=tuple(run_notes(self, templates, plan)))
+        self.plan = replace(plan, notes=(*self._store.notes, *run_notes(self, templates, plan)))
         return self.plan
 
     def probe(self) -> Plan:

@@ -26,7 +26,8 @@ HEAVY = (
 )
 # A room may import the rooms below it (at run time; types are free), and errors.
 ROOMS = {
-    "__main__": ["proposal", "ratchet", "recorded"],
+    "__main__": ["proposal", "ratchet", "recorded", "store_command"],
+    "store_command": ["store"],
     "proposal": ["needs", "recorded", "thresholds", "thresholds_reader"],
     "ratchet": ["needs", "recorded", "task_words", "thresholds", "thresholds_reader"],
     "needs": ["recorded", "thresholds"],
