@@ -88,14 +88,17 @@ class Gate:
         """
         from pytest_prunegate.checkpoint.facts import read_facts
         from pytest_prunegate.checkpoint.location import locate
+        from pytest_prunegate.checkpoint.scan_memory import ScanMemory
         from pytest_prunegate.evaluation.backends import canonical_backend, refuse_unloadable
         from pytest_prunegate.evaluation.conditions import conditions_of
         from pytest_prunegate.evaluation.environment import prepare_environment
+        from pytest_prunegate.evaluation.index import default_cache_dir
 
         options = self.options
         prepare_environment(options.cache_dir)
+        memory = ScanMemory((options.cache_dir or default_cache_dir()) / "scans")
         for side, argument in options.models.items():
-            self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir))
+            self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir), memory)
         backend = canonical_backend(options.backend)
         refuse_unloadable(self.facts, backend)
         self.conditions = conditions_of(self.facts, dtype=options.dtype, backend=backend)

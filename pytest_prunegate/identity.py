@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from pytest_prunegate.checkpoint.fingerprint import hash_file
+from pytest_prunegate.checkpoint.hashing import hash_file
 from pytest_prunegate.checks import Check, GateTask, TaskKind
 from pytest_prunegate.thresholds import TaskSpec
 

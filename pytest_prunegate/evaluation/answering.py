@@ -199,6 +199,7 @@ class Answering:
         self._executor = self._executor or self._start_executor(self.conditions)
         try:
             self._executor.load(self.facts[side], first)
+            self.facts[side].refuse_changed()
         except ModelError as error:
             self._broken[side] = error
             raise
@@ -234,6 +235,7 @@ class Answering:
                     f"{facts.title}: the log-likelihood of a request of {prepared.name} is {response.loglikelihood}: its numbers overflow. "
                     "It is not kept. The checkpoint is damaged, or its numbers do not fit the dtype: try --prunegate-dtype=float32."
                 )
+            facts.refuse_changed()  # a stat for each file: nothing of another model is kept under this fingerprint
             self._store.put(facts.fingerprint, keys[request], response, provenance)
             answered += 1
             self.executed[prepared.key, side] += 1
