@@ -20,6 +20,7 @@ from pytest_prunegate.checkpoint.sparsity import Sparsity, packed_format, sparsi
 from pytest_prunegate.checkpoint.stamps import (
     Stamp,
     adapter_files,
+    change_since,
     checkpoint_files,
     refuse_changed,
     stamps_of,
@@ -96,6 +97,10 @@ class ModelFacts:
     def title(self) -> str:
         """How messages name the model."""
         return f"{self.side} model {self.name or self.path}"
+
+    def change(self) -> str | None:
+        """What changed among its files since they were read, and how; None where nothing did."""
+        return change_since(self.files)
 
     def refuse_changed(self) -> None:
         """See that the files are still those that the fingerprint was taken of.

@@ -104,7 +104,8 @@ class Answering:
     def keys(self, prepared: PreparedTask, side: str) -> dict[Request, str]:
         """Content addresses of a task's requests, in their order; each is computed once."""
         known = self._known_keys.setdefault((prepared.key, side), {})
-        known |= request_keys((request for request in prepared.requests if request not in known), self.conditions[side])
+        unknown = (request for request in prepared.requests if request not in known)
+        known |= request_keys(unknown, self.conditions[side], task_version=prepared.own_version)
         return {request: known[request] for request in prepared.requests}
 
     def long_prompts(self, prepared: PreparedTask) -> dict[str, frozenset[Request]]:
