@@ -213,6 +213,7 @@ class _Resolver:
         return replace(
             spec,
             limit=given.limit or spec.limit,
+            unsafe_code=given.unsafe_code,
             num_fewshot=None if info.num_fewshot == 0 else fewshot,
             fewshot_seed=spec.fewshot_seed if given.fewshot_seed is None else given.fewshot_seed,
             gen_kwargs={**spec.gen_kwargs, **given.gen_kwargs} if generates else {},

@@ -17,7 +17,7 @@ from lm_eval.models.huggingface import HFLM
 from pytest_prunegate.errors import ModelError, PrunegateError
 from pytest_prunegate.evaluation.backends import backend_class
 from pytest_prunegate.evaluation.gate_lm import GateLM
-from pytest_prunegate.evaluation.guarded import reason_of
+from pytest_prunegate.evaluation.guarded import needs_trust, reason_of
 from pytest_prunegate.evaluation.requests import WINDOW, canonical_json
 from pytest_prunegate.evaluation.windows import window_loglikelihood
 from pytest_prunegate.store import Response
@@ -127,7 +127,8 @@ class LocalModels:
                 "or take another --prunegate-device or --prunegate-dtype."
             ) from error
         except Exception as error:  # transformers raises what the checkpoint's code and files happen to raise
-            raise ModelError(f"{facts.title}: cannot be loaded from {facts.adapter or facts.folder}: {reason_of(error)}") from error  # fmt: skip
+            reason = needs_trust(facts.side, error) or reason_of(error)
+            raise ModelError(f"{facts.title}: cannot be loaded from {facts.adapter or facts.folder}: {reason}") from error  # fmt: skip
         self._loaded = (facts.side, lm)
 
     def run(
