@@ -12,6 +12,7 @@ from pytest_prunegate.errors import EvaluationError, TaskError
 from pytest_prunegate.judging import Judge
 from pytest_prunegate.measuring import Measuring
 from pytest_prunegate.outlook import Outlook, baseline_warning, outlook
+from pytest_prunegate.plain import plain
 from pytest_prunegate.plan import CheckResult, Measurement, Plan
 from pytest_prunegate.protocol import Protocols
 from pytest_prunegate.verdicts import Basis, Verdict
@@ -183,7 +184,7 @@ class Gate:
 
     def record_error(self, check: Check, error: Exception) -> None:
         """Remember that a check ended without a verdict."""
-        reason = str(error) if isinstance(error, EvaluationError) else f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, EvaluationError) else plain(f"{type(error).__name__}: {error}")
         self.results[check] = CheckResult(check=check, outcome=Outcome.ERROR, error=reason)
 
     def comparison(self, check: Check) -> Comparison:

@@ -12,6 +12,7 @@ from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import FixtureError, InputError, PrunegateError
 from pytest_prunegate.evaluation.guarded import quiet
 from pytest_prunegate.gate import Gate
+from pytest_prunegate.plain import one_line, plain
 from pytest_prunegate.report.log import EvaluationLog, warnings_logged
 from pytest_prunegate.report.progress import ProgressLine
 from pytest_prunegate.rootdir import refuse_moved_rootdir
@@ -80,7 +81,7 @@ def _refuse_xdist(config: pytest.Config) -> None:
 def _say(config: pytest.Config, text: str) -> None:
     reporter = config.pluginmanager.getplugin("terminalreporter")
     if reporter is not None:
-        reporter.write_line(text)
+        reporter.write_line(plain(text))
 
 
 def _asks_the_gate(item: pytest.Item) -> bool:
@@ -261,15 +262,15 @@ class GateRun:
         title = "original alone" if self._gate.baseline_only else "original against pruned"
         terminalreporter.section(title, sep="=", bold=True)
         for line, outcome in table_lines(self._summary):
-            terminalreporter.write_line(line, **_COLORS.get(outcome, {}))
+            terminalreporter.write_line(one_line(line), **_COLORS.get(outcome, {}))
         for line in closing_lines(self._summary, said=self._gate.plan.notes if self._gate.plan else ()):
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(plain(line))
         if self._problem:
-            terminalreporter.write_line(self._problem, red=True)
+            terminalreporter.write_line(plain(self._problem), red=True)
         if self._interrupted:
             terminalreporter.write_line(
                 "Interrupted. Every answer so far is kept: the same command goes on from there."
             )
         if self._written:
-            terminalreporter.write_line(f"Report: {self._written[-1]}")
+            terminalreporter.write_line(one_line(f"Report: {self._written[-1]}"))
         terminalreporter.write_line(self._summary.headline, bold=True)
