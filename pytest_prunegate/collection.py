@@ -10,6 +10,7 @@ import pytest
 from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.compare import Comparison, Outcome
 from pytest_prunegate.errors import EvaluationError
+from pytest_prunegate.plain import plain
 from pytest_prunegate.report.log import warnings_logged
 from pytest_prunegate.report.wording import (
     change_bounds,
@@ -164,7 +165,7 @@ class CheckItem(pytest.Item):
         folder = self.config.invocation_params.dir  # a node id would be relative to rootdir, where nobody stands
         file = self.path.relative_to(folder) if self.path.is_relative_to(folder) else self.path
         command = rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.name}")
-        return f"{self.check.location}: {sentence}\nRun it alone: {command}"
+        return plain(f"{self.check.location}: {sentence}\nRun it alone: {command}")
 
     def reportinfo(self) -> tuple[Any, int, str]:
         """File, line (from 0) and name, for pytest's reports."""

@@ -12,6 +12,7 @@ from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import FixtureError, InputError, PrunegateError
 from pytest_prunegate.gate import Gate
 from pytest_prunegate.interruption import StopRequest
+from pytest_prunegate.plain import one_line, plain
 from pytest_prunegate.report.progress import ProgressLine
 from pytest_prunegate.rootdir import refuse_moved_rootdir
 from pytest_prunegate.run_input import read_input
@@ -206,15 +207,15 @@ class GateRun:
         title = "original alone" if self._gate.baseline_only else "original against pruned"
         terminalreporter.section(title, sep="=", bold=True)
         for line, outcome in table_lines(summary):
-            terminalreporter.write_line(line, **_COLORS.get(outcome, {}))
+            terminalreporter.write_line(one_line(line), **_COLORS.get(outcome, {}))
         for line in closing_lines(summary, said=self._gate.plan.notes if self._gate.plan else ()):
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(plain(line))
         if session.problem:
-            terminalreporter.write_line(session.problem, red=True)
+            terminalreporter.write_line(plain(session.problem), red=True)
         if self._interrupted:
             terminalreporter.write_line(
                 f"Interrupted ({self._gate.stop.reason or 'by another plugin'}). Every answer so far is kept. To go on from there: {summary.command}"
             )
         if session.written:
-            terminalreporter.write_line(f"Report: {session.written[-1]}")
+            terminalreporter.write_line(one_line(f"Report: {session.written[-1]}"))
         terminalreporter.write_line(summary.headline, bold=True)

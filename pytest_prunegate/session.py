@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.evaluation.guarded import quiet
+from pytest_prunegate.plain import plain
 from pytest_prunegate.report.log import EvaluationLog, warnings_logged
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class GateSession:
     def _tell(self, line: str) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
-            reporter.write_line(line)
+            reporter.write_line(plain(line))
         if self._log and line:
             self._log.write(line)
 
