@@ -174,7 +174,8 @@ def modules_after(code: str, cwd: Path) -> set[str]:
 
 def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
     loaded = modules_after(
-        "import pytest\nassert pytest.main(['--markers', '-p', 'no:hypothesispytest']) == 0", tmp_path
+        "import pytest\nassert pytest.main(['--markers', '-p', 'no:hypothesispytest', '-p', 'no:randomly']) == 0",
+        tmp_path,
     )
     assert "pytest_prunegate.plugin" in loaded, "the plugin is installed"
     assert not loaded & set(HEAVY)
@@ -184,7 +185,8 @@ def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def test_an_idle_run_imports_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
-    loaded = modules_after("import pytest\nassert pytest.main(['-p', 'no:hypothesispytest']) == 0", tmp_path)
+    code = "import pytest\nassert pytest.main(['-p', 'no:hypothesispytest', '-p', 'no:randomly']) == 0"
+    loaded = modules_after(code, tmp_path)
     assert not loaded & set(HEAVY)
 
 
