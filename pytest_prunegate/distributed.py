@@ -140,6 +140,7 @@ class Controller:
         self._options = options
         self._folder = Path(tempfile.mkdtemp(prefix="prunegate-"))
         config.add_cleanup(lambda: shutil.rmtree(self._folder, ignore_errors=True))
+        self._nodes: list[WorkerController] = []
         self._closing: Closing | None = None
         self._outcomes: dict[str, Outcome] = {}
         self._broke = False
@@ -147,6 +148,7 @@ class Controller:
 
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell a worker where to leave what it collected."""
+        self._nodes.append(node)
         node.workerinput[_FOLDER] = str(self._folder)
 
     @pytest.hookimpl(tryfirst=True)
@@ -171,16 +173,12 @@ class Controller:
         Raises:
             pytest.UsageError: a worker met one.
         """
-        text = getattr(node, "workeroutput", {}).get(_END)
-        if text is None:
-            return
-        end = json.loads(text)
-        if end["mistake"]:
-            raise pytest.UsageError(end["mistake"])
-        if end["closing"]:
-            self._closing = Closing.from_json(end["closing"])
-        self._outcomes |= {name: Outcome(outcome) for name, outcome in end["outcomes"].items()}
-        self._broke = self._broke or end["broke"]
+        if end := _end_of(node):
+            if end["mistake"]:
+                raise pytest.UsageError(end["mistake"])
+            self._closing = Closing.from_json(end["closing"]) if end["closing"] else self._closing
+            self._outcomes |= {name: Outcome(outcome) for name, outcome in end["outcomes"].items()}
+            self._broke = self._broke or end["broke"]
 
     @pytest.hookimpl(tryfirst=True, optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
@@ -205,20 +203,27 @@ class Controller:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The settings that the worker could not show, and the table of all checks."""
-        if self._closing is None:
-            if self._broke:
-                terminalreporter.write_line(
-                    "The worker that measured crashed, and wrote no report. Every answer so far is kept: the same command goes on from there.",
-                    red=True,
-                )
-            return
-        terminalreporter.section("settings", sep="-")
-        for line in self._closing.settings:
-            terminalreporter.write_line(line)
-        show_closing(self._closing, terminalreporter, interrupted=self._interrupted)
+        if self._interrupted:  # xdist listens no longer, and ends its workers; they still wrote what they had
+            closings = [end["closing"] for end in map(_end_of, self._nodes) if end and end["closing"]]
+            self._closing = Closing.from_json(closings[-1]) if closings else None
+        if self._closing is not None:
+            terminalreporter.section("settings", sep="-")
+            for line in self._closing.settings:
+                terminalreporter.write_line(line)
+            show_closing(self._closing, terminalreporter, interrupted=self._interrupted)
+        elif self._broke or self._interrupted:
+            what = "was interrupted" if self._interrupted else "crashed, and wrote no report"
+            line = f"The worker that measured {what}. Every answer so far is kept: the same command goes on from there."
+            terminalreporter.write_line(line, red=True)
 
     def _collected(self) -> GateItems:
         """What asks the gate; all workers collect the same."""
         for path in sorted(self._folder.glob("*.json")):
             return GateItems(**{name: tuple(found) for name, found in json.loads(path.read_text("utf-8")).items()})
         return GateItems(asking=(), checks=())
+
+
+def _end_of(node: WorkerController) -> dict[str, Any] | None:
+    """What a worker sent when its session finished; None where it did not come to that."""
+    text = getattr(node, "workeroutput", {}).get(_END)
+    return json.loads(text) if text else None
