@@ -37,6 +37,7 @@ class GateSession:
         self._log: EvaluationLog | None = None
         self.summary: Summary | None = None
         self.written: list[Path] = []
+        self.said: list[str] = []
         self.problem: str | None = None
         """Why the reports could not be written."""
 
@@ -73,6 +74,7 @@ class GateSession:
             self._log.close()
 
     def _tell(self, line: str) -> None:
+        self.said += [line] if line else []
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
             reporter.write_line(plain(line))

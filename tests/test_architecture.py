@@ -34,7 +34,23 @@ ROOMS = {
     "recorded": ["report"],
     "task_words": ["thresholds"],
     "plugin": ["run", "fixtures", "flags"],
-    "run": ["session", "run_input", "fixtures", "collection", "rootdir", "report", "gate", "compare", "interruption"],
+    "run": [
+        "closing",
+        "collection",
+        "distributed",
+        "fixtures",
+        "gate",
+        "interruption",
+        "other_plugins",
+        "report",
+        "rootdir",
+        "run_input",
+        "session",
+    ],
+    "distributed": ["closing", "collection", "compare", "interruption", "scheduling"],
+    "scheduling": [],
+    "other_plugins": ["collection"],
+    "closing": ["compare", "report"],
     "session": ["identity", "report", "evaluation"],
     "run_input": ["options", "thresholds_reader", "resolution", "resources", "report", "evaluation"],
     "fixtures": ["run", "collection", "report", "gate", "checks", "compare"],
@@ -166,7 +182,8 @@ def modules_after(code: str, cwd: Path) -> set[str]:
 
 def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
     loaded = modules_after(
-        "import pytest\nassert pytest.main(['--markers', '-p', 'no:hypothesispytest']) == 0", tmp_path
+        "import pytest\nassert pytest.main(['--markers', '-p', 'no:hypothesispytest', '-p', 'no:randomly']) == 0",
+        tmp_path,
     )
     assert "pytest_prunegate.plugin" in loaded, "the plugin is installed"
     assert not loaded & set(HEAVY)
@@ -176,7 +193,8 @@ def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def test_an_idle_run_imports_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
-    loaded = modules_after("import pytest\nassert pytest.main(['-p', 'no:hypothesispytest']) == 0", tmp_path)
+    code = "import pytest\nassert pytest.main(['-p', 'no:hypothesispytest', '-p', 'no:randomly']) == 0"
+    loaded = modules_after(code, tmp_path)
     assert not loaded & set(HEAVY)
 
 
