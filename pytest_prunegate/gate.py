@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.check_scores import member_results, scores_of
 from pytest_prunegate.checks import Check, GateTask, TaskKind
 from pytest_prunegate.compare import Comparison, Outcome, compare_sparsity
-from pytest_prunegate.errors import EvaluationError, TaskError
+from pytest_prunegate.errors import EvaluationError, Problems, TaskError
 from pytest_prunegate.judging import Judge
 from pytest_prunegate.measuring import Measuring
 from pytest_prunegate.outlook import Outlook, baseline_warning, outlook
@@ -83,8 +83,7 @@ class Gate:
         """Find the models' files and read what they say. Writes nothing.
 
         Raises:
-            InputError: a model cannot be found, or the backend cannot load it.
-            ModelError: a checkpoint is damaged.
+            InputError: a model cannot be found, a checkpoint is damaged, or the backend cannot load it; for all models at once.
         """
         from pytest_prunegate.checkpoint.facts import read_facts
         from pytest_prunegate.checkpoint.location import locate
@@ -94,10 +93,13 @@ class Gate:
 
         options = self.options
         prepare_environment(options.cache_dir)
-        for side, argument in options.models.items():
-            self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir))
         backend = canonical_backend(options.backend)
-        refuse_unloadable(self.facts, backend)
+        problems = Problems()
+        for side, argument in options.models.items():
+            with problems.collected():
+                self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir))
+                refuse_unloadable(self.facts[side], backend)
+        problems.raise_any()
         self.conditions = conditions_of(self.facts, dtype=options.dtype, backend=backend)
 
     def open(self, names: Sequence[str]) -> Plan:

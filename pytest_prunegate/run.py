@@ -113,16 +113,20 @@ class GateRun:
             )
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """Before the first item: find the models, open the store, say what will be done."""
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Before the first item: find the models, open the store, say what will be done. A preflight runs no item."""
         names = self._needed_tasks(session)
         stopped = session.testsfailed and not session.config.option.continue_on_collection_errors
         if session.config.option.collectonly or stopped or not names:
-            return
+            return None
         try:
+            if self._gate.options.preflight:
+                self._session.preflight(names)
+                return True
             self._session.open(names)
         except PrunegateError as error:
             raise pytest.UsageError(str(error)) from None
+        return None
 
     def _needed_tasks(self, session: pytest.Session) -> list[str]:
         from pytest_prunegate.fixtures import declared_tasks
@@ -157,7 +161,7 @@ class GateRun:
         """Write the reports of whatever was measured, and set the exit code."""
         self._interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         self._session.finish()
-        if self._gate.plan is not None and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        if self._session.is_open and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
             session.exitstatus = self._exit_status(session, exitstatus)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:

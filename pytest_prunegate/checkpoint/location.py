@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from pytest_prunegate.errors import InputError
 from pytest_prunegate.model_argument import on_folder, parse_model
 
 if TYPE_CHECKING:
+    from huggingface_hub.file_download import DryRunFileInfo
+
     from pytest_prunegate.model_argument import ModelArgument
 
 _SMALL_FILES = ["*.json", "*.model", "*.txt", "*.jinja", "*.py"]
@@ -52,6 +55,41 @@ def locate(argument: ModelArgument, *, cache_dir: Path | None) -> Location:
     )
 
 
+def download_size(argument: ModelArgument, *, cache_dir: Path | None) -> int | None:
+    """Bytes that `locate` would download; None where the hub does not say."""
+    if argument.folder is not None:
+        return download_size(argument.base, cache_dir=cache_dir) if argument.base else 0
+    for weights in _WEIGHT_PATTERNS:
+        files = _files(argument, cache_dir, [*_SMALL_FILES, *weights])
+        if files is None:
+            return None
+        if any(fnmatch.fnmatch(file.filename, pattern) for file in files for pattern in weights):
+            return sum(file.file_size or 0 for file in files if file.will_download)
+    return 0
+
+
+def _files(argument: ModelArgument, cache_dir: Path | None, patterns: list[str]) -> list[DryRunFileInfo] | None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(
+            argument.value,
+            revision=argument.revision,
+            cache_dir=hub_cache(cache_dir),
+            allow_patterns=patterns,
+            dry_run=True,
+        )
+    except Exception:  # noqa: BLE001 - whatever keeps the hub from answering is told by the download itself
+        return None
+
+
+def hub_cache(cache_dir: Path | None) -> Path:
+    """Where snapshots are kept: in the cache directory, where one is given, or else in the hub library's own place."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return cache_dir / "hub" if cache_dir else Path(HF_HUB_CACHE)
+
+
 def _tokenizer(argument: ModelArgument, cache_dir: Path | None) -> Path | None:
     written = argument.arguments.get("tokenizer")
     if written is None:
@@ -75,9 +113,8 @@ def _snapshot(argument: ModelArgument, cache_dir: Path | None) -> Path:
 def _download(argument: ModelArgument, cache_dir: Path | None, patterns: list[str]) -> Any:
     from huggingface_hub import snapshot_download
 
-    hub_cache = cache_dir / "hub" if cache_dir else None
     try:
-        return snapshot_download(argument.value, revision=argument.revision, cache_dir=hub_cache, allow_patterns=patterns)  # fmt: skip
+        return snapshot_download(argument.value, revision=argument.revision, cache_dir=hub_cache(cache_dir), allow_patterns=patterns)  # fmt: skip
     except Exception as error:  # the hub library's errors share no base
         raise InputError(
             f"{argument.where}: there is no such directory, and as a hub id it could not be fetched either: "

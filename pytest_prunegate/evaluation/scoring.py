@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.evaluation import squad
+from pytest_prunegate.evaluation.guarded import reason_of
 from pytest_prunegate.evaluation.perplexity import score_perplexity
 from pytest_prunegate.scores import DocumentKey, MetricScores, OutputShares, exact, mean_scores
 
@@ -157,7 +158,13 @@ def _aggregate(prepared: PreparedTask, key: MetricKey, values: dict[int, dict[st
             doc_id: _exact_of(name, doc_id, value) for doc_id, value in of_document.items()
         }
         return mean_scores(scores, higher_is_better=bool(direction))
-    aggregate = float(aggregation(list(of_document.values())))
+    try:
+        aggregate = float(aggregation(list(of_document.values())))
+    except Exception as error:  # tasks are foreign code
+        raise TaskError(
+            f"{name}: the metric over {len(of_document)} documents cannot be computed: {reason_of(error)}. The responses are kept; after the task "
+            "is mended the run goes on from there."
+        ) from error
     if not math.isfinite(aggregate):
         raise TaskError(f"{name}: the metric over {len(of_document)} documents is {aggregate}.")
     return MetricScores(
