@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError, PrunegateError
+from pytest_prunegate.fetch_command import add_fetch
 from pytest_prunegate.recorded import read_run
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pytest_prunegate", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_thresholds(commands)
+    add_fetch(commands)
     given = parser.parse_args(arguments)
     try:
         given.run(given)

@@ -9,9 +9,12 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
+from pytest_prunegate.report.wording import size_text
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytest_prunegate.estimates import Estimate
 
 _WRITTEN = bytes(4096)  # one block: a full disk takes an empty file
 
@@ -49,3 +52,17 @@ def refuse_unwritable(folder: Path | None, flag: str, what: str) -> None:
 def free_disk(folder: Path) -> int:
     """Bytes that are free where a folder is, or will be."""
     return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+
+
+def refuse_full_disk(folder: Path, wanted: Estimate, where: str) -> None:
+    """See that a disk has room.
+
+    Raises:
+        InputError: it does not.
+    """
+    free = free_disk(folder)
+    if wanted.size > free:
+        raise InputError(
+            f"{where}: about {size_text(wanted.size)} are needed there ({wanted.basis}), and {size_text(free)} are free. "
+            "Make room, or name another folder."
+        )

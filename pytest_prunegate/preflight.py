@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.checks import TaskKind
-from pytest_prunegate.errors import InputError, Problems
+from pytest_prunegate.errors import Problems
 from pytest_prunegate.estimates import Estimate, cache_estimate, is_knowable, kept_estimate, weights_estimate
 from pytest_prunegate.evaluation.devices import free_memory, resolve_device
-from pytest_prunegate.places import free_disk, refuse_unwritable
+from pytest_prunegate.places import free_disk, refuse_full_disk, refuse_unwritable
 from pytest_prunegate.report.wording import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.evaluation.requests import Conditions, Request
@@ -118,20 +117,6 @@ def unreachable(gate: Gate, names: Sequence[str]) -> list[str]:
             with problems.collected():
                 load_data(part)
     return problems.found
-
-
-def refuse_full_disk(folder: Path, wanted: Estimate, where: str) -> None:
-    """See that a disk has room.
-
-    Raises:
-        InputError: it does not.
-    """
-    free = free_disk(folder)
-    if wanted.size > free:
-        raise InputError(
-            f"{where}: about {size_text(wanted.size)} are needed there ({wanted.basis}), and {size_text(free)} are free. "
-            "Make room, or name another folder."
-        )
 
 
 def _hub_models(gate: Gate) -> list[ModelArgument]:

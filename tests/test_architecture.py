@@ -26,7 +26,7 @@ HEAVY = (
 )
 # A room may import the rooms below it (at run time; types are free), and errors.
 ROOMS = {
-    "__main__": ["proposal", "ratchet", "recorded"],
+    "__main__": ["fetch_command", "proposal", "ratchet", "recorded"],
     "proposal": ["needs", "recorded", "thresholds", "thresholds_reader"],
     "ratchet": ["needs", "recorded", "task_words", "thresholds", "thresholds_reader"],
     "needs": ["recorded", "thresholds"],
@@ -37,7 +37,9 @@ ROOMS = {
     "session": ["preflight", "identity", "report", "evaluation"],
     "preflight": ["estimates", "places", "report", "checkpoint", "checks", "evaluation"],
     "estimates": ["checkpoint"],
-    "places": [],
+    "places": ["report"],
+    "fetch_command": ["fetch", "options", "resources", "run_input", "task_options"],
+    "fetch": ["run_input", "model_argument", "estimates", "places", "report", "checkpoint", "evaluation"],
     "run_input": ["options", "thresholds_reader", "resolution", "resources", "report", "evaluation"],
     "fixtures": ["run", "collection", "report", "gate", "checks", "compare"],
     "collection": ["report", "gate", "checks", "compare"],
