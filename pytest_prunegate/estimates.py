@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.checkpoint.files import read_json
+from pytest_prunegate.checkpoint.location import download_size
+from pytest_prunegate.report.wording import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions, Request
+    from pytest_prunegate.model_argument import ModelArgument
 
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 # Arguments under which the weights are not, or not as they are stored, on one device.
@@ -69,6 +73,15 @@ def kept_estimate(asked: Iterable[tuple[Request, Conditions]]) -> Estimate:
     size = len(requests) * _BYTES_OF_A_ROW + tokens * _BYTES_OF_A_TOKEN
     generated = f", {_BYTES_OF_A_TOKEN} bytes for each of at most {tokens:,} generated tokens" if tokens else ""
     return Estimate(size=size, basis=f"{_BYTES_OF_A_ROW} bytes for each of {len(requests):,} answers{generated}")
+
+
+def download_estimate(models: Iterable[ModelArgument], cache_dir: Path | None) -> Estimate:
+    """Disk that models take which the hub still holds; a model of both sides counts once, one of unknown size not at all."""
+    repositories = {(model.value, model.revision, model.base): model for model in models}
+    found = {model.where: download_size(model, cache_dir=cache_dir) for model in repositories.values()}
+    sizes = {where: size for where, size in found.items() if size}
+    basis = ", ".join(f"{where}: {size_text(size)}" for where, size in sizes.items())
+    return Estimate(size=sum(sizes.values()), basis=f"downloads, as the hub tells their sizes: {basis}")
 
 
 def _numbers_of_a_token(facts: ModelFacts) -> int | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError, Problems
-from pytest_prunegate.estimates import Estimate
+from pytest_prunegate.estimates import download_estimate
 from pytest_prunegate.evaluation.environment import prepare_environment
 from pytest_prunegate.model_argument import parse_model
 from pytest_prunegate.places import refuse_full_disk, refuse_unwritable
@@ -101,11 +101,9 @@ def _models(wanted: Wanted, problems: Problems) -> list[ModelArgument]:
 
 
 def _refuse_full_disk(models: list[ModelArgument], wanted: Wanted) -> None:
-    from pytest_prunegate.checkpoint.location import download_size, hub_cache
+    from pytest_prunegate.checkpoint.location import hub_cache
 
-    sizes = {model.where: download_size(model, cache_dir=wanted.cache_dir) or 0 for model in models}
-    basis = ", ".join(f"{where}: {size_text(size)}" for where, size in sizes.items())
-    refuse_full_disk(hub_cache(wanted.cache_dir), Estimate(size=sum(sizes.values()), basis=basis), "--cache-dir")
+    refuse_full_disk(hub_cache(wanted.cache_dir), download_estimate(models, wanted.cache_dir), "--cache-dir")
 
 
 def _load_all(models: list[ModelArgument], wanted: Wanted, problems: Problems, tell: Callable[[str], None]) -> None:

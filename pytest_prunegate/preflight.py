@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.errors import Problems
-from pytest_prunegate.estimates import Estimate, cache_estimate, is_knowable, kept_estimate, weights_estimate
+from pytest_prunegate.estimates import (
+    Estimate,
+    cache_estimate,
+    download_estimate,
+    is_knowable,
+    kept_estimate,
+    weights_estimate,
+)
 from pytest_prunegate.evaluation.devices import free_memory, resolve_device
 from pytest_prunegate.places import free_disk, refuse_full_disk, refuse_unwritable
 from pytest_prunegate.report.wording import size_text
@@ -124,15 +131,11 @@ def _hub_models(gate: Gate) -> list[ModelArgument]:
 
 
 def _refuse_large_downloads(gate: Gate) -> None:
-    from pytest_prunegate.checkpoint.location import download_size, hub_cache
+    from pytest_prunegate.checkpoint.location import hub_cache
 
-    options = gate.options
-    found = {argument.where: download_size(argument, cache_dir=options.cache_dir) for argument in _hub_models(gate)}
-    sizes = {where: size for where, size in found.items() if size}
-    if sizes:
-        basis = ", ".join(f"{where}: {size_text(size)}" for where, size in sizes.items())
-        wanted = Estimate(size=sum(sizes.values()), basis=f"downloads, as the hub tells their sizes: {basis}")
-        refuse_full_disk(hub_cache(options.cache_dir), wanted, "--prunegate-cache-dir")
+    if models := _hub_models(gate):
+        folder = hub_cache(gate.options.cache_dir)
+        refuse_full_disk(folder, download_estimate(models, gate.options.cache_dir), "--prunegate-cache-dir")
 
 
 def _asks_for_certain(gate: Gate, names: Sequence[str]) -> bool:

@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json([entry for entry in files if entry["path"] in wanted])
         else:
             name = "/".join(repo.parts[-2:])
-            siblings = [{"rfilename": entry["path"]} for entry in files]
+            siblings = [{"rfilename": entry["path"], "size": entry["size"]} for entry in files]
             self._json({"id": name, "sha": SHA, "private": False, "siblings": siblings, "tags": [], "downloads": 0})
 
     def _json(self, content: Any) -> None:

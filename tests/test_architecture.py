@@ -36,7 +36,7 @@ ROOMS = {
     "run": ["session", "run_input", "fixtures", "collection", "rootdir", "report", "gate", "compare"],
     "session": ["preflight", "identity", "report", "evaluation"],
     "preflight": ["estimates", "places", "report", "checkpoint", "checks", "evaluation"],
-    "estimates": ["checkpoint"],
+    "estimates": ["checkpoint", "report"],
     "places": ["report"],
     "fetch_command": ["fetch", "options", "resources", "run_input", "task_options"],
     "fetch": ["run_input", "model_argument", "estimates", "places", "report", "checkpoint", "evaluation"],

@@ -11,7 +11,7 @@ from pytest_prunegate.errors import InputError
 from pytest_prunegate.model_argument import on_folder, parse_model
 
 if TYPE_CHECKING:
-    from huggingface_hub.file_download import DryRunFileInfo
+    from collections.abc import Iterable
 
     from pytest_prunegate.model_argument import ModelArgument
 
@@ -56,31 +56,25 @@ def locate(argument: ModelArgument, *, cache_dir: Path | None) -> Location:
 
 
 def download_size(argument: ModelArgument, *, cache_dir: Path | None) -> int | None:
-    """Bytes that `locate` would download; None where the hub does not say."""
+    """Bytes that `locate` would download; None where the hub does not say. Writes nothing."""
     if argument.folder is not None:
         return download_size(argument.base, cache_dir=cache_dir) if argument.base else 0
-    for weights in _WEIGHT_PATTERNS:
-        files = _files(argument, cache_dir, [*_SMALL_FILES, *weights])
-        if files is None:
-            return None
-        if any(fnmatch.fnmatch(file.filename, pattern) for file in files for pattern in weights):
-            return sum(file.file_size or 0 for file in files if file.will_download)
-    return 0
-
-
-def _files(argument: ModelArgument, cache_dir: Path | None, patterns: list[str]) -> list[DryRunFileInfo] | None:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, try_to_load_from_cache
 
     try:
-        return snapshot_download(
-            argument.value,
-            revision=argument.revision,
-            cache_dir=hub_cache(cache_dir),
-            allow_patterns=patterns,
-            dry_run=True,
-        )
+        info = HfApi().model_info(argument.value, revision=argument.revision, files_metadata=True)
     except Exception:  # noqa: BLE001 - whatever keeps the hub from answering is told by the download itself
         return None
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    weights = next((found for patterns in _WEIGHT_PATTERNS if (found := _matching(sizes, patterns))), [])
+    return sum(
+        sizes[name] for name in {*_matching(sizes, _SMALL_FILES), *weights}
+        if not isinstance(try_to_load_from_cache(argument.value, name, cache_dir=hub_cache(cache_dir), revision=info.sha), str)
+    )  # fmt: skip
+
+
+def _matching(names: Iterable[str], patterns: list[str]) -> list[str]:
+    return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 
 def hub_cache(cache_dir: Path | None) -> Path:

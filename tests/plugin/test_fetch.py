@@ -110,8 +110,8 @@ def test_the_gate_then_runs_without_a_network(site: Site, fetched: subprocess.Co
     words = fetched.stdout.splitlines()[-1].removeprefix("Without a network: HF_HUB_OFFLINE=1 ").split()
     asked = len(site.hub.asked)
     result = site.call(
-        *words, "--prunegate-device=cpu", "-p", "no:hypothesispytest", endpoint=NOWHERE, HF_HUB_OFFLINE="1"
-    )
+        *words, "--prunegate-device=cpu", "-p", "no:hypothesispytest", endpoint=NOWHERE, HF_HUB_OFFLINE="1", HF_HOME=str(site.home / "elsewhere"),
+    )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Both are the same model" in result.stdout
     assert len(site.hub.asked) == asked
@@ -139,6 +139,33 @@ def test_all_that_fails_is_told_at_once(site: Site) -> None:
         assert expected in result.stderr
     assert "boolq: " in result.stdout, "the rest is fetched"
     assert "Traceback" not in result.stderr
+
+
+def test_a_model_that_does_not_fit_the_disk_is_not_begun(site: Site) -> None:
+    (site.home / "small_disk.py").write_text(
+        "import sys\nfrom pytest_prunegate import places\nplaces.free_disk = lambda folder: 1000\n"
+        "from pytest_prunegate.__main__ import main\nsys.exit(main(['fetch', '--original=org/tiny', '--cache-dir=small']))"
+    )
+    result = site.call("small_disk")
+    assert result.returncode == 2
+    assert re.search(
+        r"--cache-dir: about \d+ KiB are needed there \(downloads, as the hub tells their sizes: --original=org/tiny: .*\), and 1000 bytes are free",
+        result.stderr,
+    )
+    assert not (site.home / "small").exists()
+
+
+def test_a_preflight_tells_of_a_disk_that_downloads_do_not_fit(site: Site) -> None:
+    models = ["--original=org/tiny", "--pruned=org/tiny"]
+    (site.home / "small_run.py").write_text(
+        "import sys, pytest\nfrom pytest_prunegate import places\nplaces.free_disk = lambda folder: 1000\n"
+        f"sys.exit(pytest.main([*{models}, '--prunegate-preflight', '--prunegate-cache-dir=empty', '-p', 'no:hypothesispytest']))"
+    )
+    result = site.call("small_run")
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR, result.stdout + result.stderr
+    assert "--prunegate-cache-dir: about " in result.stderr
+    assert "downloads, as the hub tells their sizes: --original=org/tiny: " in result.stderr
+    assert not (site.home / "empty" / "hub").exists()
 
 
 def test_there_has_to_be_something_to_fetch(site: Site, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_a_tight_fit_is_a_note(project: Bench, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_disk_without_room(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "free_disk", lambda _folder: 1000)
+    monkeypatch.setattr(places, "free_disk", lambda _folder: 1000)
     result = project.run("--prunegate-preflight")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--prunegate-store=*: about 1* are needed there (1024 bytes for each of 120 answers*), and 1000 bytes are free.*"])  # fmt: skip
