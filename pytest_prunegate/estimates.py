@@ -77,7 +77,9 @@ def kept_estimate(asked: Iterable[tuple[Request, Conditions]]) -> Estimate:
 
 def download_estimate(models: Iterable[ModelArgument], cache_dir: Path | None) -> Estimate:
     """Disk that models take which the hub still holds; a model of both sides counts once, one of unknown size not at all."""
-    repositories = {(model.value, model.revision, model.base.value if model.base else None): model for model in models}
+    repositories: dict[tuple[str | None, ...], ModelArgument] = {}
+    for model in models:
+        repositories.setdefault((model.value, model.revision, model.base.value if model.base else None), model)
     found = {model.where: download_size(model, cache_dir=cache_dir) for model in repositories.values()}
     sizes = {where: size for where, size in found.items() if size}
     basis = ", ".join(f"{where}: {size_text(size)}" for where, size in sizes.items())

@@ -141,6 +141,21 @@ def test_all_that_fails_is_told_at_once(site: Site) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_what_is_not_there_without_a_network_was_not_fetched(site: Site) -> None:
+    """The second look is a process of its own: here it is sent to another cache, where nothing is."""
+    (site.home / "elsewhere.py").write_text(
+        "import sys\nfrom pytest_prunegate import fetch\nfrom pytest_prunegate.__main__ import main\n"
+        "fetch.arguments = lambda wanted: ['fetch', '--original=org/tiny', '--cache-dir=nothing']\n"
+        "sys.exit(main(['fetch', '--original=org/tiny', '--cache-dir=cache']))"
+    )
+    (site.home / "thresholds.yaml").rename(site.home / "aside.yaml")
+    result = site.call("elsewhere")
+    (site.home / "aside.yaml").rename(site.home / "thresholds.yaml")
+    assert result.returncode == 2
+    assert "it was fetched, but is not there without a network:\n--original=org/tiny: there is no such" in result.stderr
+    assert "Without a network: " not in result.stdout
+
+
 def test_a_model_that_does_not_fit_the_disk_is_not_begun(site: Site) -> None:
     (site.home / "small_disk.py").write_text(
         "import sys\nfrom pytest_prunegate import places\nplaces.free_disk = lambda folder: 1000\n"
@@ -165,6 +180,7 @@ def test_a_preflight_tells_of_a_disk_that_downloads_do_not_fit(site: Site) -> No
     assert result.returncode == pytest.ExitCode.USAGE_ERROR, result.stdout + result.stderr
     assert "--prunegate-cache-dir: about " in result.stderr
     assert "downloads, as the hub tells their sizes: --original=org/tiny: " in result.stderr
+    assert "--pruned=" not in result.stderr, "a model of both sides is downloaded once"
     assert not (site.home / "empty" / "hub").exists()
 
 
