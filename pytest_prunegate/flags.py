@@ -137,11 +137,14 @@ STORE = Flag(
     ini="prunegate_store",
     default=".prunegate",
 )
+PREFLIGHT = Flag(
+    "--prunegate-preflight", None, "load no model: see that a run could go through, and say what it would take of memory, disk and time"
+)  # fmt: skip
 MODELS = (ORIGINAL, PRUNED)
 ALL = (
     ORIGINAL, PRUNED, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
     BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, BASELINE_ONLY, CACHE, OUTPUT, STORE, DECIDE,
-    EARLY_STOP, ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET, TRUST,
+    EARLY_STOP, ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET, TRUST, PREFLIGHT,
 )  # fmt: skip
 
 

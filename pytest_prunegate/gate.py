@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.check_scores import member_results, scores_of
 from pytest_prunegate.checks import Check, GateTask, TaskKind
 from pytest_prunegate.compare import Comparison, Outcome, compare_sparsity
-from pytest_prunegate.errors import EvaluationError, TaskError
+from pytest_prunegate.errors import EvaluationError, Problems, TaskError
 from pytest_prunegate.interruption import StopRequest
 from pytest_prunegate.judging import Judge
 from pytest_prunegate.measuring import Measuring
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.options import Options
     from pytest_prunegate.progress import Progress
     from pytest_prunegate.store import Store
+
+_log = logging.getLogger("pytest_prunegate")
 
 
 @dataclass(kw_only=True)
@@ -86,8 +89,7 @@ class Gate:
         """Find the models' files and read what they say. Writes nothing.
 
         Raises:
-            InputError: a model cannot be found, or the backend cannot load it.
-            ModelError: a checkpoint is damaged.
+            InputError: a model cannot be found, a checkpoint is damaged, or the backend cannot load it; for all models at once.
         """
         from pytest_prunegate.checkpoint.facts import read_facts
         from pytest_prunegate.checkpoint.location import locate
@@ -100,10 +102,13 @@ class Gate:
         options = self.options
         prepare_environment(options.cache_dir)
         memory = ScanMemory((options.cache_dir or default_cache_dir()) / "scans")
-        for side, argument in options.models.items():
-            self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir), memory)
         backend = canonical_backend(options.backend)
-        refuse_unloadable(self.facts, backend)
+        problems = Problems()
+        for side, argument in options.models.items():
+            with problems.collected():
+                self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir), memory)
+                refuse_unloadable(self.facts[side], backend)
+        problems.raise_any()
         self.conditions = conditions_of(self.facts, dtype=options.dtype, backend=backend)
 
     def open(self, names: Sequence[str]) -> Plan:
@@ -187,6 +192,7 @@ class Gate:
     def record_error(self, check: Check, error: Exception) -> None:
         """Remember that a check ended without a verdict."""
         reason = str(error) if isinstance(error, EvaluationError) else plain(f"{type(error).__name__}: {error}")
+        _log.error("%s: %s", check.label, reason, exc_info=error.__cause__)
         self.results[check] = CheckResult(check=check, outcome=Outcome.ERROR, error=reason)
 
     def comparison(self, check: Check) -> Comparison:

@@ -26,7 +26,7 @@ HEAVY = (
 )
 # A room may import the rooms below it (at run time; types are free), errors, and plain.
 ROOMS = {
-    "__main__": ["proposal", "ratchet", "recorded", "store_command"],
+    "__main__": ["fetch_command", "proposal", "ratchet", "recorded", "store_command"],
     "store_command": ["store"],
     "proposal": ["needs", "recorded", "thresholds", "thresholds_reader"],
     "ratchet": ["needs", "recorded", "task_words", "thresholds", "thresholds_reader"],
@@ -47,11 +47,16 @@ ROOMS = {
         "run_input",
         "session",
     ],
-    "distributed": ["closing", "collection", "compare", "interruption", "scheduling"],
+    "distributed": ["closing", "collection", "compare", "flags", "interruption", "scheduling"],
     "scheduling": [],
     "other_plugins": ["collection"],
     "closing": ["compare", "report"],
-    "session": ["identity", "report", "evaluation"],
+    "session": ["preflight", "identity", "report", "evaluation"],
+    "preflight": ["estimates", "places", "report", "checkpoint", "checks", "evaluation", "store"],
+    "estimates": ["checkpoint", "report"],
+    "places": ["report"],
+    "fetch_command": ["fetch", "options", "resources", "run_input", "task_options"],
+    "fetch": ["run_input", "model_argument", "estimates", "places", "report", "checkpoint", "evaluation"],
     "run_input": ["options", "thresholds_reader", "resolution", "resources", "report", "evaluation"],
     "fixtures": ["run", "collection", "report", "gate", "checks", "compare"],
     "collection": ["report", "gate", "checks", "compare"],

@@ -595,9 +595,11 @@ class TestBackends:
             "*original model original: failed while it answered: KeyError: 'no'. What was answered is kept.",
         )
 
-    def test_a_model_class_whose_package_is_missing_is_an_error(self, project: Bench) -> None:
+    def test_a_model_class_whose_package_is_missing_ends_the_run(self, project: Bench) -> None:
         assert importlib.util.find_spec("vllm") is None
-        assert_error(run(project, "--prunegate-backend=vllm"), "*vllm*")
+        result = run(project, "--prunegate-backend=vllm")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*vllm*"])
 
 
 RULES = '''
