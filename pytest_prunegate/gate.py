@@ -84,18 +84,21 @@ class Gate:
 
         Raises:
             InputError: a model cannot be found, or the backend cannot load it.
-            ModelError: a checkpoint is damaged.
+            ModelError: a checkpoint is damaged, or a server does not answer.
         """
         from pytest_prunegate.checkpoint.facts import read_facts
         from pytest_prunegate.checkpoint.location import locate
         from pytest_prunegate.evaluation.backends import canonical_backend, refuse_unloadable
         from pytest_prunegate.evaluation.conditions import conditions_of
         from pytest_prunegate.evaluation.environment import prepare_environment
+        from pytest_prunegate.serving.report import with_served
 
         options = self.options
         prepare_environment(options.cache_dir)
         for side, argument in options.models.items():
-            self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir))
+            if argument.url is None:
+                self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir))
+        self.facts = with_served(self.facts, options.models, cache_dir=options.cache_dir)
         backend = canonical_backend(options.backend)
         refuse_unloadable(self.facts, backend)
         self.conditions = conditions_of(self.facts, dtype=options.dtype, backend=backend)
@@ -287,6 +290,6 @@ class Gate:
         return self.noise_floor.of(task, check, self.measurements[task.name])
 
     def _start_executor(self, conditions: dict[str, Conditions], batch_size: str) -> Executor:
-        from pytest_prunegate.evaluation.models import LoadSettings, LocalModels
+        from pytest_prunegate.evaluation.served import models_by_side
 
-        return LocalModels(LoadSettings(batch_size=batch_size, device=self._device()), conditions)
+        return models_by_side(conditions, batch_size=batch_size, device=self._device)

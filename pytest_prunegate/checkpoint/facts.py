@@ -31,6 +31,7 @@ _SAFETENSORS_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF
 # What lm-eval consults, in its order (lm_eval.models.utils.resolve_max_length).
 _LENGTH_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")
 _LM_EVAL_DEFAULT_LENGTH = 2048
+AS_SERVED = "as served"  # the dtype of a model that a server answers for
 _UNSET_LENGTH = 10**29  # tokenizers write 1e30 for "no limit known"
 _TOKENIZERS = (
     "tokenizer.json",
@@ -57,10 +58,20 @@ class TokenizerSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """Where a model is asked, and by which id. `lender` is the side whose tokenizer it takes, where it names none."""
+
+    url: str
+    model: str
+    lender: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelFacts:
     """A model as the run and the reports know it. Sizes in bytes, lengths in tokens; None where unknown.
 
-    `folder` is what transformers loads: the base's where `adapter` is one. `quantised` names a packed format.
+    `folder` is what transformers loads: the base's where `adapter` is one, and of a served model its tokenizer alone.
+    `quantised` names a packed format.
     """
 
     side: str
@@ -73,7 +84,7 @@ class ModelFacts:
     dtype: str
     max_length: int
     parameters: int | None
-    size: int
+    size: int | None
     sparsity: Sparsity
     tokenizer: TokenizerSource
     vocab_size: int | None = None
@@ -83,6 +94,7 @@ class ModelFacts:
     base: str | None = None
     base_sparsity: Sparsity | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    served: ServedModel | None = None
 
     @property
     def title(self) -> str:
@@ -111,7 +123,7 @@ def _facts(location: Location) -> ModelFacts:
     else:
         facts = _checkpoint_facts(location)
     if location.tokenizer:
-        return replace(facts, tokenizer=_tokenizer(location.tokenizer))
+        return replace(facts, tokenizer=tokenizer_source(location.tokenizer))
     return facts
 
 
@@ -133,7 +145,7 @@ def _checkpoint_facts(location: Location) -> ModelFacts:
         parameters=None if packed else sum(tensor.elements for tensor in scan.tensors) or None,
         size=sum(path.stat().st_size for path in weight_files(folder)),
         sparsity=_sparsity(folder, scan, packed),
-        tokenizer=_tokenizer(location.tokenizer or folder),
+        tokenizer=tokenizer_source(location.tokenizer or folder),
         vocab_size=(config.get("text_config") or config).get("vocab_size"),
         quantised=packed or _quantised_on_loading(argument.arguments),
         arguments=argument.arguments,
@@ -165,7 +177,7 @@ def _gguf_facts(location: Location, path: Path) -> ModelFacts:
         folder=location.folder, gguf=path.name, digest=digest, template=digest if header.has_template else None
     )
     if (location.folder / "tokenizer.json").is_file():  # transformers prefers it to the one in the file
-        tokenizer = _tokenizer(location.folder)
+        tokenizer = tokenizer_source(location.folder)
     return ModelFacts(
         side=argument.side,
         name=argument.name,
@@ -205,10 +217,10 @@ def _adapter_facts(location: Location, base: ModelFacts) -> ModelFacts:
         revision=location.revision,
         fingerprint=adapter_fingerprint(base.fingerprint, folder, scan),
         parameters=None if base.parameters is None else base.parameters + added,
-        size=base.size + weights.stat().st_size,
+        size=(base.size or 0) + weights.stat().st_size,
         sparsity=Sparsity(problem="an adapter changes its base's weights, zeros included; merge it to count them"),
         base_sparsity=base.sparsity,
-        tokenizer=_tokenizer(folder) if _has_tokenizer(folder) else base.tokenizer,
+        tokenizer=tokenizer_source(folder) if _has_tokenizer(folder) else base.tokenizer,
         quantised=base.quantised or _quantised_on_loading(argument.arguments),
         adapter=folder,
         base=base.path,
@@ -216,7 +228,12 @@ def _adapter_facts(location: Location, base: ModelFacts) -> ModelFacts:
     )
 
 
-def _tokenizer(folder: Path) -> TokenizerSource:
+def tokenizer_source(folder: Path) -> TokenizerSource:
+    """The tokenizer in a directory.
+
+    Raises:
+        ModelError: there is none.
+    """
     if not _has_tokenizer(folder):
         raise ModelError(f"{folder}: there is no tokenizer in this directory. Save the original's beside the weights.")
     return TokenizerSource(folder=folder, gguf=None, digest=tokenizer_digest(folder), template=template_digest(folder))
