@@ -33,6 +33,7 @@ class CompletionServer:
         self.key: str | None = None
         self.fails_after: int | None = None
         self.failure = 500, "the engine died"
+        self.redirect: str | None = None
         self.url = ""
         self._at_once = 0
         self._lock = Lock()
@@ -99,7 +100,7 @@ def serving(server: CompletionServer) -> Iterator[CompletionServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer(200, {"object": "list", "data": server.report})
+            self._answer(302 if server.redirect else 200, {"object": "list", "data": server.report})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -116,6 +117,8 @@ def serving(server: CompletionServer) -> Iterator[CompletionServer]:
                 status, content = 401, {"error": f"wrong key: {self.headers.get('Authorization')}"}
             data = json.dumps(content).encode()
             self.send_response(status)
+            if server.redirect:
+                self.send_header("Location", server.redirect)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
