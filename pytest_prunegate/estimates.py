@@ -42,7 +42,7 @@ def weights_estimate(facts: ModelFacts, conditions: Conditions) -> Estimate:
     each = _BYTES.get(conditions.dtype)
     if facts.parameters and each and (facts.gguf or not facts.quantised):
         return Estimate(size=facts.parameters * each, basis=f"{facts.parameters:,} parameters in {conditions.dtype}")
-    return Estimate(size=facts.size, basis="the size of its files")
+    return Estimate(size=facts.size or 0, basis="the size of its files")
 
 
 def is_knowable(facts: ModelFacts, conditions: Conditions) -> bool:

@@ -25,7 +25,9 @@ class Flag:
 
 
 ORIGINAL = Flag(
-    "--original", "MODEL", "the original model: a directory, a .gguf file, a hub id or id@revision; NAME=MODEL names it"
+    "--original",
+    "MODEL",
+    "the original model: a directory, a .gguf file, a hub id or id@revision; NAME=MODEL names it; NAME=http://HOST:PORT/v1 is a served one",
 )
 PRUNED = Flag("--pruned", "MODEL", "the pruned model, likewise, or an adapter; both together switch the gate on")
 THRESHOLDS = Flag(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.check_scores import member_results, scores_of
 from pytest_prunegate.checks import Check, GateTask, TaskKind
 from pytest_prunegate.compare import Comparison, Outcome, compare_sparsity
-from pytest_prunegate.errors import EvaluationError, Problems, TaskError
+from pytest_prunegate.errors import EvaluationError, TaskError
 from pytest_prunegate.interruption import StopRequest
 from pytest_prunegate.judging import Judge
 from pytest_prunegate.measuring import Measuring
@@ -86,30 +86,16 @@ class Gate:
         return next(task for task in self.tasks if task.name == name)
 
     def find_models(self) -> None:
-        """Find the models' files and read what they say. Writes nothing.
+        """Find the models' files and read what they say. Writes nothing outside the cache.
 
         Raises:
-            InputError: a model cannot be found, a checkpoint is damaged, or the backend cannot load it; for all models at once.
+            InputError: a model cannot be found, a checkpoint is damaged, a server does not answer, or the backend cannot load it; for
+                all models at once.
         """
-        from pytest_prunegate.checkpoint.facts import read_facts
-        from pytest_prunegate.checkpoint.location import locate
-        from pytest_prunegate.checkpoint.scan_memory import ScanMemory
-        from pytest_prunegate.evaluation.backends import canonical_backend, refuse_unloadable
-        from pytest_prunegate.evaluation.conditions import conditions_of
-        from pytest_prunegate.evaluation.environment import prepare_environment
-        from pytest_prunegate.evaluation.index import default_cache_dir
+        from pytest_prunegate.sides import find_sides
 
-        options = self.options
-        prepare_environment(options.cache_dir)
-        memory = ScanMemory((options.cache_dir or default_cache_dir()) / "scans")
-        backend = canonical_backend(options.backend)
-        problems = Problems()
-        for side, argument in options.models.items():
-            with problems.collected():
-                self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir), memory)
-                refuse_unloadable(self.facts[side], backend)
-        problems.raise_any()
-        self.conditions = conditions_of(self.facts, dtype=options.dtype, backend=backend)
+        found = find_sides(self.options)
+        self.facts, self.conditions = found.facts, found.conditions
 
     def open(self, names: Sequence[str]) -> Plan:
         """Open the store, and build the named tasks.
@@ -305,6 +291,6 @@ class Gate:
         return self.noise_floor.of(task, check, self.measurements[task.name])
 
     def _start_executor(self, conditions: dict[str, Conditions], batch_size: str) -> Executor:
-        from pytest_prunegate.evaluation.models import LoadSettings, LocalModels
+        from pytest_prunegate.evaluation.served import models_by_side
 
-        return LocalModels(LoadSettings(batch_size=batch_size, device=self._device()), conditions, self.stop)
+        return models_by_side(conditions, batch_size=batch_size, device=self._device, stop=self.stop)

@@ -127,7 +127,8 @@ def unreachable(gate: Gate, names: Sequence[str]) -> list[str]:
 
 
 def _hub_models(gate: Gate) -> list[ModelArgument]:
-    return [argument for argument in gate.options.models.values() if (argument.base or argument).folder is None]
+    arguments = (argument for argument in gate.options.models.values() if argument.url is None)
+    return [argument for argument in arguments if (argument.base or argument).folder is None]
 
 
 def _refuse_large_downloads(gate: Gate) -> None:
@@ -169,7 +170,8 @@ def _refuse_missing_backend(gate: Gate) -> None:
 
 
 def _sides(gate: Gate) -> Iterator[tuple[ModelFacts, Conditions]]:
-    return ((facts, gate.conditions[side]) for side, facts in gate.facts.items())
+    """The models that are loaded here."""
+    return ((facts, gate.conditions[side]) for side, facts in gate.facts.items() if facts.served is None)
 
 
 def _memory(gate: Gate, device: str) -> Iterator[Memory]:

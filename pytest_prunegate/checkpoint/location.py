@@ -51,7 +51,7 @@ def locate(argument: ModelArgument, *, cache_dir: Path | None) -> Location:
         folder=argument.folder,
         revision=revision,
         base=locate(argument.base, cache_dir=cache_dir) if argument.base else None,
-        tokenizer=_tokenizer(argument, cache_dir),
+        tokenizer=tokenizer_folder(argument, cache_dir),
     )
 
 
@@ -84,7 +84,12 @@ def hub_cache(cache_dir: Path | None) -> Path:
     return cache_dir / "hub" if cache_dir else Path(HF_HUB_CACHE)
 
 
-def _tokenizer(argument: ModelArgument, cache_dir: Path | None) -> Path | None:
+def tokenizer_folder(argument: ModelArgument, cache_dir: Path | None) -> Path | None:
+    """Where the tokenizer lies that a side's arguments name; None where they name none.
+
+    Raises:
+        InputError: there is none.
+    """
     written = argument.arguments.get("tokenizer")
     if written is None:
         return None

@@ -30,7 +30,9 @@ def canonical_backend(name: str) -> str:
     if name in TRANSFORMERS:
         return "hf"
     if name in _SERVED:
-        raise InputError(f"--prunegate-backend={name}: asks a server; served models are not supported yet.")
+        raise InputError(
+            f"--prunegate-backend={name}: asks a server, whatever --original and --pruned are. Name the server as the model: --pruned=NAME=http://HOST:PORT/v1."
+        )
     from lm_eval.api.registry import model_registry
     from lm_eval.models import MODEL_MAPPING
 
