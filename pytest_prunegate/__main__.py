@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pytest_prunegate", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_thresholds(commands)
+    _add_store(commands)
     given = parser.parse_args(arguments)
     try:
         given.run(given)
@@ -52,6 +53,30 @@ def _add_thresholds(commands: argparse._SubParsersAction[argparse.ArgumentParser
     )
     parser.add_argument("--write", action="store_true", help="with --ratchet: write the file in place")
     parser.set_defaults(run=_thresholds)
+
+
+def _add_store(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("store", help="what is done with a store of answers")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    export = actions.add_parser(
+        "export", help="write a model's answers to a file that takes the model's place",
+        description="Write a model's answers to a file: --original=FILE then takes the place of the model. Needs the store alone.",
+    )  # fmt: skip
+    export.add_argument("store", metavar="STORE", type=Path, help="the folder of --prunegate-store")
+    export.add_argument(
+        "--model", required=True, help="its path or name, or the beginning of its fingerprint or key; a wrong one lists them all"
+    )  # fmt: skip
+    export.add_argument("--output", metavar="FILE", type=Path, required=True, help="write it there; it must not exist")
+    export.set_defaults(run=_export)
+
+
+def _export(given: argparse.Namespace) -> None:
+    from pytest_prunegate.baseline.exporting import export
+
+    if not given.output.name.endswith(".json.gz"):
+        raise InputError(f"--output={given.output}: name it *.json.gz, so that --original knows it for a baseline.")
+    for line in export(given.store, given.model, given.output):
+        sys.stderr.write(f"{line}\n")
 
 
 def _thresholds(given: argparse.Namespace) -> None:

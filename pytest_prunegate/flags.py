@@ -25,7 +25,9 @@ class Flag:
 
 
 ORIGINAL = Flag(
-    "--original", "MODEL", "the original model: a directory, a .gguf file, a hub id or id@revision; NAME=MODEL names it"
+    "--original",
+    "MODEL",
+    "the original model: a directory, a .gguf file, a hub id or id@revision, or a baseline.json.gz in its place; NAME=MODEL names it",
 )
 PRUNED = Flag("--pruned", "MODEL", "the pruned model, likewise, or an adapter; both together switch the gate on")
 THRESHOLDS = Flag(

@@ -19,6 +19,8 @@ from pytest_prunegate.verdicts import Basis, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_prunegate.baseline.keeping import Baselines
+    from pytest_prunegate.baseline.records import Baseline
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.evaluation.answering import Answering, Executor
     from pytest_prunegate.evaluation.prepared import PreparedTask
@@ -44,6 +46,9 @@ class Gate:
     warned: dict[Check, str] = field(default_factory=dict)
     """What is wrong with a check's original as a baseline, by what the store knew before the run."""
     noise_floor: NoiseFloor | None = None
+    files: dict[str, Baseline] = field(default_factory=dict)
+    """The baselines that take the place of models, by side."""
+    baselines: Baselines | None = None
     _judge: Judge | None = None
     _measuring: Measuring | None = None
     _protocols: Protocols | None = None
@@ -80,25 +85,16 @@ class Gate:
         return next(task for task in self.tasks if task.name == name)
 
     def find_models(self) -> None:
-        """Find the models' files and read what they say. Writes nothing.
+        """Find the models' files and read what they say. Writes nothing outside the cache.
 
         Raises:
-            InputError: a model cannot be found, or the backend cannot load it.
+            InputError: a model cannot be found, the backend cannot load it, or a baseline is damaged.
             ModelError: a checkpoint is damaged.
         """
-        from pytest_prunegate.checkpoint.facts import read_facts
-        from pytest_prunegate.checkpoint.location import locate
-        from pytest_prunegate.evaluation.backends import canonical_backend, refuse_unloadable
-        from pytest_prunegate.evaluation.conditions import conditions_of
-        from pytest_prunegate.evaluation.environment import prepare_environment
+        from pytest_prunegate.sides import find_sides
 
-        options = self.options
-        prepare_environment(options.cache_dir)
-        for side, argument in options.models.items():
-            self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir))
-        backend = canonical_backend(options.backend)
-        refuse_unloadable(self.facts, backend)
-        self.conditions = conditions_of(self.facts, dtype=options.dtype, backend=backend)
+        found = find_sides(self.options)
+        self.facts, self.conditions, self.files = found.facts, found.conditions, found.files
 
     def open(self, names: Sequence[str]) -> Plan:
         """Open the store, and build the named tasks.
@@ -108,8 +104,10 @@ class Gate:
         Raises:
             StoreError: responses cannot be kept.
         """
+        from pytest_prunegate.baseline.keeping import Baselines
         from pytest_prunegate.evaluation.answering import Answering
         from pytest_prunegate.evaluation.chat import ChatTemplates
+        from pytest_prunegate.evaluation.file_answers import FileAnswers
         from pytest_prunegate.run_notes import run_notes
         from pytest_prunegate.store import Store
 
@@ -120,7 +118,11 @@ class Gate:
             conditions=self.conditions,
             device=self.options.device,
             start_executor=lambda conditions: self._start_executor(conditions, self.options.batch_size),
+            files={
+                side: FileAnswers(self.facts[side].fingerprint, file.responses) for side, file in self.files.items()
+            },
         )
+        self.baselines = Baselines(self._store, self._answering, self.files, dtype=self.options.dtype)
         templates = ChatTemplates(self.facts)
         self._protocols = Protocols(
             self._store,
@@ -129,7 +131,11 @@ class Gate:
             checks=self.thresholds,
         )
         self._measuring = Measuring(
-            self._answering, templates=templates, progress=self.progress, protocols=self._protocols
+            self._answering,
+            templates=templates,
+            progress=self.progress,
+            protocols=self._protocols,
+            baselines=self.baselines,
         )
         self._judge = Judge(self._measuring.draws, self._protocols.of)
         plans = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)

@@ -204,6 +204,8 @@ class GateRun:
             terminalreporter.write_line(line, **_COLORS.get(outcome, {}))
         for line in closing_lines(summary, said=self._gate.plan.notes if self._gate.plan else ()):
             terminalreporter.write_line(line)
+        for line in session.said:
+            terminalreporter.write_line(line)
         if session.problem:
             terminalreporter.write_line(session.problem, red=True)
         if self._interrupted:

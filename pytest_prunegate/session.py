@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.evaluation.guarded import quiet
 from pytest_prunegate.report.log import EvaluationLog, warnings_logged
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_prunegate.baseline.keeping import Baselines
     from pytest_prunegate.gate import Gate
     from pytest_prunegate.report.records import Summary
     from pytest_prunegate.thresholds import ThresholdsFile
@@ -38,6 +41,8 @@ class GateSession:
         self.written: list[Path] = []
         self.problem: str | None = None
         """Why the reports could not be written."""
+        self.said: list[str] = []
+        """What there is to say of the baseline that was written."""
 
     def open(self, names: Sequence[str]) -> None:
         """Find the models, open the store, build the named tasks, and say what will be done.
@@ -97,3 +102,17 @@ class GateSession:
         )  # fmt: skip
         write = files.write_baseline if alone else files.write_reports
         self.written = write(self.summary, folder)
+        if alone and self._gate.baselines is not None:
+            self._write_baseline(self._gate.baselines, folder)
+
+    def _write_baseline(self, baselines: Baselines, folder: Path) -> None:
+        """Write the answers themselves, so that the file can take the model's place."""
+        asked = {name: measured for name, measured in self._gate.measurements.items() if measured}
+        try:
+            _, self.said = baselines.write(folder, asked)
+        except EvaluationError as error:
+            self.problem = f"{folder}: the baseline could not be written: {error}"
+            return
+        lacking = [task.name for task in self._gate.tasks if task.name not in self._gate.measurements]
+        self.said += [f"Not measured in this run: {', '.join(lacking)}."] if lacking else []
+        logging.getLogger("pytest_prunegate").info("%s", " ".join(self.said))

@@ -26,7 +26,7 @@ HEAVY = (
 )
 # A room may import the rooms below it (at run time; types are free), and errors.
 ROOMS = {
-    "__main__": ["proposal", "ratchet", "recorded"],
+    "__main__": ["baseline", "proposal", "ratchet", "recorded"],
     "proposal": ["needs", "recorded", "thresholds", "thresholds_reader"],
     "ratchet": ["needs", "recorded", "task_words", "thresholds", "thresholds_reader"],
     "needs": ["recorded", "thresholds"],
@@ -55,6 +55,8 @@ ROOMS = {
     ],
     "identity": ["checkpoint", "checks", "thresholds", "evaluation"],
     "gate": [
+        "baseline",
+        "sides",
         "judging",
         "outlook",
         "noise",
@@ -71,7 +73,7 @@ ROOMS = {
         "checks",
     ],
     "measuring": ["plan", "progress", "check_scores", "checks", "evaluation"],
-    "run_notes": ["checks", "evaluation", "thresholds"],
+    "run_notes": ["baseline", "checks", "evaluation", "thresholds"],
     "outlook": ["check_scores", "checks", "paired", "stats", "thresholds"],
     "noise": ["check_scores", "evaluation", "progress", "thresholds"],
     "judging": ["verdicts", "paired", "check_scores", "checks", "compare", "scores"],
@@ -84,6 +86,8 @@ ROOMS = {
     "stats": [],
     "progress": [],
     "compare": ["thresholds", "scores", "checks"],
+    "sides": ["baseline", "checkpoint", "evaluation"],
+    "baseline": ["checkpoint", "checks", "evaluation", "store", "task_words"],
     "evaluation": ["store", "scores", "checks"],
     "resolution": ["checks", "group_metrics", "metric_names", "task_options", "thresholds", "evaluation"],
     "group_metrics": ["metric_names", "evaluation"],

@@ -60,7 +60,8 @@ class TokenizerSource:
 class ModelFacts:
     """A model as the run and the reports know it. Sizes in bytes, lengths in tokens; None where unknown.
 
-    `folder` is what transformers loads: the base's where `adapter` is one. `quantised` names a packed format.
+    `folder` is what transformers loads: the base's where `adapter` is one. `quantised` names a packed format. `file` is the
+    baseline that takes the place of the model, which is then never loaded.
     """
 
     side: str
@@ -83,6 +84,7 @@ class ModelFacts:
     base: str | None = None
     base_sparsity: Sparsity | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    file: Path | None = None
 
     @property
     def title(self) -> str:

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_prunegate.errors import ModelError, TaskError
+from pytest_prunegate.evaluation.devices import hardware_name
 from pytest_prunegate.evaluation.requests import request_keys
 from pytest_prunegate.evaluation.tokenizers import encoding_identity
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.evaluation.file_answers import KeptAnswers
     from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions, Request
     from pytest_prunegate.store import Response, Store
@@ -59,6 +61,7 @@ class Answering:
         conditions: of each side.
         device: as the user wrote it, for the timings.
         start_executor: makes the executor once it is needed.
+        files: answers of the sides that a file takes the place of; they are never loaded.
     """
 
     def __init__(
@@ -69,8 +72,10 @@ class Answering:
         conditions: dict[str, Conditions],
         device: str,
         start_executor: Callable[[dict[str, Conditions]], Executor],
+        files: Mapping[str, KeptAnswers] | None = None,
     ) -> None:
         self._store = store
+        self._kept: dict[str, KeptAnswers] = dict.fromkeys(facts, store) | dict(files or {})
         self.facts = facts
         self.conditions = conditions
         self._device = device
@@ -89,9 +94,9 @@ class Answering:
         return sorted(sides, key=lambda side: side != loaded)
 
     def missing(self, prepared: PreparedTask, side: str) -> list[Request]:
-        """The requests that the store cannot answer."""
+        """The requests that nothing kept can answer."""
         keys = self.keys(prepared, side)
-        known = self._store.known(self.facts[side].fingerprint, keys.values())
+        known = self._kept[side].known(self.facts[side].fingerprint, keys.values())
         return [request for request in prepared.requests if keys[request] not in known]
 
     def seconds_per_request(self, task: str, side: str) -> float | None:
@@ -179,7 +184,7 @@ class Answering:
         if missing:
             self._execute(prepared, side, missing, long, progress, timed=True)
         keys = self.keys(prepared, side)
-        kept = self._store.get(self.facts[side].fingerprint, keys.values())
+        kept = self._kept[side].get(self.facts[side].fingerprint, keys.values())
         found = [kept[keys[request]] for request in prepared.requests]
         if not prepared.truncate and any(response.truncated for response in found):
             cut = {
@@ -219,6 +224,7 @@ class Answering:
             "task": prepared.name,
             "task_version": prepared.version,
             "device": self._device,
+            "hardware": hardware_name(self._device),
             "path": facts.path,
             "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
         }
