@@ -60,7 +60,7 @@ def find_sides(options: Options) -> Sides:
 def _facts_of(baseline: Baseline, argument: ModelArgument, options: Options) -> ModelFacts:
     try:
         return facts_of(baseline, argument, options.cache_dir or default_cache_dir())
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise InputError(
             f"{argument.where}: what this baseline says of its model cannot be understood: {type(error).__name__}: {error}. "
             "Make it again with this version."

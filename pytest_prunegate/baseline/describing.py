@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.baseline.records import Asking
@@ -28,10 +30,14 @@ if TYPE_CHECKING:
     from pytest_prunegate.evaluation.requests import Request
     from pytest_prunegate.model_argument import ModelArgument
 
-_PLAIN = (
-    "name", "path", "revision", "fingerprint", "architecture", "dtype", "max_length", "parameters", "size", "vocab_size",
-    "quantised", "gguf", "base",
-)  # fmt: skip
+_NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # a name becomes a part of file names
+_TEXT, _TEXT_OR_NONE, _COUNT, _COUNT_OR_NONE = (str,), (str, NoneType), (int,), (int, NoneType)
+_PLAIN = {
+    "name": _TEXT_OR_NONE, "path": _TEXT, "revision": _TEXT_OR_NONE, "fingerprint": _TEXT, "architecture": _TEXT_OR_NONE, "dtype": _TEXT,
+    "max_length": _COUNT, "parameters": _COUNT_OR_NONE, "size": _COUNT, "vocab_size": _COUNT_OR_NONE, "quantised": _TEXT_OR_NONE,
+    "gguf": _TEXT_OR_NONE, "base": _TEXT_OR_NONE,
+}  # fmt: skip
+_SPARSITY = {"zeros": _COUNT_OR_NONE, "elements": _COUNT_OR_NONE, "problem": _TEXT_OR_NONE}
 # Of a task's settings, those that change no prompt, and the draw of documents, which is told apart.
 _NOT_SETTINGS = ("limit", "nsamples", "dataset", "marks", "cluster_by", "truncate", "num_fewshot", "fewshot_seed")
 
@@ -66,19 +72,30 @@ def facts_of(baseline: Baseline, argument: ModelArgument, cache_dir: Path) -> Mo
 
     Raises:
         InputError: the cache cannot be written.
-        TypeError, KeyError, AttributeError: the file says something else of a model than it should.
+        TypeError, ValueError, KeyError, AttributeError: the file says something else of a model than it should.
     """
     model = baseline.model
     folder = baseline.tokenizer.put_into(cache_dir)
-    plain: dict[str, Any] = {name: model[name] for name in _PLAIN}
-    base = model["base_sparsity"]
+    plain, base = _checked(model, _PLAIN), model["base_sparsity"]
+    if plain["name"] is not None and not _NAMES.fullmatch(plain["name"]):
+        raise ValueError(f"its name is {plain['name']!r}")
     facts = ModelFacts(
-        side=argument.side, folder=folder, file=argument.file, arguments=dict(model["arguments"]), sparsity=Sparsity(**model["sparsity"]),
-        base_sparsity=None if base is None else Sparsity(**base),
+        side=argument.side, folder=folder, file=argument.file, arguments=dict(model["arguments"]),
+        sparsity=Sparsity(**_checked(model["sparsity"], _SPARSITY)),
+        base_sparsity=None if base is None else Sparsity(**_checked(base, _SPARSITY)),
         tokenizer=TokenizerSource(folder=folder, gguf=None, digest=tokenizer_digest(folder), template=template_digest(folder)),
         **plain,
     )  # fmt: skip
     return replace(facts, name=argument.name) if argument.name else facts
+
+
+def _checked(found: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
+    """What a file says, where it is of the right kind; text goes to the screen, and must not steer it."""
+    for name, kind in kinds.items():
+        value = found[name]
+        if type(value) not in kind or (isinstance(value, str) and not value.isprintable()):
+            raise TypeError(f"{name} is {value!r}")
+    return {name: found[name] for name in kinds}
 
 
 def asking_of(

@@ -118,6 +118,7 @@ def read_baseline(path: Path, where: str) -> Baseline:
     """
     content = read_container(path, where)
     try:
+        _refuse_unprintable([content["environments"], content["conditions"], content["askings"]])
         return Baseline(
             model=dict(content["model"]), conditions=Conditions(**content["conditions"]),
             tokenizer=TokenizerFiles.from_json(content["tokenizer"]), environments=tuple(map(dict, content["environments"])),
@@ -171,6 +172,17 @@ def response_json(response: Response) -> dict[str, Any]:
         for name, value in asdict(response).items()
         if value is not None and (name, value) != ("truncated", False)
     }
+
+
+def _refuse_unprintable(value: Any) -> None:
+    """Text that is shown must not steer a terminal; settings are shown as JSON, which does not."""
+    if isinstance(value, dict):
+        _refuse_unprintable([inner for name, inner in value.items() if name not in {"settings", "documents"}])
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_unprintable(inner)
+    elif isinstance(value, str) and not value.isprintable():
+        raise ValueError(f"it says {value!r}")
 
 
 def _response(found: Mapping[str, Any]) -> Response:

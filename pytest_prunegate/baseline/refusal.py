@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate.baseline.container import canonical
 from pytest_prunegate.errors import TaskError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _other_request(baseline: Baseline, asked: Asking, lacking: list[int]) -> str
 
 
 def _value(settings: Mapping[str, Any], name: str) -> str:
-    return str(settings[name])[:_WIDTH] if name in settings else "not set"
+    return canonical(settings[name])[:_WIDTH] if name in settings else "not set"
 
 
 def _samples(asking: Asking) -> str:
