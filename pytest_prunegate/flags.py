@@ -111,7 +111,9 @@ ORIGINAL_ARGS = Flag("--prunegate-original-args", "ARGS", "the original's model_
 PRUNED_ARGS = Flag("--prunegate-pruned-args", "ARGS", "the pruned model's model_args, likewise")
 PEFT_BASE = Flag("--prunegate-peft-base", "MODEL", "the base of an adapter, or 'recorded' for the one that it names itself")  # fmt: skip
 BASELINE_ONLY = Flag(
-    "--prunegate-baseline-only", None, "with --original alone: measure it, keep its answers, and compare nothing"
+    "--prunegate-baseline-only",
+    None,
+    "with --original alone: measure it, write its answers to baseline.json.gz, and compare nothing",
 )
 CACHE = Flag(
     "--prunegate-cache-dir",

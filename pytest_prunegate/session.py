@@ -107,7 +107,10 @@ class GateSession:
 
     def _write_baseline(self, baselines: Baselines, folder: Path) -> None:
         """Write the answers themselves, so that the file can take the model's place."""
-        asked = {name: measured for name, measured in self._gate.measurements.items() if measured}
+        asked = [name for name, measured in self._gate.measurements.items() if measured]
+        if not asked:
+            self.said = ["No task was measured, and no baseline was written."]
+            return
         try:
             _, self.said = baselines.write(folder, asked)
         except EvaluationError as error:

@@ -68,6 +68,5 @@ def _facts_of(baseline: Baseline, argument: ModelArgument, options: Options) -> 
 
 
 def _as_asked(facts: ModelFacts, baseline: Baseline) -> ModelFacts:
-    """The dtype that a file was asked in is the one that the other side follows."""
-    arguments = {name: value for name, value in facts.arguments.items() if name != "dtype"}
-    return replace(facts, dtype=baseline.conditions.dtype, arguments=arguments)
+    """The dtype that a file was asked in is the one that the other side follows; its own conditions stand in the file."""
+    return replace(facts, dtype=baseline.conditions.dtype, arguments={})

@@ -9,6 +9,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from families import write_choice_task, write_group
 from scripted import BOOLQ
 from test_chat import DATED, TEMPLATE, set_template
 from test_perplexity import TEXT
@@ -170,3 +171,23 @@ def test_a_gguf_files_tokenizer_comes_along(project: Bench) -> None:
     result = project.run(models=PAIR)
     assert result.ret == 0, result.stdout.str()
     assert figures(project)[0][0]["architecture"] == "llama (GGUF)"
+
+
+def test_a_group_is_answered_member_by_member(project: Bench) -> None:
+    folder = project.path / "tasks"
+    folder.mkdir()
+    for name, documents in (("alpha", 5), ("beta", 3)):
+        write_choice_task(folder, name, documents)
+    write_group(folder, "both", ["alpha", "beta"], weight_by_size=True)
+    project.thresholds("tasks:\n  both:\n    metrics: {acc: {max_absolute_drop: 1}}\n")
+    own = "--prunegate-include-path=tasks"
+    assert project.run(own).ret == 0
+    with_model = figures(project)
+    for path in (project.results, project.path / ".prunegate"):
+        shutil.rmtree(path)
+    make_baseline(project, own)
+    shutil.rmtree(project.path / "original")
+    assert project.run(own, models=PAIR).ret == 0
+    assert figures(project) == with_model
+    project.thresholds("tasks:\n  alpha:\n    metrics: {acc: {max_absolute_drop: 1}}\n")
+    assert project.run(own, models=PAIR).ret == 0, "a member alone is asked the same"

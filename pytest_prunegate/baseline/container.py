@@ -43,12 +43,14 @@ def write_container(path: Path, content: dict[str, Any]) -> None:
     rest = {"format": _FORMAT, "version": _VERSION, "content": content}
     text = canonical(rest | {"digest": digest_of(rest)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as file,
-        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed,
-    ):
-        packed.write(text.encode())
-    temporary = Path(file.name)
+    with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+                packed.write(text.encode())
+        except OSError:  # a full disk: what is there of it is no use
+            temporary.unlink()
+            raise
     temporary.chmod(0o644)  # temporary files are private; baselines are shared
     temporary.replace(path)
 

@@ -119,5 +119,5 @@ def side_key(fingerprint: str, conditions: Conditions) -> str:
 
 def _environment(provenance: Mapping[str, Any], created: float) -> dict[str, Any]:
     day = time.strftime("%Y-%m-%d", time.gmtime(created))
-    hardware = provenance.get("hardware") or provenance.get("device")
+    hardware = str(provenance.get("hardware") or provenance.get("device"))
     return {"hardware": hardware, "libraries": dict(provenance.get("libraries") or {}), "first": day, "last": day}

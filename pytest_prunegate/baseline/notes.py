@@ -56,11 +56,11 @@ def _differing(there: tuple[Mapping[str, Any], ...], here: Mapping[str, Any]) ->
     """What both tell, and tell otherwise."""
     found = []
     own = here.get("hardware")
-    other = sorted({str(one["hardware"]) for one in there if one.get("hardware")} - {str(own)})
+    other = sorted({one["hardware"] for one in there if "hardware" in one} - {own})
     if own and other:
         found.append(f"{', '.join(other)} there, {own} here")
     for name, version in here["libraries"].items():
-        versions = sorted({str(one["libraries"][name]) for one in there if name in one["libraries"]} - {str(version)})
+        versions = sorted({one["libraries"][name] for one in there if name in one["libraries"]} - {version})
         if versions:
             found.append(f"{name} {', '.join(versions)} there, {version} here")
     return found
@@ -69,7 +69,7 @@ def _differing(there: tuple[Mapping[str, Any], ...], here: Mapping[str, Any]) ->
 def _since(baseline: Baseline) -> str:
     if not baseline.environments:
         return ""
-    first = min(str(one["first"]) for one in baseline.environments)
-    last = max(str(one["last"]) for one in baseline.environments)
-    hardware = sorted({str(one["hardware"]) for one in baseline.environments if one.get("hardware")})
+    first = min(one["first"] for one in baseline.environments)
+    last = max(one["last"] for one in baseline.environments)
+    hardware = sorted({one["hardware"] for one in baseline.environments})
     return f", of {first if first == last else f'{first} to {last}'} on {', '.join(hardware)}"

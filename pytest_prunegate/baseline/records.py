@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.baseline.container import canonical, read_container
@@ -59,8 +60,9 @@ class Asking:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Asking:
         """The way back."""
+        samples = tuple({name: sample[name] for name in ("seed", "limit", "documents")} for sample in found["samples"])
         documents = {int(number): tuple(map(str, keys)) for number, keys in found["documents"].items()}
-        return cls(**{**found, "samples": tuple(map(dict, found["samples"])), "documents": documents})
+        return cls(**{**found, "settings": dict(found["settings"]), "samples": samples, "documents": documents})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +122,8 @@ def read_baseline(path: Path, where: str) -> Baseline:
     try:
         _refuse_unprintable([content["environments"], content["conditions"], content["askings"]])
         return Baseline(
-            model=dict(content["model"]), conditions=Conditions(**content["conditions"]),
-            tokenizer=TokenizerFiles.from_json(content["tokenizer"]), environments=tuple(map(dict, content["environments"])),
+            model=dict(content["model"]), conditions=_conditions(content["conditions"]),
+            tokenizer=TokenizerFiles.from_json(content["tokenizer"]), environments=tuple(map(_environment, content["environments"])),
             askings=tuple(map(Asking.from_json, content["askings"])),
             responses={key: _response(found) for key, found in content["responses"].items()},
         )  # fmt: skip
@@ -183,6 +185,19 @@ def _refuse_unprintable(value: Any) -> None:
             _refuse_unprintable(inner)
     elif isinstance(value, str) and not value.isprintable():
         raise ValueError(f"it says {value!r}")
+
+
+def _conditions(found: Mapping[str, Any]) -> Conditions:
+    for name, value in found.items():
+        kinds = (int,) if name in {"max_length", "max_gen_toks"} else (str, NoneType) if name == "tokenizer" else (str,)
+        if type(value) not in kinds:
+            raise TypeError(f"{name} is {value!r}")
+    return Conditions(**found)
+
+
+def _environment(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    libraries = {str(name): str(version) for name, version in found["libraries"].items()}
+    return {"hardware": str(found["hardware"]), "libraries": libraries, "first": str(found["first"]), "last": str(found["last"])}  # fmt: skip
 
 
 def _response(found: Mapping[str, Any]) -> Response:

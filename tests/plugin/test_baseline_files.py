@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -246,6 +247,16 @@ def test_another_library_or_device_is_a_warning(project: Bench) -> None:
     assert "Computed elsewhere" in (project.results / "comparison_report.md").read_text()
 
 
+def test_a_file_made_with_another_version_of_lm_eval_answers(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("pytest_prunegate.evaluation.conditions.lm_eval_version", lambda: "0.4.1")
+        make_baseline(project)
+    result = project.run(models=PAIR)
+    assert result.ret == 0
+    assert asked(project) == {"pruned"}
+    result.stdout.fnmatch_lines(["note: *Computed elsewhere, *: lm-eval 0.4.1 there, * here.*"])
+
+
 def flipped(path: Path) -> None:
     found = bytearray(path.read_bytes())
     found[len(found) // 2] ^= 1
@@ -274,6 +285,11 @@ DAMAGES: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: rewrite(path, lambda found: found["tokenizer"]["files"].update({"../x": {"text": ""}})), "*'../x' among the tokenizer's files*"),
     (lambda path: rewrite(path, lambda found: found["tokenizer"]["files"].update({"additional_chat_templates/../../x.jinja": {"text": ""}})), "*x.jinja' among the tokenizer's files*"),
     (lambda path: rewrite(path, lambda found: found["tokenizer"]["files"].update({"tokenization_evil.py": {"text": ""}})), "*evil.py' among the tokenizer's files*"),
+    (lambda path: rewrite(path, lambda found: found["conditions"].update(max_length="x")), "*max_length is 'x'*"),
+    (lambda path: rewrite(path, lambda found: found["conditions"].update(more=1)), "*more*"),
+    (lambda path: rewrite(path, lambda found: found["environments"].append({})), "*cannot be understood: KeyError*"),
+    (lambda path: rewrite(path, lambda found: found["environments"][0].update(hardware="\x1b]0;x")), "*it says *"),
+    (lambda path: rewrite(path, lambda found: found["askings"][0].update(documents=[])), "*cannot be understood*"),
     (lambda path: path.unlink(), "*there is no file *baseline.json.gz.*"),
 ]  # fmt: skip
 
@@ -368,6 +384,30 @@ def test_a_task_that_breaks_is_not_in_the_file(project: Bench) -> None:
     data.write_text(before)
 
 
+def test_a_run_that_measures_nothing_writes_no_file(project: Bench) -> None:
+    for name in ("boolq", "squad"):
+        (project.path / "data" / f"{name}.jsonl").write_text("")
+    result = project.run("--prunegate-baseline-only", models=ALONE)
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["No task was measured, and no baseline was written."])
+    assert not (project.results / "baseline.json.gz").exists()
+
+
+def test_what_was_put_into_the_cache_is_put_right_again(project: Bench, tmp_path: Path) -> None:
+    """A tokenizer in the cache that somebody changed is not the file's."""
+    make_baseline(project)
+    own = f"--prunegate-cache-dir={tmp_path}"
+    for path in project._cache.glob("*.json"):  # the index of lm-eval's tasks
+        shutil.copy(path, tmp_path)
+    assert project.run(own, models=PAIR).ret == 0
+    (folder,) = (tmp_path / "tokenizers").iterdir()
+    sound = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "tokenization.py").write_text("")
+    assert project.run(own, models=PAIR).ret == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == sound
+
+
 class TestExport:
     """A baseline from the store alone."""
 
@@ -411,6 +451,21 @@ class TestExport:
         unknown = self.export(project, "--model=nobody", "--output=b.json.gz")
         assert "no model of .prunegate has this path, name, fingerprint or key. It has:" in unknown.stderr
         assert self.export(project, "--model=original", "--output=b.json").returncode == 2
+
+    def test_a_store_of_an_earlier_version(self, project: Bench) -> None:
+        project.run()
+        connection = sqlite3.connect(project.path / ".prunegate" / "responses.sqlite")
+        with connection:
+            for table in ("sides", "tokenizers", "askings"):
+                connection.execute(f"DROP TABLE {table}")
+        connection.close()
+        found = self.export(project, "--model=original", "--output=a.json.gz")
+        assert found.returncode == 2
+        assert "Run the gate on it once with this version; no answer is computed again." in found.stderr
+        project.executor.loads.clear()
+        project.run()
+        assert project.executor.loads == []
+        assert self.export(project, "--model=original", "--output=a.json.gz").returncode == 0
 
     def test_without_a_store(self, project: Bench) -> None:
         found = self.export(project, "--model=original", "--output=a.json.gz")
