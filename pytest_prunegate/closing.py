@@ -71,7 +71,7 @@ def closing_of(session: GateSession, gate: Gate) -> Closing | None:
     return Closing(
         title="original alone" if gate.baseline_only else "original against pruned", settings=tuple(session.said),
         table=tuple((line, str(outcome)) for line, outcome in table_lines(summary)),
-        lines=tuple(closing_lines(summary, said=gate.plan.notes if gate.plan else ())), problem=session.problem,
+        lines=(*closing_lines(summary, said=gate.plan.notes if gate.plan else ()), *session.told), problem=session.problem,
         report=str(session.written[-1]) if session.written else None, headline=summary.headline,
         stopped=gate.stop.reason, command=summary.command,
     )  # fmt: skip

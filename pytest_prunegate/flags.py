@@ -27,7 +27,8 @@ class Flag:
 ORIGINAL = Flag(
     "--original",
     "MODEL",
-    "the original model: a directory, a .gguf file, a hub id or id@revision; NAME=MODEL names it; NAME=http://HOST:PORT/v1 is a served one",
+    "the original model: a directory, a .gguf file, a hub id or id@revision, a baseline.json.gz in its place, or "
+    "NAME=http://HOST:PORT/v1; NAME=MODEL names it",
 )
 PRUNED = Flag("--pruned", "MODEL", "the pruned model, likewise, or an adapter; both together switch the gate on")
 THRESHOLDS = Flag(
@@ -117,7 +118,9 @@ TRUST = Flag(
     "--prunegate-trust", "WHAT", "run what is refused otherwise (comma separated): remote-code, unsafe-tasks; see SECURITY.md"
 )  # fmt: skip
 BASELINE_ONLY = Flag(
-    "--prunegate-baseline-only", None, "with --original alone: measure it, keep its answers, and compare nothing"
+    "--prunegate-baseline-only",
+    None,
+    "with --original alone: measure it, write its answers to baseline.json.gz, and compare nothing",
 )
 CACHE = Flag(
     "--prunegate-cache-dir",

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.check_scores import member_results, scores_of
 from pytest_prunegate.checks import Check, GateTask, TaskKind
-from pytest_prunegate.compare import Comparison, Outcome, compare_sparsity
-from pytest_prunegate.errors import EvaluationError, TaskError
+from pytest_prunegate.compare import Comparison, Outcome
+from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.interruption import StopRequest
-from pytest_prunegate.judging import Judge
+from pytest_prunegate.judging import Judge, sparsity_comparison
 from pytest_prunegate.measuring import Measuring
 from pytest_prunegate.outlook import Outlook, baseline_warning, outlook
 from pytest_prunegate.plain import plain
@@ -22,6 +22,8 @@ from pytest_prunegate.verdicts import Basis, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_prunegate.baseline.keeping import Baselines
+    from pytest_prunegate.baseline.records import Baseline
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.evaluation.answering import Answering, Executor
     from pytest_prunegate.evaluation.prepared import PreparedTask
@@ -50,6 +52,9 @@ class Gate:
     warned: dict[Check, str] = field(default_factory=dict)
     """What is wrong with a check's original as a baseline, by what the store knew before the run."""
     noise_floor: NoiseFloor | None = None
+    files: dict[str, Baseline] = field(default_factory=dict)
+    """The baselines that take the place of models, by side."""
+    baselines: Baselines | None = None
     _judge: Judge | None = None
     _measuring: Measuring | None = None
     _protocols: Protocols | None = None
@@ -89,13 +94,12 @@ class Gate:
         """Find the models' files and read what they say. Writes nothing outside the cache.
 
         Raises:
-            InputError: a model cannot be found, a checkpoint is damaged, a server does not answer, or the backend cannot load it; for
-                all models at once.
+            InputError: with everything that is wrong with a model, of all of them.
         """
         from pytest_prunegate.sides import find_sides
 
         found = find_sides(self.options)
-        self.facts, self.conditions = found.facts, found.conditions
+        self.facts, self.conditions, self.files = found.facts, found.conditions, found.files
 
     def open(self, names: Sequence[str]) -> Plan:
         """Open the store, and build the named tasks.
@@ -105,8 +109,10 @@ class Gate:
         Raises:
             StoreError: responses cannot be kept.
         """
+        from pytest_prunegate.baseline.keeping import Baselines
         from pytest_prunegate.evaluation.answering import Answering
         from pytest_prunegate.evaluation.chat import ChatTemplates
+        from pytest_prunegate.evaluation.file_answers import FileAnswers
         from pytest_prunegate.run_notes import run_notes
         from pytest_prunegate.store import Store
 
@@ -117,7 +123,11 @@ class Gate:
             conditions=self.conditions,
             device=self.options.device,
             start_executor=lambda conditions: self._start_executor(conditions, self.options.batch_size),
+            files={
+                side: FileAnswers(self.facts[side].fingerprint, file.responses) for side, file in self.files.items()
+            },
         )
+        self.baselines = Baselines(self._store, self._answering, self.files, dtype=self.options.dtype)
         templates = ChatTemplates(self.facts)
         self._protocols = Protocols(
             self._store,
@@ -126,7 +136,11 @@ class Gate:
             checks=self.thresholds,
         )
         self._measuring = Measuring(
-            self._answering, templates=templates, progress=self.progress, protocols=self._protocols
+            self._answering,
+            templates=templates,
+            progress=self.progress,
+            protocols=self._protocols,
+            baselines=self.baselines,
         )
         self._judge = Judge(self._measuring.draws, self._protocols.of)
         plans = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)
@@ -189,7 +203,7 @@ class Gate:
         """
         task = self.task(check.task)
         if task.kind is TaskKind.SPARSITY:
-            return self._sparsity(check)
+            return sparsity_comparison(check, self.facts)
         return self._compared(task, check)[0]
 
     def unfinished(self) -> dict[str, dict[str, tuple[int, int]]]:
@@ -216,7 +230,7 @@ class Gate:
                 check=check, outcome=Outcome.BASELINE, baseline=scores.aggregate, documents=scores.documents, total=total, unit=unit
             )  # fmt: skip
         if not measured:
-            comparison = self._sparsity(check)
+            comparison = sparsity_comparison(check, self.facts)
             verdict = Verdict(outcome=comparison.outcome, basis=Basis.MEASURED, used=comparison.documents)
         else:
             comparison, verdict = self._compared(task, check)
@@ -257,17 +271,6 @@ class Gate:
         """Whether a check of a task needs more documents; a baseline alone is measured in full."""
         assert self._judge is not None
         return self.baseline_only or self._judge.is_undecided(self.task(name), measured)
-
-    def _sparsity(self, check: Check) -> Comparison:
-        original, pruned = self.facts["original"].sparsity, self.facts["pruned"]
-        share, weights = pruned.sparsity.share, pruned.sparsity.elements
-        if share is None or weights is None:
-            base = pruned.base_sparsity.share if pruned.base_sparsity else None
-            told = f" Its base's is {float(base):.1%}." if base is not None else ""
-            raise TaskError(
-                f"{check.location}: the sparsity of the {pruned.title} cannot be counted: {pruned.sparsity.problem}.{told}"
-            )
-        return compare_sparsity(check, original.share, share, weights=weights)
 
     def _device(self) -> str:
         from pytest_prunegate.evaluation.devices import resolve_device

@@ -15,6 +15,7 @@ from pytest_prunegate.progress import DocumentCounter
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pytest_prunegate.baseline.keeping import Baselines
     from pytest_prunegate.drawing import Draws
     from pytest_prunegate.evaluation.answering import Answering
     from pytest_prunegate.evaluation.chat import ChatTemplates
@@ -39,6 +40,7 @@ class Measuring:
         templates: of chat prompts.
         progress: is told how it goes on.
         protocols: what is fixed for a pair of models, by the pair and the task.
+        baselines: files in a model's place, which have to answer a task.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Measuring:
         templates: ChatTemplates,
         progress: Progress,
         protocols: Protocols,
+        baselines: Baselines,
     ) -> None:
         self._answering = answering
         self._facts = answering.facts
         self._templates = templates
         self._progress = progress
         self._protocols = protocols
+        self._baselines = baselines
         self._tasks: dict[str, GateTask] = {}
         self.prepared: dict[str, tuple[PreparedTask, ...]] = {}
         self.draws: dict[str, Draws] = {}
@@ -69,6 +73,7 @@ class Measuring:
             if task.name not in self.prepared:
                 self.prepared[task.name] = tuple(self._prepare(part) for part in task.parts)
                 self.draws[task.name] = self._protocols.draw(task, self.prepared[task.name])
+                self._baselines.attend(task, self._may_be_asked(task.name), seed=self._protocols.of[task.name].seed)
                 self._refuse_other_encoding(task.name)
                 self._uncomputable[task.name] = self._refuse_uncomputable(task)
             return self._plan_parts(task)

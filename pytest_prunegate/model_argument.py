@@ -1,4 +1,4 @@
-"""A model as the user names it: a directory, a GGUF file, an adapter on its base, or a hub id."""
+"""A model as the user names it: a directory, a GGUF file, an adapter on its base, a hub id, or a baseline in its place."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.+-]*)=(?P<path>.+)", re.DOTALL)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 RECORDED = "recorded"
+_BASELINE = ".json.gz"
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 _PEFT_BASE = "--prunegate-peft-base"
 # lm-eval's model_args that have a place of their own here, and that place.
@@ -42,6 +43,7 @@ class ModelArgument:
 
     `folder` is the local directory (None for a hub id), `gguf` the name of a GGUF file in it. `arguments` are the side's
     model_args in lm-eval's words. `url` is a server's. `base` is the model that a local adapter stands on; `peft_base` what the user wrote for it.
+    `file` is a baseline that takes the place of the model.
     """
 
     side: str
@@ -57,6 +59,7 @@ class ModelArgument:
     base: ModelArgument | None = None
     url: str | None = None
     peft_base: str | None = None
+    file: Path | None = None
 
     @property
     def where(self) -> str:
@@ -103,6 +106,8 @@ def parse_model(
     path = (cwd / os.path.expanduser(value)).absolute()  # noqa: PTH111 - an unknown ~user stays as it is
     if path.exists():
         return _local(given, path)
+    if value.endswith(_BASELINE):
+        raise InputError(f"{given.where}: there is no file {path}.")
     hub_id, _, revision = value.partition("@")
     if not _HUB_ID.fullmatch(hub_id):
         raise InputError(f"{given.where}: there is no directory {path}.")
@@ -132,9 +137,35 @@ def _local(given: ModelArgument, path: Path) -> ModelArgument:
         raise InputError(f"{given.where}: revision is for hub ids, and this is a local path.")
     if path.is_dir():
         return on_folder(given, path)
+    if path.name.endswith(_BASELINE) or _is_packed(path):
+        return _baseline(replace(given, file=path))
     if path.suffix != ".gguf":
-        raise InputError(f"{given.where}: this is a file; the directory of a checkpoint, or a .gguf file, is needed.")
+        raise InputError(
+            f"{given.where}: this is a file; the directory of a checkpoint, a .gguf file, or a baseline ({_BASELINE}) is needed."
+        )
     return _without_base(replace(given, folder=path.parent, gguf=path.name))
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a file is gzip-compressed, whatever it is called."""
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"\x1f\x8b"
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def _baseline(given: ModelArgument) -> ModelArgument:
+    if given.flag not in {"--original", "--pruned"}:
+        raise InputError(f"{given.where}: this is a baseline file, which holds answers; a model is needed here.")
+    flag = f"--prunegate-{given.side}-args"
+    if given.arguments:
+        raise InputError(
+            f"{given.where}: this is a baseline file: how its model was loaded stands in it. Take {flag} out, or make a baseline with them."
+        )
+    if given.peft_base is not None:
+        raise InputError(f"{given.where}: this is a baseline file, which needs no base. Take {_PEFT_BASE} out.")
+    return given
 
 
 def _without_base(given: ModelArgument) -> ModelArgument:

@@ -209,13 +209,19 @@ class OptionReader:
             self.mistakes.append(_missing(option, alone=alone))
             return None
         try:
-            return parse_model(
+            model = parse_model(
                 option.flag.removeprefix("--"), written, self.invocation_dir, arguments=given,
                 peft_base=self.text(flags.PEFT_BASE) if option is flags.PRUNED else None,
             )  # fmt: skip
         except InputError as error:
             self.mistakes.append(str(error))
             return None
+        if model.file and option is flags.ORIGINAL:
+            asking = (flag for flag in (flags.BASELINE_ONLY, flags.NOISE_FLOOR) if self._config.getoption(flag.dest))
+            self.mistakes += [
+                f"{flag.flag} asks the model itself, and {model.where} is a baseline file." for flag in asking
+            ]
+        return model
 
 
 def _decimal(written: str) -> Decimal:

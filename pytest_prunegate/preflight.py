@@ -127,7 +127,9 @@ def unreachable(gate: Gate, names: Sequence[str]) -> list[str]:
 
 
 def _hub_models(gate: Gate) -> list[ModelArgument]:
-    arguments = (argument for argument in gate.options.models.values() if argument.url is None)
+    arguments = (
+        argument for argument in gate.options.models.values() if argument.url is None and argument.file is None
+    )
     return [argument for argument in arguments if (argument.base or argument).folder is None]
 
 
@@ -165,13 +167,17 @@ def _refuse_large_weights(gate: Gate) -> None:
 def _refuse_missing_backend(gate: Gate) -> None:
     from pytest_prunegate.evaluation.backends import backend_class
 
-    for backend in {conditions.backend for conditions in gate.conditions.values()} - {"hf"}:
+    for backend in {gate.conditions[side].backend for side, facts in gate.facts.items() if facts.file is None} - {"hf"}:
         backend_class(backend)
 
 
 def _sides(gate: Gate) -> Iterator[tuple[ModelFacts, Conditions]]:
     """The models that are loaded here."""
-    return ((facts, gate.conditions[side]) for side, facts in gate.facts.items() if facts.served is None)
+    return (
+        (facts, gate.conditions[side])
+        for side, facts in gate.facts.items()
+        if facts.served is None and facts.file is None
+    )
 
 
 def _memory(gate: Gate, device: str) -> Iterator[Memory]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.baseline.notes import file_notes
 from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.evaluation.tokenizers import vocabulary_notes
 from pytest_prunegate.thresholds import Decide
@@ -23,6 +24,7 @@ _SHOWN = 60  # characters of a message
 
 def run_notes(gate: Gate, templates: ChatTemplates, plan: Plan) -> Iterator[str]:
     """Notes on an opened run, before anything is measured."""
+    yield from file_notes(gate.files, gate.facts, device=plan.device if plan.pending else None)
     yield from vocabulary_notes(gate.facts)
     yield from gate.protocol_notes
     yield from gate.warned.values()

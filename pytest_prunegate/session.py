@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.errors import InputError, StoreError
+from pytest_prunegate.errors import EvaluationError, InputError, StoreError
 from pytest_prunegate.evaluation.guarded import quiet
 from pytest_prunegate.plain import plain
 from pytest_prunegate.report.log import EvaluationLog, warnings_logged
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_prunegate.baseline.keeping import Baselines
     from pytest_prunegate.gate import Gate
     from pytest_prunegate.plan import Plan
     from pytest_prunegate.preflight import Findings
@@ -47,6 +49,8 @@ class GateSession:
         self.said: list[str] = []
         self.problem: str | None = None
         """Why the reports could not be written."""
+        self.told: list[str] = []
+        """What there is to say of the baseline that was written."""
 
     def open(self, names: Sequence[str]) -> None:
         """Find the models, open the store, build the named tasks, and say what will be done.
@@ -157,3 +161,20 @@ class GateSession:
         )  # fmt: skip
         write = files.write_baseline if alone else files.write_reports
         self.written = write(self.summary, folder)
+        if alone and self._gate.baselines is not None:
+            self._write_baseline(self._gate.baselines, folder)
+
+    def _write_baseline(self, baselines: Baselines, folder: Path) -> None:
+        """Write the answers themselves, so that the file can take the model's place."""
+        asked = [name for name, measured in self._gate.measurements.items() if measured]
+        if not asked:
+            self.told = ["No task was measured, and no baseline was written."]
+            return
+        try:
+            _, self.told = baselines.write(folder, asked)
+        except EvaluationError as error:
+            self.problem = f"{folder}: the baseline could not be written: {error}"
+            return
+        lacking = [task.name for task in self._gate.tasks if task.name not in self._gate.measurements]
+        self.told += [f"Not measured in this run: {', '.join(lacking)}."] if lacking else []
+        logging.getLogger("pytest_prunegate").info("%s", " ".join(self.told))

@@ -35,6 +35,7 @@ def add_store(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         action.set_defaults(run=run)
     _add_merge(actions)
     _add_prune(actions)
+    _add_export(actions)
 
 
 def _add_merge(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -62,6 +63,19 @@ def _add_prune(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     which.add_argument("--older-than", metavar="AGE", type=_age, help="delete what is older: 12h, 90d, 8w")
     prune.add_argument("--yes", action="store_true", help="do it")
     prune.set_defaults(run=_prune)
+
+
+def _add_export(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = actions.add_parser(
+        "export", help="write a model's answers to a file that takes the model's place",
+        description="Write a model's answers to a file: --original=FILE then takes the place of the model. Needs the store alone.",
+    )  # fmt: skip
+    export.add_argument("store", metavar="DIR", type=Path, help="the folder of a store")
+    export.add_argument(
+        "--model", required=True, help="its path or name, or the beginning of its fingerprint or key; a wrong one lists them all"
+    )  # fmt: skip
+    export.add_argument("--output", metavar="FILE", type=Path, required=True, help="write it there; it must not exist")
+    export.set_defaults(run=_export)
 
 
 def _age(text: str) -> float:
@@ -192,3 +206,12 @@ def _size(size: int) -> str:
 
 def _day(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _export(given: argparse.Namespace) -> None:
+    from pytest_prunegate.baseline.exporting import export
+
+    if not given.output.name.endswith(".json.gz"):
+        raise InputError(f"--output={given.output}: name it *.json.gz, so that --original knows it for a baseline.")
+    for line in export(given.store, given.model, given.output):
+        sys.stderr.write(f"{line}\n")

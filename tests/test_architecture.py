@@ -27,7 +27,7 @@ HEAVY = (
 # A room may import the rooms below it (at run time; types are free), errors, and plain.
 ROOMS = {
     "__main__": ["fetch_command", "proposal", "ratchet", "recorded", "store_command"],
-    "store_command": ["store"],
+    "store_command": ["baseline", "store"],
     "proposal": ["needs", "recorded", "thresholds", "thresholds_reader"],
     "ratchet": ["needs", "recorded", "task_words", "thresholds", "thresholds_reader"],
     "needs": ["recorded", "thresholds"],
@@ -78,6 +78,7 @@ ROOMS = {
     "identity": ["checkpoint", "checks", "thresholds", "evaluation"],
     "gate": [
         "interruption",
+        "baseline",
         "sides",
         "judging",
         "outlook",
@@ -96,7 +97,7 @@ ROOMS = {
         "checks",
     ],
     "measuring": ["plan", "progress", "check_scores", "checks", "evaluation"],
-    "run_notes": ["checks", "evaluation", "thresholds"],
+    "run_notes": ["baseline", "checks", "evaluation", "thresholds"],
     "outlook": ["check_scores", "checks", "paired", "stats", "thresholds"],
     "noise": ["check_scores", "evaluation", "progress", "thresholds"],
     "judging": ["verdicts", "paired", "check_scores", "checks", "compare", "scores"],
@@ -110,6 +111,7 @@ ROOMS = {
     "progress": [],
     "compare": ["thresholds", "scores", "checks"],
     "evaluation": ["serving", "store", "scores", "checks"],
+    "baseline": ["checkpoint", "checks", "evaluation", "store", "task_words"],
     "resolution": ["checks", "group_metrics", "metric_names", "task_options", "thresholds", "evaluation"],
     "group_metrics": ["metric_names", "evaluation"],
     "metric_names": ["checks", "thresholds"],
@@ -129,7 +131,7 @@ ROOMS = {
     "interruption": [],
     "model_argument": ["served_argument"],
     "served_argument": [],
-    "sides": ["checkpoint", "evaluation", "serving"],
+    "sides": ["baseline", "checkpoint", "evaluation", "serving"],
     "task_options": ["thresholds"],
     "trust": ["flags"],
     "flags": [],

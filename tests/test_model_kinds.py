@@ -726,7 +726,11 @@ class TestGguf:
 
     def test_another_file_is_refused(self, project: Bench) -> None:
         result = run(project, pruned="pruned/model.safetensors")
-        assert_refused(project, result, "*this is a file; the directory of a checkpoint, or a .gguf file, is needed.*")
+        assert_refused(
+            project,
+            result,
+            "*this is a file; the directory of a checkpoint, a .gguf file, or a baseline (.json.gz) is needed.*",
+        )
 
 
 class TestQuantised:

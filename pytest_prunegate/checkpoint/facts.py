@@ -79,7 +79,7 @@ class ModelFacts:
 
     `folder` is what transformers loads: the base's where `adapter` is one, and of a served model its tokenizer alone.
     `quantised` names a packed format. `files` are all that the fingerprint covers, as they were before they were read; None for
-    one that was not there.
+    one that was not there. `file` is the baseline that takes the place of the model, which is then never loaded.
     """
 
     side: str
@@ -104,6 +104,7 @@ class ModelFacts:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[Path, Stamp | None] = field(default_factory=dict)
     served: ServedModel | None = None
+    file: Path | None = None
 
     @property
     def title(self) -> str:

@@ -13,6 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_prunegate.errors import ModelError, ResponseError
+from pytest_prunegate.evaluation.devices import hardware_name
 from pytest_prunegate.evaluation.lengths import name_documents, refuse_truncation, too_long
 from pytest_prunegate.evaluation.requests import Failure, request_keys
 from pytest_prunegate.evaluation.tokenizers import encoding_identity
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.evaluation.file_answers import KeptAnswers
     from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions, Request
     from pytest_prunegate.store import Response, Store
@@ -64,6 +66,7 @@ class Answering:
         conditions: of each side.
         device: as the user wrote it, for the timings.
         start_executor: makes the executor once it is needed.
+        files: answers of the sides that a file takes the place of; they are never loaded.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class Answering:
         conditions: dict[str, Conditions],
         device: str,
         start_executor: Callable[[dict[str, Conditions]], Executor],
+        files: Mapping[str, KeptAnswers] | None = None,
     ) -> None:
         self._store = store
+        self._kept: dict[str, KeptAnswers] = dict.fromkeys(facts, store) | dict(files or {})
         self.facts = facts
         self.conditions = conditions
         self._device = device
@@ -95,9 +100,9 @@ class Answering:
         return sorted(sides, key=lambda side: side != loaded)
 
     def missing(self, prepared: PreparedTask, side: str) -> list[Request]:
-        """The requests that the store cannot answer, without those on which the model raised in this run."""
+        """The requests that nothing kept can answer, without those on which the model raised in this run."""
         keys = self.keys(prepared, side)
-        known = self._store.known(self.facts[side].fingerprint, keys.values())
+        known = self._kept[side].known(self.facts[side].fingerprint, keys.values())
         return [
             request for request in prepared.requests
             if keys[request] not in known and (side, request) not in self._failed
@@ -189,7 +194,7 @@ class Answering:
         if missing:
             self._execute(prepared, side, missing, long, progress, timed=True)
         keys = self.keys(prepared, side)
-        kept = self._store.get(self.facts[side].fingerprint, keys.values())
+        kept = self._kept[side].get(self.facts[side].fingerprint, keys.values())
         cut = {
             request: "its prompt was cut in an earlier run" for request in prepared.requests
             if keys[request] in kept and kept[keys[request]].truncated
@@ -228,6 +233,7 @@ class Answering:
             "task": prepared.name,
             "task_version": prepared.version,
             "device": self._device,
+            "hardware": "a server" if facts.served else hardware_name(self._device),
             "path": facts.path,
             "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
         }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.checks import GateTask
 
-_FEWSHOT_SEED = 1234  # lm-eval's own: prompts are those of a plain lm-eval run
+FEWSHOT_SEED = 1234  # lm-eval's own: prompts are those of a plain lm-eval run
 _STRUCTURAL_KEYS = ("class", "tag", "group", "task_list")  # for lm-eval's index, not for the task
 
 
@@ -44,7 +44,7 @@ def load_task(gate_task: GateTask) -> tuple[Any, int]:
         _allow_unsafe_code(name, allowed=spec.unsafe_code)
     task.config.task = name
     task.set_config("num_fewshot", num_fewshot)
-    task.set_fewshot_seed(_FEWSHOT_SEED if spec.fewshot_seed is None else spec.fewshot_seed)
+    task.set_fewshot_seed(FEWSHOT_SEED if spec.fewshot_seed is None else spec.fewshot_seed)
     if spec.repeats is not None:
         task.set_config("repeats", spec.repeats)
     _refuse_unknown_metrics(task, gate_task)

@@ -25,7 +25,8 @@ def load_tokenizer(facts: ModelFacts) -> Any:
         ModelError: it cannot be loaded.
     """
     source = facts.tokenizer
-    settings = {key: facts.arguments[key] for key in ("add_bos_token", "trust_remote_code") if key in facts.arguments}
+    taken = ("add_bos_token",) if facts.file else ("add_bos_token", "trust_remote_code")  # a file is not trusted
+    settings = {key: facts.arguments[key] for key in taken if key in facts.arguments}
     try:
         return _load(source, tuple(sorted(settings.items())))
     except Exception as error:  # transformers raises what the files happen to raise

@@ -40,7 +40,7 @@ def plan_lines(plan: Plan, file: ThresholdsFile, options: Options) -> Iterator[s
     source = "built-in thresholds" if file.built_in else file.display
     yield f"settings: {source}, seed {options.seed}, batch size {options.batch_size}, device {plan.device}"
     for task in plan.tasks:
-        yield f"task:     {_task_line(task, len(plan.facts))}"
+        yield f"task:     {_task_line(task, plan)}"
     for expected in plan.outlooks:
         yield f"check:    {_outlook_line(expected)}"
     for note in plan.notes:
@@ -53,7 +53,7 @@ def time_text(plan: Plan) -> str:
     if plan.tasks and all(task.problem for task in plan.tasks):
         return "nothing can be measured"
     if not plan.pending:
-        return "every answer is in the store; no model is loaded"
+        return f"every answer is {_place(plan)}; no model is loaded"
     if plan.seconds is None:
         return "not known yet (nothing like it was timed before); the first requests of each task will tell"
     return f"{_about(plan)}, by earlier runs on this device"
@@ -94,15 +94,16 @@ def sparsity_text(sparsity: Sparsity) -> str:
     return "not counted" if sparsity.share is None else percent_text(float(sparsity.share))
 
 
-def _task_line(task: TaskPlan, sides: int) -> str:
+def _task_line(task: TaskPlan, plan: Plan) -> str:
     members = f" ({task.members} tasks)" if task.members else ""
     if task.problem:
         return f"{task.name}{members}: cannot run: {task.problem.splitlines()[0]}"
     if not task.requests:
         return f"{task.name}: told by the files"
+    sides = len(plan.facts)
     total = sides * task.requests
     missing = sum(task.missing.values())
-    kept = f"{total - missing} of them in the store" if missing < total else "none in the store"
+    kept = f"{total - missing} of them {_place(plan)}" if missing < total else f"none {_place(plan)}"
     seconds = f", about {duration_text(task.seconds)}" if task.seconds and missing else ""
     documents = count_text(task.documents, task.total_documents, task.unit)
     if task.least < task.documents:
@@ -110,6 +111,11 @@ def _task_line(task: TaskPlan, sides: int) -> str:
     shots = f", {task.num_fewshot} shots" if task.unit == "documents" else ""
     models = "both models" if sides > 1 else "the original"
     return f"{task.name}{members}: {documents}{shots}, {total} requests to {models}, {kept}{seconds}"
+
+
+def _place(plan: Plan) -> str:
+    """Where answers are that no model is asked for."""
+    return "kept" if any(facts.file for facts in plan.facts.values()) else "in the store"
 
 
 def _outlook_line(expected: Outlook) -> str:

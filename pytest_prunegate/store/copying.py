@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
 
+_OF_VERSION_1 = ("responses", "protocols")
 TIMING = ("model", "task", "device", "requests", "seconds", "created")
 
 
@@ -45,7 +46,7 @@ def checked_rows(
     """All rows of the checked tables; those of version 1 get their checksum here."""
     for table, names in CHECKED.items():
         columns = ", ".join((*names, "checksum") if have_checksums else names)
-        if have_checksums or table != "failures":
+        if have_checksums or table in _OF_VERSION_1:
             for row in source.execute(f"SELECT {columns} FROM {table}"):  # noqa: S608 - our own names
                 yield table, row if have_checksums else checked(table, row)
 

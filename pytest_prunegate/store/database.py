@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.store import reading
 from pytest_prunegate.store.copying import copy_rows
 from pytest_prunegate.store.opening import FILE, open_file
-from pytest_prunegate.store.records import CHECKED, Response, checked, is_whole
+from pytest_prunegate.store.records import CHECKED, Response, as_text, checked, is_whole
 from pytest_prunegate.store.schema import transaction
 from pytest_prunegate.store.trouble import explain
 
@@ -139,6 +139,17 @@ class Store:
         row = checked("protocols", (pair, json.dumps(protocol), time.time()))
         with self.transaction() as connection:
             copy_rows([("protocols", row)], connection)
+
+    def keep_fact(self, kind: str, key: str, content: str) -> None:
+        """Keep what is known besides answers: of a model, a tokenizer, a task."""
+        row = checked("facts", (kind, key, content, time.time()))
+        self._execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?)", row)
+
+    def facts(self, kind: str, keys: str = "*") -> list[tuple[str, str, float]]:
+        """What is known of a kind: key, content, and since when, where it is whole. `keys` is a pattern, as SQLite's GLOB takes it."""
+        query = "SELECT kind, key, content, created, checksum FROM facts WHERE kind=? AND key GLOB ? ORDER BY key"
+        whole = (as_text(row) for row in self._execute(query, (kind, keys)) if is_whole("facts", row))
+        return [(str(key), str(content), float(str(created))) for _, key, content, created in whole]
 
     def models(self) -> list[KeptModel]:
         """The models that have responses, the one that was asked last first."""

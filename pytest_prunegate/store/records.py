@@ -16,6 +16,7 @@ CHECKED = {
     "responses": ("model", "request", "response", "provenance", "created"),
     "protocols": ("pair", "protocol", "created"),
     "failures": ("model", "request", "created", "traceback", "provenance"),
+    "facts": ("kind", "key", "content", "created"),
 }
 """The tables whose rows carry a checksum, with the columns that it covers; it comes after them."""
 

@@ -53,6 +53,14 @@ _STATEMENTS = (
     checksum BLOB NOT NULL,
     PRIMARY KEY (model, request, created)
 ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS facts (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    content TEXT NOT NULL,
+    created REAL NOT NULL,
+    checksum BLOB NOT NULL,
+    PRIMARY KEY (kind, key)
+) WITHOUT ROWID""",
     "CREATE INDEX IF NOT EXISTS timings_of_a_task ON timings (task, device, model)",
 )
 

@@ -39,7 +39,7 @@ def refused(project: Bench, result: pytest.RunResult, *messages: str) -> None:
         (("--original=data", "--pruned=pruned"), "--original=data: there is no config.json in this directory"),
         (
             ("--original=thresholds.yaml", "--pruned=pruned"),
-            "this is a file; the directory of a checkpoint, or a .gguf file, is needed.",
+            "this is a file; the directory of a checkpoint, a .gguf file, or a baseline (.json.gz) is needed.",
         ),
         (("--original=original",), "--pruned is missing: --original alone has nothing to be compared with."),
         (("--pruned=pruned",), "--original is missing: --pruned alone has nothing to be compared with."),

@@ -213,7 +213,9 @@ def test_the_baseline_alone_fills_the_store(project: Bench) -> None:
     result.stdout.no_fnmatch_line("*passed*")
     found = json.loads((project.results / "baseline_results.json").read_text())
     assert found["tasks"] == {"boolq": {"acc": 1.0}, "squadv2": {"f1": 0.75}}
-    assert {path.name for path in project.results.iterdir()} == {"baseline_results.json", "evaluation.log"}
+    assert {path.name for path in project.results.iterdir()} == {
+        "baseline.json.gz", "baseline_results.json", "evaluation.log",
+    }  # fmt: skip
     assert project.executor.loads == ["original"]
     project.executor.requests.clear()
     assert project.run().ret == 0

@@ -1,0 +1,1 @@
+"""Baselines as files: a model's answers, and all that a gate needs to know of it, in place of the model."""

@@ -1,0 +1,140 @@
+"""Baselines in a run: what the store is told for later exports, what a file must be able to answer, and the file that is written."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.baseline.container import NAME, write_container
+from pytest_prunegate.baseline.describing import asking_of, model_json, tokenizer_files
+from pytest_prunegate.baseline.kept_facts import KeptFacts, side_key
+from pytest_prunegate.baseline.records import Baseline, joined_askings, read_baseline
+from pytest_prunegate.baseline.refusal import refuse, refuse_unanswerable
+from pytest_prunegate.errors import EvaluationError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from pytest_prunegate.baseline.records import Asking
+    from pytest_prunegate.checks import GateTask
+    from pytest_prunegate.evaluation.answering import Answering
+    from pytest_prunegate.evaluation.prepared import PreparedTask
+    from pytest_prunegate.store import Store
+
+_log = logging.getLogger("pytest_prunegate")
+
+
+class Baselines:
+    """What a run has to do with baselines.
+
+    Args:
+        store: of the run.
+        answering: of the run.
+        files: the baselines that take the place of models, by side.
+        dtype: of both models, where the user names one; otherwise auto.
+    """
+
+    def __init__(self, store: Store, answering: Answering, files: Mapping[str, Baseline], *, dtype: str) -> None:
+        self._answering = answering
+        self._files = files
+        self._dtype = dtype
+        self._kept = KeptFacts(store)
+        self._asked: dict[str, list[Asking]] = {}
+
+    def attend(self, task: GateTask, parts: tuple[PreparedTask, ...], *, seed: int) -> None:
+        """See that files answer all that a task may ask, and tell the store what the other models are asked.
+
+        Raises:
+            TaskError: a file does not answer it.
+        """
+        for side, facts in self._answering.facts.items():
+            if side in self._files:
+                self._refuse_other_loading(task, side)
+            for own, part in zip(task.parts, parts, strict=True):
+                template = self._answering.facts["original"].tokenizer.template
+                asked = asking_of(own, part, keys=self._answering.keys(part, side), template=template, seed=seed)
+                if side in self._files:
+                    refuse_unanswerable(facts, self._files[side], asked)
+                else:
+                    self._asked.setdefault(task.name, []).append(asked)
+                    self._keep(side, asked)
+
+    def write(self, folder: Path, tasks: Iterable[str]) -> tuple[Path, list[str]]:
+        """Write the original's answers to tasks that were measured, with what a file of the same model there holds already.
+
+        Returns:
+            The file, and what there is to say of it.
+
+        Raises:
+            OSError: the file cannot be written.
+            EvaluationError: the store or the tokenizer cannot be read.
+        """
+        facts, conditions = self._answering.facts["original"], self._answering.conditions["original"]
+        askings = joined_askings(asked for name in tasks for asked in self._asked.get(name, ()))
+        responses, environments = self._kept.responses(
+            facts.fingerprint, {key for asking in askings for key in asking.keys}
+        )
+        baseline = Baseline(
+            model=model_json(facts), conditions=conditions, tokenizer=tokenizer_files(facts), environments=environments,
+            askings=tuple(asking.only(responses) for asking in askings), responses=responses,
+        )  # fmt: skip
+        path = folder / NAME
+        earlier, said = _earlier(path, baseline)
+        joined = baseline.joined(earlier) if earlier else baseline
+        write_container(path, joined.as_json())
+        return path, [*said, f"Baseline: {path} ({path.stat().st_size / 1e3:,.0f} kB) holds {joined.holds}."]
+
+    def _keep(self, side: str, asked: Asking) -> None:
+        facts, conditions = self._answering.facts[side], self._answering.conditions[side]
+        key = side_key(facts.fingerprint, conditions)
+        try:
+            if not self._kept.has_side(key):
+                self._kept.keep_side(key, model_json(facts), conditions, tokenizer_files(facts))
+        except (EvaluationError, OSError) as error:
+            _log.warning("%s: cannot be exported from the store later: %s", facts.title, error)
+            return
+        self._kept.keep_asking(key, asked)
+
+    def _refuse_other_loading(self, task: GateTask, side: str) -> None:
+        """A dtype or backend of this run that is not the file's, where neither is meant to have its own."""
+        facts, conditions = self._answering.facts, self._answering.conditions
+        own, found = conditions[side], []
+        is_free = any(model.arguments.get("dtype") or (model.quantised and not model.gguf) for model in facts.values())
+        asked = next((conditions[other].dtype for other in conditions if other != side), own.dtype)
+        if self._dtype not in {"auto", own.dtype}:
+            asked = self._dtype
+        if asked != own.dtype and not is_free and task.parts:
+            found.append(f"dtype: {own.dtype} in the file, {asked} asked for")
+        backends = {conditions[other].backend for other in conditions} - {own.backend}
+        if backends and task.parts:
+            found.append(f"backend: {own.backend} in the file, {', '.join(backends)} asked for")
+        if found:
+            refuse(task.name, facts[side], found)
+
+
+def _earlier(path: Path, baseline: Baseline) -> tuple[Baseline | None, list[str]]:
+    """The baseline of the same model that is there already; one of something else is moved away, and that is said."""
+    if not path.is_file():
+        return None, []
+    try:
+        found = read_baseline(path, path.name)
+    except InputError as error:
+        return None, [f"{error} It is now {_moved(path)}."]
+    if found.is_of_same_model(baseline):
+        return found, []
+    what = (
+        "another model"
+        if found.model["fingerprint"] != baseline.model["fingerprint"]
+        else "this model, loaded otherwise"
+    )
+    return None, [f"The baseline that was there is of {what} ({found.model['path']}); it is now {_moved(path)}."]
+
+
+def _moved(path: Path) -> Path:
+    archive = path.parent / "archive"
+    archive.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while (target := archive / f"{number}-{path.name}").exists():
+        number += 1
+    return path.rename(target)

@@ -1,0 +1,110 @@
+"""What the store keeps of models and tasks besides answers, so that a baseline can be made where there is only the store.
+
+Facts beside the answers; nothing of them serves a verdict.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate.baseline.container import canonical, digest_of
+from pytest_prunegate.baseline.records import Asking, joined_environments
+from pytest_prunegate.baseline.tokenizer_files import TokenizerFiles
+from pytest_prunegate.evaluation.requests import Conditions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pytest_prunegate.store import Response, Store
+
+_SIDE, _TOKENIZER, _ASKING = "side", "tokenizer", "asking"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptSide:
+    """A model as the store knows it, under the conditions that it was asked under."""
+
+    key: str
+    model: Mapping[str, Any]
+    conditions: Conditions
+    tokenizer: str
+    created: float
+
+
+class KeptFacts:
+    """Facts of models, their tokenizers, and what they were asked, in the store's file.
+
+    Raises:
+        StoreError: from every method: the store cannot be read or written.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def has_side(self, key: str) -> bool:
+        """Whether a model's facts and its tokenizer are kept."""
+        found = self._store.facts(_SIDE, key)
+        return bool(found and self._store.facts(_TOKENIZER, json.loads(found[0][1])["tokenizer"]))
+
+    def keep_side(self, key: str, model: Mapping[str, Any], conditions: Conditions, tokenizer: TokenizerFiles) -> None:
+        """Keep a model's facts and its tokenizer."""
+        self._store.keep_fact(_TOKENIZER, tokenizer.digest, _packed(canonical(tokenizer.as_json())))
+        facts = {"model": dict(model), "conditions": asdict(conditions), "tokenizer": tokenizer.digest}
+        self._store.keep_fact(_SIDE, key, canonical(facts))
+
+    def keep_asking(self, side: str, asking: Asking) -> None:
+        """Keep what a model is asked of a task, once."""
+        text = canonical(asking.as_json())
+        key = f"{side}/{digest_of([side, text])}"
+        if not self._store.facts(_ASKING, key):
+            self._store.keep_fact(_ASKING, key, _packed(text))
+
+    def sides(self) -> list[KeptSide]:
+        """All models, the newest first."""
+        found = []
+        for key, text, created in self._store.facts(_SIDE):
+            facts = json.loads(text)
+            told = {name: facts[name] for name in ("model", "tokenizer")}
+            found.append(KeptSide(key=key, conditions=Conditions(**facts["conditions"]), created=created, **told))
+        return sorted(found, key=lambda side: (-side.created, side.key))
+
+    def tokenizer(self, digest: str) -> TokenizerFiles | None:
+        """A tokenizer that is kept; None where it is damaged."""
+        found = self._store.facts(_TOKENIZER, digest)
+        return TokenizerFiles.from_json(json.loads(_unpacked(found[0][1]))) if found else None
+
+    def askings(self, side: str) -> tuple[Asking, ...]:
+        """What a model was asked, one for each run that asked for something else."""
+        rows = self._store.facts(_ASKING, f"{side}/*")
+        return tuple(Asking.from_json(json.loads(_unpacked(content))) for _, content, _ in rows)
+
+    def responses(self, model: str, keys: Iterable[str]) -> tuple[dict[str, Response], tuple[Mapping[str, Any], ...]]:
+        """A model's answers by key, and where they were computed."""
+        wanted = set(keys)
+        rows = [row for row in self._store.rows(model) if row.key in wanted]
+        environments = [_environment(row.provenance, row.created) for row in rows]
+        return {row.key: row.response for row in rows}, joined_environments(environments)
+
+
+def _packed(text: str) -> str:
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _unpacked(text: str) -> str:
+    return gzip.decompress(base64.b64decode(text)).decode()
+
+
+def side_key(fingerprint: str, conditions: Conditions) -> str:
+    """The key of a model under its conditions."""
+    return f"{fingerprint[:12]}-{digest_of([fingerprint, asdict(conditions)])[:12]}"
+
+
+def _environment(provenance: Mapping[str, Any], created: float) -> dict[str, Any]:
+    day = time.strftime("%Y-%m-%d", time.gmtime(created))
+    hardware = str(provenance.get("hardware") or provenance.get("device"))
+    return {"hardware": hardware, "libraries": dict(provenance.get("libraries") or {}), "first": day, "last": day}
