@@ -127,7 +127,7 @@ class GateSession:
             try:
                 with self._gate.stop.closing():
                     self._report(interrupted=interrupted)
-            except OSError as error:
+            except (OSError, EvaluationError) as error:
                 self.problem = f"the reports could not be written to {self._gate.options.output}: {error}"
         self._gate.close()
         if self._log:

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
-from pytest_prunegate.errors import ModelError, ResponseError
+from pytest_prunegate.errors import ModelError, ResponseError, StoreError
 from pytest_prunegate.evaluation.devices import hardware_name
 from pytest_prunegate.evaluation.lengths import name_documents, refuse_truncation, too_long
 from pytest_prunegate.evaluation.requests import Failure, request_keys
@@ -189,6 +189,7 @@ class Answering:
         Raises:
             ModelError: the model fails.
             TaskError: a kept response is of a cut prompt, and the task does not allow it.
+            StoreError: what was kept is gone.
         """
         missing = self.missing(prepared, side)
         if missing:
@@ -201,7 +202,13 @@ class Answering:
         }  # fmt: skip
         if cut and not prepared.truncate:
             refuse_truncation(prepared, name_documents(prepared, self.facts[side], cut))
-        return [kept.get(keys[request]) or self._failed[side, request] for request in prepared.requests]
+        found = [kept.get(keys[request]) or self._failed.get((side, request)) for request in prepared.requests]
+        if None in found:
+            raise StoreError(
+                f"{prepared.name}: answers that were just kept are not there any more: the store is damaged, or another process deletes from it. "
+                "Run the same command again."
+            )
+        return [response for response in found if response is not None]
 
     def close(self) -> None:
         """Free the model's memory."""
