@@ -47,7 +47,16 @@ class Tally:
     def is_kept(self) -> bool:
         """Whether every promise of the chains was kept."""
         within = all(rows <= batch_size for rows, batch_size in self.most_allowed)
-        return not self.lost and within and self.chains == self.chains_equal
+        return within and not self.problems
+
+    @property
+    def shortfalls(self) -> list[str]:
+        """What a whole run of the harness has to have seen, and did not."""
+        least = {"kills": 200, "kills_between_responses": 0.8 * self.kills, "kills_in_transaction": 20}
+        found = {name: getattr(self, name) for name in least}
+        return [
+            f"{name}: {found[name]}, fewer than {number:.0f}" for name, number in least.items() if found[name] < number
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """The figures, without what they were made from."""
@@ -101,10 +110,9 @@ class Chain:
     def _run_killed(self, left: int, *, total: int) -> None:
         before = self._project.responses()
         point = self._draw(left, remaining=total - len(before))
-        is_timer = isinstance(point, Timer)
-        watch = Watch(self._project.journal, point=None if is_timer else point)
+        watch = Watch(self._project.journal, point=point if isinstance(point, Point) else None)
         arguments = self._project.arguments(batch_size=self._batch_size)
-        ended = run(self._project, arguments, watch.install, timer=point if is_timer else None)
+        ended = run(self._project, arguments, watch.install, timer=point if isinstance(point, Timer) else None)
         after = self._after_run()
         if ended.signal != signal.SIGKILL:  # it came to its end before the point
             if ended.code != 0:
@@ -151,7 +159,11 @@ class Chain:
             share = most / len(self._workshop.undisturbed(self._batch_size).responses)
             return Timer(seconds=random.uniform(0, whole * share))
         if kind is Where.REPORT:
-            return Point(where=kind, number=random.randint(1, _REPORTS)) if left == 1 else self._draw(left, remaining=remaining)
+            return (
+                Point(where=kind, number=random.randint(1, _REPORTS))
+                if left == 1
+                else self._draw(left, remaining=remaining)
+            )
         if kind in {Where.STATEMENT, Where.INSIDE_STATEMENT}:
             return Point(where=kind, number=random.randint(1, _OPENING + most))
         if kind is Where.CALL:

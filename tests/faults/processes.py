@@ -116,7 +116,9 @@ def wait(project: Project, child: int, *, timer: Timer | None = None, output: st
         if now > began + _LONGEST:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            raise TimeoutError(f"a run did not end within {_LONGEST} s: {(project.folder / output).read_text()[-2000:]}")
+            raise TimeoutError(
+                f"a run did not end within {_LONGEST} s: {(project.folder / output).read_text()[-2000:]}"
+            )
         time.sleep(_PAUSE)
     text = (project.folder / output).read_text(errors="replace")
     killed = os.WIFSIGNALED(status)

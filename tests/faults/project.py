@@ -58,10 +58,10 @@ class Project:
         """What a run did, line by line; see watching.py."""
         return self.folder / "journal.jsonl"
 
-    def arguments(self, *more: str, batch_size: int = 1) -> list[str]:
+    def arguments(self, *more: str, batch_size: int = 1, pruned: str = "pruned") -> list[str]:
         """The command line of a run."""
         return [
-            "--original=original", "--pruned=pruned", "--prunegate-store=store", f"--prunegate-cache-dir={self.cache}",
+            "--original=original", f"--pruned={pruned}", "--prunegate-store=store", f"--prunegate-cache-dir={self.cache}",
             "--prunegate-device=cpu", f"--prunegate-batch-size={batch_size}", "-p", "no:cacheprovider", *more,
         ]  # fmt: skip
 
@@ -96,7 +96,9 @@ class Project:
 
     def files(self) -> dict[str, bytes]:
         """The final files without their times; those that are missing are left out."""
-        return {name: without_times((self.results / name).read_bytes()) for name in FILES if (self.results / name).exists()}
+        return {
+            name: without_times((self.results / name).read_bytes()) for name in FILES if (self.results / name).exists()
+        }
 
     def checks(self) -> list[dict[str, Any]]:
         """The checks as comparison_results.json has them; none where there is no such file."""
@@ -169,11 +171,14 @@ def response_differences(found: Responses, expected: Responses, *, exact: bool) 
     """How the stores' responses differ."""
     problems = []
     if found.keys() != expected.keys():
-        problems.append(f"{len(expected.keys() - found.keys())} responses lack, {len(found.keys() - expected.keys())} are too many")
-    for key in found.keys() & expected.keys():
-        if not _same(found[key], expected[key], exact=exact):
-            problems.append(f"a response is {found[key]}, not {expected[key]}")
-    return problems
+        problems.append(
+            f"{len(expected.keys() - found.keys())} responses lack, {len(found.keys() - expected.keys())} are too many"
+        )
+    return problems + [
+        f"a response is {found[key]}, not {expected[key]}"
+        for key in found.keys() & expected.keys()
+        if not _same(found[key], expected[key], exact=exact)
+    ]
 
 
 def _same(one: dict[str, Any], other: dict[str, Any], *, exact: bool) -> bool:

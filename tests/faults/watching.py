@@ -53,7 +53,7 @@ class Watch:
         class Watched(_Watched):
             _watch = watch
 
-        sqlite3.connect = lambda *args, **kwargs: _connect(*args, **kwargs | {"factory": Watched})  # type: ignore[misc,assignment]
+        sqlite3.connect = lambda *args, **kwargs: _connect(*args, **kwargs | {"factory": Watched})
         self._watch_model()
         self._watch_reports()
 
@@ -117,7 +117,7 @@ class Watch:
                 self._probing = False
 
         LlamaModel.forward = watched
-        models._probe = probed  # type: ignore[assignment]
+        models._probe = probed
 
     def _watch_reports(self) -> None:
         replace, results = os.replace, self._path.parent / "prunegate-results"
@@ -129,7 +129,7 @@ class Watch:
                     self.kill(None)
             replace(source, target, **kwargs)
 
-        os.replace = watched
+        os.replace = watched  # type: ignore[assignment]
 
     def _called(self, model: Any, ids: Any) -> None:
         self._calls += 1

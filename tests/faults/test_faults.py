@@ -1,0 +1,43 @@
+"""A part of the fault harness, for CI; ``make faults`` runs all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.slow
+def test_kills_and_faults_change_nothing(index_dir: Path, tmp_path: Path) -> None:
+    """In a process of its own: the harness forks, which a process that ran other tests must not do."""
+    names = [
+        "power_lost",
+        "clock_set_back",
+        "two_processes",
+        "model_swapped_between_runs",
+        "nan_model",
+        "scorer_raises",
+    ]
+    command = [
+        sys.executable, "-m", "faults", "--kills=20", "--share=0.05", f"--faults={','.join(names)}", f"--cache={index_dir}",
+    ]  # fmt: skip
+    places = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places)), "TMPDIR": str(tmp_path)}
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.stdout, ended.stderr
+    found = json.loads(ended.stdout.splitlines()[-1])
+    assert ended.returncode == 0, ended.stderr
+    assert found["kills"] >= 20
+    assert found["kills_between_responses"] >= 0.6 * found["kills"]
+    assert found["kills_in_transaction"] >= 2
+    assert (found["lost"], found["chains_equal"]) == (0, found["chains"])
+    assert found["max_recomputed_per_kill_at_batch_size_1"] <= 1
+    assert {name: fault["outcome"].split()[0] for name, fault in found["faults"].items()} == dict.fromkeys(
+        names, "kept:"
+    )
