@@ -69,6 +69,8 @@ class GateSession:
         self._gate.close()
         if self._log:
             self._log.close()
+            if self._log.problem:
+                self._tell(f"{self._gate.options.output / 'evaluation.log'} is not whole: {self._log.problem}")
 
     def _tell(self, line: str) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
