@@ -41,7 +41,7 @@ class Watch:
         self._point = point
         self._on_call = on_call
         self._on_rows = on_rows
-        self._calls = self._statements = self._reports = self.inserts = 0
+        self._statements = self._reports = self.calls = self.inserts = 0
         self._probing = False
         self._file = -1
 
@@ -132,16 +132,16 @@ class Watch:
         os.replace = watched  # type: ignore[assignment]
 
     def _called(self, model: Any, ids: Any) -> None:
-        self._calls += 1
+        self.calls += 1
         rows = [_row_key(model.config._name_or_path, row) for row in ids.tolist()]
         if self._probing:
             self.note("probed")
         else:
             self.note("called", rows=rows)
-        if self.is_at(Where.CALL, self._calls):
+        if self.is_at(Where.CALL, self.calls):
             self.kill(None)
         if self._on_call:
-            self._on_call(self._calls)
+            self._on_call(self.calls)
         if self._on_rows and not self._probing:
             self._on_rows(rows)
 
@@ -165,7 +165,7 @@ class _Watched(sqlite3.Connection):
 
     def _told(self, sql: str, execute: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
         watch = self._watch
-        if not is_insert(sql):
+        if not (is_insert(sql) and watch.calls):  # before the first call it is an old file that is copied
             return execute()
         number = watch.inserts + 1
         before_commit = watch.is_at(Where.BEFORE_COMMIT, number)
