@@ -9,6 +9,7 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -159,12 +160,23 @@ def differences(found: Outcome, expected: Outcome, *, batch_size: int) -> list[s
     """In what a run ended otherwise than the undisturbed one; see the package's docstring for what has to be equal."""
     problems = [f"exit code {found.code}, not {expected.code}"] if found.code != expected.code else []
     if batch_size == 1:
-        problems += [f"{name} differs" for name in FILES if found.files.get(name) != expected.files.get(name)]
+        problems += [
+            f"{name} differs: {_first_difference(found.files.get(name), expected.files.get(name, b''))}"
+            for name in FILES
+            if found.files.get(name) != expected.files.get(name)
+        ]
     if found.verdicts != expected.verdicts:
         problems.append(f"verdicts {found.verdicts}, not {expected.verdicts}")
     if [_scores(check) for check in found.checks] != [_scores(check) for check in expected.checks]:
         problems.append("scores differ")
     return problems + response_differences(found.responses, expected.responses, exact=batch_size == 1)
+
+
+def _first_difference(found: bytes | None, expected: bytes) -> str:
+    if found is None:
+        return "it is not there"
+    pairs = zip_longest(found.decode().splitlines(), expected.decode().splitlines())
+    return next((f"{one!r}, not {other!r}" for one, other in pairs if one != other), "its end")
 
 
 def response_differences(found: Responses, expected: Responses, *, exact: bool) -> list[str]:

@@ -116,7 +116,7 @@ def _what_was_done(fault: Fault) -> str:
     files = {path.name.removeprefix(fault.project.store.name) for path in fault.project.store.parent.glob("responses*")}
     asked = sum(len(event["rows"]) for event in fault.project.events() if event["event"] == "called")
     aside = "the file was set aside" if files - known else "the file was kept"
-    return f"{aside}, {'every row' if asked and files - known else 'some rows' if asked else 'nothing'} asked again"
+    return f"{aside}, {'some rows' if asked else 'nothing'} asked again"
 
 
 def _figures(fault: Fault, ended: Ended, where: str) -> list[str]:
