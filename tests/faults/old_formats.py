@@ -14,17 +14,30 @@ if TYPE_CHECKING:
     from faults.injections import Fault
     from faults.project import Responses
 
+# As version 0.1 wrote it, to the letter: a store's tables are told by their text.
 _FIRST = """
 PRAGMA journal_mode=WAL;
 CREATE TABLE responses (
-    model TEXT NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL, provenance TEXT NOT NULL, created REAL NOT NULL,
+    model TEXT NOT NULL,
+    request TEXT NOT NULL,
+    response TEXT NOT NULL,
+    provenance TEXT NOT NULL,
+    created REAL NOT NULL,
     PRIMARY KEY (model, request)
 ) WITHOUT ROWID;
 CREATE TABLE timings (
-    model TEXT NOT NULL, task TEXT NOT NULL, device TEXT NOT NULL, requests INTEGER NOT NULL, seconds REAL NOT NULL,
+    model TEXT NOT NULL,
+    task TEXT NOT NULL,
+    device TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    seconds REAL NOT NULL,
     created REAL NOT NULL
 );
-CREATE TABLE protocols (pair TEXT PRIMARY KEY, protocol TEXT NOT NULL, created REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE protocols (
+    pair TEXT PRIMARY KEY,
+    protocol TEXT NOT NULL,
+    created REAL NOT NULL
+) WITHOUT ROWID;
 CREATE INDEX timings_of_a_task ON timings (task, device, model);
 PRAGMA user_version=1;
 """
