@@ -59,7 +59,7 @@ def _judge(fault: Fault, ended: Ended, what: str, *, batch_size: int) -> None:
     if any(event["event"] == "answered" for event in events):
         is_marked = report.exists() and "INCOMPLETE" in report.read_text()
         problems += [] if is_marked else [f"{what}: no report that says INCOMPLETE"]
-        problems += lacks(ended, "resume", "goes on from there")
+        problems += lacks(ended, "to go on from there", "goes on from there")
     before = {row for event in events for row in event.get("rows", ())}
     problems += fault.resumed(batch_size=batch_size)
     again = before & {row for event in fault.project.events() for row in event.get("rows", ())}
