@@ -123,7 +123,7 @@ def swapped_during_a_run(fault: Fault) -> None:
         if ended.code == 0:
             problems += [] if not _figures(found, first) else ["the verdict is neither model's"]
         else:
-            problems += lacks(ended, "changed")
+            problems += lacks(ended, "changed", "replaced")
         shutil.rmtree(fault.project.results, ignore_errors=True)
         resumed = fault.run()
         problems += [f"after the resume: {problem}" for problem in _figures(fault.outcome_of(resumed), other)]

@@ -52,7 +52,7 @@ def preload() -> None:
     """Import what every run needs, without a thread that a fork would lose."""
     os.environ |= {
         "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "COLUMNS": "160",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTEST_ADDOPTS": "-p no:hypothesispytest -p no:xdist",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p prunegate",
     }  # fmt: skip
     for name in _MODULES:
         __import__(name)

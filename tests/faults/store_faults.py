@@ -43,7 +43,9 @@ def disk_full(fault: Fault) -> None:
             ended = fault.run()
             before = fault.project.responses()
             filler.unlink()
-            problems = [] if ended.code == 0 else lacks(ended, "disk is full", "no space left")
+            problems = (
+                [] if ended.code == 0 else lacks(ended, "disk is full", "disk of the store is full", "no space left")
+            )
             problems += fault.resumed()
             after = fault.project.responses()
             lost = [key for key, response in before.items() if after.get(key) != response]
@@ -66,7 +68,11 @@ def output_disk_full(fault: Fault) -> None:
                 return
             (fault.project.results / "filler").write_bytes(b"\0" * (_DISK - room))
             ended = fault.run()
-            problems = ["exit code 0"] if ended.code == 0 else lacks(ended, "disk is full", "no space left")
+            problems = (
+                ["exit code 0"]
+                if ended.code == 0
+                else lacks(ended, "disk is full", "disk of the store is full", "no space left")
+            )
             complete = fault.workshop.undisturbed(1).files
             halves = [name for name, content in fault.project.files().items() if content != complete[name]]
             problems += [f"{name} is not whole" for name in halves]
