@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError, PrunegateError
 from pytest_prunegate.recorded import read_run
+from pytest_prunegate.store_command import add_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pytest_prunegate", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_thresholds(commands)
+    add_store(commands)
     given = parser.parse_args(arguments)
     try:
         given.run(given)

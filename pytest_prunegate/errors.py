@@ -4,6 +4,7 @@ PrunegateError
 ├── InputError        what the user wrote is wrong: options, paths, thresholds.yaml (usage error, exit code 4)
 └── EvaluationError   measuring broke: the items that need it end as ERROR, never as FAILED
     ├── ModelError    a model cannot be loaded, or gives numbers that are not numbers
+    │   └── ResponseError  it gives one for a single request; the others are not concerned
     ├── TaskError     a task or its data cannot be built, does not fit, or cannot be scored
     ├── StoreError    responses cannot be kept
     └── FixtureError  a test asks the fixture for what its mark does not declare
@@ -26,6 +27,10 @@ class EvaluationError(PrunegateError):
 
 class ModelError(EvaluationError):
     """A model cannot be loaded or run."""
+
+
+class ResponseError(ModelError):
+    """A response that is none: it is not kept."""
 
 
 class TaskError(EvaluationError):

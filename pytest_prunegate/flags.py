@@ -102,6 +102,9 @@ INCONCLUSIVE = Flag(
     "--prunegate-inconclusive", "WHAT", "where a sample does not decide: report it (default), or continue with more documents"
 )  # fmt: skip
 RECORD = Flag("--prunegate-record", None, "measure and report; no check fails")
+TIME_BUDGET = Flag(
+    "--prunegate-time-budget", "TIME", "end after the batch in hand when so much time has passed, ready to be resumed: 3h50m, 90m, 45s"
+)  # fmt: skip
 NOISE_FLOOR = Flag(
     "--prunegate-noise-floor", None, "ask the original twice, with another batch size and order, and report what moves by numerics alone"
 )  # fmt: skip
@@ -135,7 +138,7 @@ MODELS = (ORIGINAL, PRUNED)
 ALL = (
     ORIGINAL, PRUNED, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
     BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, BASELINE_ONLY, CACHE, OUTPUT, STORE, DECIDE,
-    EARLY_STOP, ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR,
+    EARLY_STOP, ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pytest_prunegate.check_scores import member_results, scores_of
 from pytest_prunegate.checks import Check, GateTask, TaskKind
 from pytest_prunegate.compare import Comparison, Outcome, compare_sparsity
 from pytest_prunegate.errors import EvaluationError, TaskError
+from pytest_prunegate.interruption import StopRequest
 from pytest_prunegate.judging import Judge
 from pytest_prunegate.measuring import Measuring
 from pytest_prunegate.outlook import Outlook, baseline_warning, outlook
@@ -36,6 +37,7 @@ class Gate:
     options: Options
     tasks: tuple[GateTask, ...]
     progress: Progress
+    stop: StopRequest = field(default_factory=StopRequest)
     results: dict[Check, CheckResult] = field(default_factory=dict)
     measurements: dict[str, tuple[Measurement, ...]] = field(default_factory=dict)
     plan: Plan | None = None
@@ -138,7 +140,7 @@ class Gate:
             self._device() if plan.pending else plan.device
         )  # where nothing is asked, torch is not imported to look
         plan = replace(plan, device=device, outlooks=self._outlooks(plan))
-        self.plan = replace(plan, notes=tuple(run_notes(self, templates, plan)))
+        self.plan = replace(plan, notes=(*self._store.notes, *run_notes(self, templates, plan)))
         return self.plan
 
     def probe(self) -> Plan:
@@ -193,6 +195,12 @@ class Gate:
         if task.kind is TaskKind.SPARSITY:
             return self._sparsity(check)
         return self._compared(task, check)[0]
+
+    def unfinished(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """How many requests are answered, and of how many, by task that was planned and not measured, and by side."""
+        assert self._measuring is not None
+        waiting = [name for name in self._measuring.draws if name not in self.measurements]
+        return {name: sides for name in waiting if (sides := self._measuring.answered(name))}
 
     def close(self) -> None:
         """Free the model and close the store."""
@@ -289,4 +297,4 @@ class Gate:
     def _start_executor(self, conditions: dict[str, Conditions], batch_size: str) -> Executor:
         from pytest_prunegate.evaluation.models import LoadSettings, LocalModels
 
-        return LocalModels(LoadSettings(batch_size=batch_size, device=self._device()), conditions)
+        return LocalModels(LoadSettings(batch_size=batch_size, device=self._device()), conditions, self.stop)

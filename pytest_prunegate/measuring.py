@@ -91,6 +91,13 @@ class Measuring:
                 return known, sides
         return (), ()
 
+    def answered(self, name: str) -> dict[str, tuple[int, int]]:
+        """How many of a task's requests are answered, and of how many, by side; nothing for a task without requests."""
+        parts = self._may_be_asked(name)
+        total = sum(len(part.requests) for part in parts)
+        lacking = {side: sum(len(self._answering.missing(part, side)) for part in parts) for side in self._facts}
+        return {side: (total - missing, total) for side, missing in lacking.items() if total}
+
     def time_first_requests(self, names: Sequence[str]) -> None:
         """Answer the first requests of tasks on each side, for the sake of their time; the answers are kept.
 
@@ -186,7 +193,8 @@ class Measuring:
     ) -> Scorer:
         from pytest_prunegate.evaluation.scoring import Scorer
 
-        return Scorer(part, self._answering.responses(part, side, long=long, progress=progress))
+        responses = self._answering.responses(part, side, long=long, progress=progress)
+        return Scorer(part, responses, model=self._facts[side].title)
 
     def _kept(self, part: PreparedTask, sides: tuple[str, ...]) -> Measurement:
         missing = {request for side in sides for request in self._answering.missing(part, side)}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.checks import Check, GateTask
     from pytest_prunegate.evaluation.answering import Executor
-    from pytest_prunegate.evaluation.requests import Request
+    from pytest_prunegate.evaluation.requests import Failure, Request
     from pytest_prunegate.plan import Measurement
     from pytest_prunegate.progress import Progress
     from pytest_prunegate.scores import MetricScores
@@ -127,7 +127,7 @@ class SecondAsking:
             responses = self._answering.responses(prepared, SIDE, long=long, progress=counter.answered)
         finally:
             self._progress.finish()
-        scorer = Scorer(prepared, responses)
+        scorer = Scorer(prepared, responses, model=self._answering.facts[SIDE].title)
         return replace(first, scorers={"original": first.scorers["original"], SIDE: scorer}, shares={
             "original": first.shares["original"], SIDE: scorer.shares(),
         })  # fmt: skip
@@ -204,7 +204,7 @@ class _Reversed:
         self,
         facts: ModelFacts,
         requests: Sequence[Request],
-        keep: Callable[[Request, Response], None],
+        keep: Callable[[Request, Response | Failure], None],
         long: frozenset[Request],
     ) -> None:
         self._executor.run(facts, requests[::-1], keep, long)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ from pytest_prunegate.collection import CheckItem, ThresholdsFile, mark_names
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import FixtureError, InputError, PrunegateError
 from pytest_prunegate.gate import Gate
+from pytest_prunegate.interruption import StopRequest
 from pytest_prunegate.report.progress import ProgressLine
 from pytest_prunegate.rootdir import refuse_moved_rootdir
 from pytest_prunegate.run_input import read_input
@@ -46,7 +48,7 @@ def start_run(config: pytest.Config) -> None:
         options, file, tasks = read_input(config)
     except InputError as error:
         raise pytest.UsageError(str(error)) from None
-    gate = Gate(options=options, tasks=tasks, progress=ProgressLine(config))
+    gate = Gate(options=options, tasks=tasks, progress=ProgressLine(config), stop=StopRequest(options.time_budget))
     config.stash[GATE] = gate
     for name in sorted({name for task in tasks for name in mark_names(task)}):
         config.addinivalue_line("markers", f"{name}: of the checks in {file.display}, by pytest-prunegate")
@@ -89,6 +91,7 @@ class GateRun:
         self._saw_work = False
         self._session = GateSession(config, gate, file)
         self._interrupted = False
+        self._signals = contextlib.ExitStack()
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> ThresholdsFile | None:
         """Collect the thresholds file, and no other YAML."""
@@ -119,6 +122,7 @@ class GateRun:
         stopped = session.testsfailed and not session.config.option.continue_on_collection_errors
         if session.config.option.collectonly or stopped or not names:
             return
+        self._signals.enter_context(self._gate.stop.listening())
         try:
             self._session.open(names)
         except PrunegateError as error:
@@ -156,7 +160,8 @@ class GateRun:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the reports of whatever was measured, and set the exit code."""
         self._interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
-        self._session.finish()
+        self._session.finish(interrupted=self._interrupted)
+        self._signals.close()
         if self._gate.plan is not None and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
             session.exitstatus = self._exit_status(session, exitstatus)
 
@@ -208,7 +213,7 @@ class GateRun:
             terminalreporter.write_line(session.problem, red=True)
         if self._interrupted:
             terminalreporter.write_line(
-                "Interrupted. Every answer so far is kept: the same command goes on from there."
+                f"Interrupted ({self._gate.stop.reason or 'by another plugin'}). Every answer so far is kept. To go on from there: {summary.command}"
             )
         if session.written:
             terminalreporter.write_line(f"Report: {session.written[-1]}")

@@ -59,11 +59,12 @@ class GateSession:
                 plan = self._gate.probe()
             self._tell(probed_line(plan))
 
-    def finish(self) -> None:
+    def finish(self, *, interrupted: bool) -> None:
         """Write the reports of whatever was measured, and free what the run holds."""
         if self._gate.plan is not None:
             try:
-                self._report()
+                with self._gate.stop.closing():
+                    self._report(interrupted=interrupted)
             except OSError as error:
                 self.problem = f"the reports could not be written to {self._gate.options.output}: {error}"
         self._gate.close()
@@ -79,7 +80,7 @@ class GateSession:
         if self._log and line:
             self._log.write(line)
 
-    def _report(self) -> None:
+    def _report(self, *, interrupted: bool) -> None:
         """Write what was measured, with what earlier runs into the same folder measured of the same things."""
         from pytest_prunegate.identity import Identities
         from pytest_prunegate.report import files
@@ -95,7 +96,7 @@ class GateSession:
         arguments = tuple(str(argument) for argument in self._config.invocation_params.args)
         self.summary = build_summary(
             self._gate, self._file, arguments=arguments, started=self._started, finished=datetime.now(UTC), identities=identities,
-            earlier=earlier, archive=moved,
+            earlier=earlier, archive=moved, interrupted=interrupted,
         )  # fmt: skip
         write = files.write_baseline if alone else files.write_reports
         self.written = write(self.summary, folder)

@@ -26,14 +26,15 @@ HEAVY = (
 )
 # A room may import the rooms below it (at run time; types are free), and errors.
 ROOMS = {
-    "__main__": ["proposal", "ratchet", "recorded"],
+    "__main__": ["proposal", "ratchet", "recorded", "store_command"],
+    "store_command": ["store"],
     "proposal": ["needs", "recorded", "thresholds", "thresholds_reader"],
     "ratchet": ["needs", "recorded", "task_words", "thresholds", "thresholds_reader"],
     "needs": ["recorded", "thresholds"],
     "recorded": ["report"],
     "task_words": ["thresholds"],
     "plugin": ["run", "fixtures", "flags"],
-    "run": ["session", "run_input", "fixtures", "collection", "rootdir", "report", "gate", "compare"],
+    "run": ["session", "run_input", "fixtures", "collection", "rootdir", "report", "gate", "compare", "interruption"],
     "session": ["identity", "report", "evaluation"],
     "run_input": ["options", "thresholds_reader", "resolution", "resources", "report", "evaluation"],
     "fixtures": ["run", "collection", "report", "gate", "checks", "compare"],
@@ -55,6 +56,7 @@ ROOMS = {
     ],
     "identity": ["checkpoint", "checks", "thresholds", "evaluation"],
     "gate": [
+        "interruption",
         "judging",
         "outlook",
         "noise",
@@ -97,7 +99,9 @@ ROOMS = {
     "plan": [],
     "checkpoint": ["model_argument"],
     "store": [],
-    "options": ["flags", "model_argument", "task_options", "thresholds", "resources"],
+    "options": ["flags", "model_argument", "option_reader", "resources"],
+    "option_reader": ["flags", "model_argument", "task_options", "thresholds"],
+    "interruption": [],
     "model_argument": [],
     "task_options": ["thresholds"],
     "flags": [],

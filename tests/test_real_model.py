@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from reference import evaluate_with_lm_eval
 from scripted import BOOLQ_AND_GSM8K
 from tiny import write_tiny_llama
-
-from pytest_prunegate.evaluation import gate_lm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,28 +105,6 @@ def test_code_in_a_checkpoint_is_not_run(project: Bench) -> None:
     result = project.run("-m", "boolq")
     result.assert_outcomes(errors=1)
     assert not marker.exists()
-
-
-def test_out_of_memory_says_what_to_do_and_keeps_what_is_done(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    generate = gate_lm.GateLM._model_generate
-    calls: list[int] = []
-
-    def failing(self: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 8:  # three of each model are answered before the first item, for the sake of their time
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return generate(self, *args, **kwargs)
-
-    monkeypatch.setattr(gate_lm.GateLM, "_model_generate", failing)
-    result = project.run("-m", "gsm8k")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(
-        ["original model original: out of memory on cpu at batch size 1. What was answered is kept*"]
-    )
-    project.run("-m", "gsm8k").assert_outcomes(passed=1)
-    assert len(calls) == 8 + 16 + 17, "the answers from before, four and three, were not asked for again"
 
 
 def test_both_models_take_the_originals_dtype(project: Bench) -> None:

@@ -322,7 +322,7 @@ def voted(real_bench: Bench) -> Path:
     )  # fmt: skip
     (folder / "utils.py").write_text(PROCESS)
     keys = [f"{metric},{name}" for metric in ("answers", "letters", "hit") for name in filters]
-    metrics = ", ".join(f'"{key}": {{max_relative_drop: 100%}}' for key in keys)
+    metrics = ", ".join(f'"{key}": {{max_absolute_drop: 5}}' for key in keys)
     real_bench.thresholds(f"""
         tasks:
           voted:

@@ -6,13 +6,15 @@ Imports torch only when a request has to be executed.
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import math
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
-from pytest_prunegate.errors import ModelError, TaskError
-from pytest_prunegate.evaluation.requests import request_keys
+from pytest_prunegate.errors import ModelError, ResponseError
+from pytest_prunegate.evaluation.lengths import name_documents, refuse_truncation, too_long
+from pytest_prunegate.evaluation.requests import Failure, request_keys
 from pytest_prunegate.evaluation.tokenizers import encoding_identity
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.evaluation.requests import Conditions, Request
     from pytest_prunegate.store import Response, Store
 
-_NAMED_DOCUMENTS = 5
+_log = logging.getLogger("pytest_prunegate")
 _TIMED_REQUESTS = 2  # of a task, by the probe; one more before them warms up
 
 
@@ -41,10 +43,13 @@ class Executor(Protocol):
         self,
         facts: ModelFacts,
         requests: Sequence[Request],
-        keep: Callable[[Request, Response], None],
+        keep: Callable[[Request, Response | Failure], None],
         long: frozenset[Request],
     ) -> None:
-        """Execute requests on the model that was loaded last, and hand each response to `keep` as soon as it exists, in any order."""
+        """Execute requests on the model that was loaded last, and hand each response to `keep` as soon as it exists, in any order.
+
+        A request that the model raises on, and again when it is asked alone, is handed over as a failure; the others go on.
+        """
 
     def unload(self) -> None:
         """Free the model's memory."""
@@ -79,6 +84,7 @@ class Answering:
         self._probed: set[str] = set()
         self._broken: dict[str, ModelError] = {}
         self._known_keys: dict[tuple[str, str], dict[Request, str]] = {}
+        self._failed: dict[tuple[str, Request], Failure] = {}
         self.executed: Counter[tuple[str, str]] = Counter()
         """Requests that a model had to answer in this run, by task and side."""
 
@@ -89,10 +95,13 @@ class Answering:
         return sorted(sides, key=lambda side: side != loaded)
 
     def missing(self, prepared: PreparedTask, side: str) -> list[Request]:
-        """The requests that the store cannot answer."""
+        """The requests that the store cannot answer, without those on which the model raised in this run."""
         keys = self.keys(prepared, side)
         known = self._store.known(self.facts[side].fingerprint, keys.values())
-        return [request for request in prepared.requests if keys[request] not in known]
+        return [
+            request for request in prepared.requests
+            if keys[request] not in known and (side, request) not in self._failed
+        ]  # fmt: skip
 
     def seconds_per_request(self, task: str, side: str) -> float | None:
         """Mean time of a task's request, by this model's earlier ones or else the other's; None where none was timed."""
@@ -120,11 +129,11 @@ class Answering:
             missing = self.missing(prepared, side)
             key = (encoding_identity(facts), self.conditions[side].max_length, frozenset(missing))
             if key not in judged:  # the other side asks the same of the same tokenizer
-                judged[key] = _too_long(facts, missing, self.conditions[side]) if missing else {}
+                judged[key] = too_long(facts, missing, self.conditions[side]) if missing else {}
             found[side] = frozenset(judged[key])
-            problems += _name_documents(prepared, facts, judged[key])
+            problems += name_documents(prepared, facts, judged[key])
         if problems and not prepared.truncate:
-            _refuse_truncation(prepared, problems)
+            refuse_truncation(prepared, problems)
         return found
 
     def load_all(self, wanted: Callable[[str], Request | None]) -> None:
@@ -162,8 +171,8 @@ class Answering:
         *,
         long: frozenset[Request],
         progress: Callable[[Request], None],
-    ) -> list[Response]:
-        """One response for each of the task's requests, in their order.
+    ) -> list[Response | Failure]:
+        """One response for each of the task's requests, in their order; or why the model gave none.
 
         Args:
             prepared: the task.
@@ -180,15 +189,13 @@ class Answering:
             self._execute(prepared, side, missing, long, progress, timed=True)
         keys = self.keys(prepared, side)
         kept = self._store.get(self.facts[side].fingerprint, keys.values())
-        found = [kept[keys[request]] for request in prepared.requests]
-        if not prepared.truncate and any(response.truncated for response in found):
-            cut = {
-                request: "its prompt was cut in an earlier run"
-                for request, response in zip(prepared.requests, found, strict=True)
-                if response.truncated
-            }
-            _refuse_truncation(prepared, _name_documents(prepared, self.facts[side], cut))
-        return found
+        cut = {
+            request: "its prompt was cut in an earlier run" for request in prepared.requests
+            if keys[request] in kept and kept[keys[request]].truncated
+        }  # fmt: skip
+        if cut and not prepared.truncate:
+            refuse_truncation(prepared, name_documents(prepared, self.facts[side], cut))
+        return [kept.get(keys[request]) or self._failed[side, request] for request in prepared.requests]
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -227,13 +234,12 @@ class Answering:
         began = time.monotonic()
         answered = 0
 
-        def keep(request: Request, response: Response) -> None:
+        def keep(request: Request, response: Response | Failure) -> None:
             nonlocal answered
-            if response.loglikelihood is not None and not response.loglikelihood < math.inf:  # NaN compares as false
-                raise ModelError(
-                    f"{facts.title}: the log-likelihood of a request of {prepared.name} is {response.loglikelihood}: its numbers overflow. "
-                    "It is not kept. The checkpoint is damaged, or its numbers do not fit the dtype: try --prunegate-dtype=float32."
-                )
+            if isinstance(response, Failure):
+                self._note_failure(prepared, side, request, response, provenance)
+                return
+            _refuse_nan(facts, prepared.name, response)
             self._store.put(facts.fingerprint, keys[request], response, provenance)
             answered += 1
             self.executed[prepared.key, side] += 1
@@ -248,30 +254,27 @@ class Answering:
                     facts.fingerprint, prepared.name, self._device, requests=answered, seconds=seconds
                 )
 
-
-def _too_long(facts: ModelFacts, requests: Sequence[Request], conditions: Conditions) -> dict[Request, str]:
-    from pytest_prunegate.evaluation.lengths import too_long
-
-    return too_long(facts, requests, conditions)
-
-
-def _name_documents(prepared: PreparedTask, facts: ModelFacts, reasons: Mapping[Request, str]) -> list[str]:
-    """A line for each document that one of these requests belongs to."""
-    if not reasons:
-        return []
-    affected = {position: reasons[request] for position, request in enumerate(prepared.requests) if request in reasons}
-    lines = []
-    for document in prepared.documents:
-        hits = [affected[position] for positions in document.requests for position in positions if position in affected]
-        if hits:
-            lines.append(f"document {document.doc_id}, {facts.title}: {hits[0]}")
-    return lines
+    def _note_failure(
+        self,
+        prepared: PreparedTask,
+        side: str,
+        request: Request,
+        failure: Failure,
+        provenance: dict[str, object],
+    ) -> None:
+        """Record that a model raised on a request; it is asked again by the next run."""
+        facts = self.facts[side]
+        self._failed[side, request] = failure
+        self._store.add_failure(
+            facts.fingerprint, self.keys(prepared, side)[request], traceback=failure.traceback, provenance=provenance
+        )
+        for line in name_documents(prepared, facts, {request: failure.reason}):
+            _log.error("%s: %s\n%s", prepared.name, line, failure.traceback)
 
 
-def _refuse_truncation(prepared: PreparedTask, problems: list[str]) -> None:
-    shown = "\n".join(f"  {problem}" for problem in problems[:_NAMED_DOCUMENTS])
-    more = f"\n  and {len(problems) - _NAMED_DOCUMENTS} more" if len(problems) > _NAMED_DOCUMENTS else ""
-    raise TaskError(
-        f"{prepared.name}: prompts do not fit, and would lose their beginning:\n{shown}{more}\n"
-        "Use fewer examples (num_fewshot), or allow it with `truncate: allow` in the thresholds file."
-    )
+def _refuse_nan(facts: ModelFacts, task: str, response: Response) -> None:
+    if response.loglikelihood is not None and not response.loglikelihood < math.inf:  # NaN compares as false
+        raise ResponseError(
+            f"{facts.title}: the log-likelihood of a request of {task} is {response.loglikelihood}: its numbers overflow. "
+            "It is not kept. The checkpoint is damaged, or its numbers do not fit the dtype: try --prunegate-dtype=float32."
+        )

@@ -24,7 +24,6 @@ class GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
 
     def __init__(self, *args: Any, quantization: dict[str, Any] | None = None, **kwargs: Any) -> None:
         self._quantization = quantization
-        self._full_batch: int | None = None
         self.cut_rows: deque[bool] = deque()
         super().__init__(*args, **kwargs)
 
@@ -58,14 +57,6 @@ class GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
             raise ModelError(
                 f"{peft}: the adapter does not fit this base: {_named(odd)} have no counterpart. Name the base that it was made for."
             )
-
-    def _detect_batch_size(self, requests: Any = None, pos: int = 0) -> int:
-        """Full-length detection once a model: lm-eval would repeat it for each call."""
-        if requests is not None:
-            return int(super()._detect_batch_size(requests, pos))
-        if self._full_batch is None:
-            self._full_batch = int(super()._detect_batch_size())
-        return self._full_batch
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
         output = super()._model_generate(context=context, max_length=max_length, stop=stop, **kwargs)

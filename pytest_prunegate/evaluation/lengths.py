@@ -8,11 +8,13 @@ from pytest_prunegate.errors import TaskError
 from pytest_prunegate.evaluation.tokenizers import encodings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions, Request
 
+_NAMED_DOCUMENTS = 5
 _BOUNDED = ("generate_until", "loglikelihood")  # rolling requests and windows are cut to length on purpose
 
 
@@ -48,3 +50,30 @@ def _new_tokens(request: Request, conditions: Conditions) -> int:
         raise TaskError(
             f"lm-eval does not take these generation arguments: {arguments}: {error} Look at gen_kwargs."
         ) from error
+
+
+def name_documents(prepared: PreparedTask, facts: ModelFacts, reasons: Mapping[Request, str]) -> list[str]:
+    """A line for each document that one of these requests belongs to."""
+    if not reasons:
+        return []
+    affected = {position: reasons[request] for position, request in enumerate(prepared.requests) if request in reasons}
+    lines = []
+    for document in prepared.documents:
+        hits = [affected[position] for positions in document.requests for position in positions if position in affected]
+        if hits:
+            lines.append(f"document {document.doc_id}, {facts.title}: {hits[0]}")
+    return lines
+
+
+def refuse_truncation(prepared: PreparedTask, problems: list[str]) -> None:
+    """Refuse prompts that would lose their beginning.
+
+    Raises:
+        TaskError: always; it names the first documents.
+    """
+    shown = "\n".join(f"  {problem}" for problem in problems[:_NAMED_DOCUMENTS])
+    more = f"\n  and {len(problems) - _NAMED_DOCUMENTS} more" if len(problems) > _NAMED_DOCUMENTS else ""
+    raise TaskError(
+        f"{prepared.name}: prompts do not fit, and would lose their beginning:\n{shown}{more}\n"
+        "Use fewer examples (num_fewshot), or allow it with `truncate: allow` in the thresholds file."
+    )

@@ -55,6 +55,14 @@ class Conditions:
     tokenizer: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a request has no response: what the model raised on it, twice."""
+
+    reason: str
+    traceback: str
+
+
 def canonical_json(value: Any) -> str:
     """JSON that is the same for equal values."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

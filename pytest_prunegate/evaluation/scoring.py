@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import traceback
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.evaluation import squad
+from pytest_prunegate.evaluation.guarded import reason_of
 from pytest_prunegate.evaluation.perplexity import score_perplexity
+from pytest_prunegate.evaluation.requests import Failure
 from pytest_prunegate.scores import DocumentKey, MetricScores, OutputShares, exact, mean_scores
+from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from pytest_prunegate.evaluation.prepared import Document, PreparedTask
-    from pytest_prunegate.store import Response
 
 MetricKey = tuple[str, str]  # lm-eval's metric and filter
 _SQUAD_SCORERS = {"exact": squad.exact_match, "f1": squad.f1}
+_log = logging.getLogger("pytest_prunegate")
+_NAMED = 3  # documents in a message; the log has all
 
 
 class Scorer:
@@ -26,12 +32,15 @@ class Scorer:
 
     Args:
         prepared: the task.
-        responses: one for each of the task's requests, in their order.
+        responses: one for each of the task's requests, in their order; or why there is none.
+        model: how messages name it.
     """
 
-    def __init__(self, prepared: PreparedTask, responses: Sequence[Response]) -> None:
+    def __init__(self, prepared: PreparedTask, responses: Sequence[Response | Failure], *, model: str) -> None:
         self._prepared = prepared
-        self._responses = responses
+        self._responses = [Response() if isinstance(response, Failure) else response for response in responses]
+        self._failures = {place: found for place, found in enumerate(responses) if isinstance(found, Failure)}
+        self._model = model
         self._values: dict[str, dict[int, dict[str, Any]]] = {}
         self._scores: dict[MetricKey, MetricScores] = {}
 
@@ -39,9 +48,11 @@ class Scorer:
         """Scores of one metric after one filter, computed once.
 
         Raises:
-            TaskError: the task has no such metric, a document cannot be scored, or no document has the metric.
+            TaskError: the task has no such metric, the model gave no response to a document, a document cannot be scored,
+                or no document has the metric.
         """
         if key not in self._scores:
+            self._refuse_failures()
             self._scores[key] = self._score(key)
         return self._scores[key]
 
@@ -55,25 +66,44 @@ class Scorer:
             self._values[name] = _values_of_filter(self._prepared, name, self._responses)
         return _aggregate(self._prepared, key, self._values[name])
 
+    def _refuse_failures(self) -> None:
+        """A document without a response has no score, and leaving it out would flatter a model that fails on it."""
+        found: dict[int, str] = {}
+        for document in self._prepared.documents:
+            for place in (place for places in document.requests for place in places if place in self._failures):
+                found.setdefault(document.doc_id, self._failures[place].reason)
+        if found:
+            raise TaskError(
+                f"{self._prepared.name}: the {self._model} raised on {_documents(found)}, and again when asked alone. The other documents were "
+                "measured. The traceback is in evaluation.log; the same command asks again."
+            )
+
     def truncated(self) -> int:
         """How many requests lost the beginning of their prompt."""
         return sum(response.truncated for response in self._responses)
 
     def output_scores(self, *, cut: bool) -> dict[int, Fraction]:
-        """Each document's share of empty, or of cut, outputs."""
+        """Each document's share of empty, or of cut, outputs.
+
+        Raises:
+            TaskError: the model gave no response to a document.
+        """
+        self._refuse_failures()
         return output_scores(self._prepared, self._responses, cut=cut)
 
     def shares(self) -> OutputShares | None:
-        """Shares of empty and of cut outputs; None for a task that generates nothing."""
-        return output_shares(self._prepared, self._responses)
+        """Shares of empty and of cut outputs among those that there are; None for a task that generates nothing."""
+        return output_shares(self._prepared, self._responses, without=self._failures)
 
 
-def output_shares(prepared: PreparedTask, responses: Sequence[Response]) -> OutputShares | None:
-    """Shares of empty and of cut outputs; None for a task that generates nothing."""
+def output_shares(
+    prepared: PreparedTask, responses: Sequence[Response], *, without: Collection[int] = ()
+) -> OutputShares | None:
+    """Shares of empty and of cut outputs, some places left out; None for a task that generates nothing."""
     outputs = [
         response
-        for request, response in zip(prepared.requests, responses, strict=True)
-        if request.kind == "generate_until"
+        for place, (request, response) in enumerate(zip(prepared.requests, responses, strict=True))
+        if request.kind == "generate_until" and place not in without
     ]
     if not outputs:
         return None
@@ -114,19 +144,48 @@ def _values_of_filter(prepared: PreparedTask, name: str, responses: Sequence[Res
             instance.resps = [_as_lm_eval(responses[position]) for position in positions]
             instance.filtered_resps = {}
             instances.append(instance)
-    ensembles[name].apply(instances)
-    return {document.doc_id: _process(prepared, document, name) for document in prepared.documents}
+    failures: dict[int, str] = {}
+    found: dict[int, dict[str, Any]] = {}
+    is_filtered = _filtered(ensembles[name], instances)
+    for document in prepared.documents:
+        try:
+            if not is_filtered:
+                ensembles[name].apply(list(document.instances))
+            found[document.doc_id] = _process(prepared, document, name)
+        except Exception as error:  # noqa: BLE001 - tasks are foreign code
+            failures[document.doc_id] = reason_of(error)
+            _log.error("%s: document %s cannot be scored\n%s", prepared.name, document.doc_id, traceback.format_exc())
+    if failures:
+        raise TaskError(
+            f"{prepared.name}: {_documents(failures)} cannot be scored. Its traceback is in evaluation.log. The responses are kept; after "
+            "the task is mended the run goes on from there."
+        )
+    return found
+
+
+def _filtered(ensemble: Any, instances: list[Any]) -> bool:
+    """Apply a filter to all instances at once, as lm-eval does; False where it raises on one of them."""
+    try:
+        ensemble.apply(instances)
+    except Exception:  # noqa: BLE001 - it is applied document by document then, and what it raises is told
+        return False
+    return True
 
 
 def _process(prepared: PreparedTask, document: Document, name: str) -> dict[str, Any]:
+    """A document's scores; a scorer that raises is asked once more."""
+    filtered = [instance.filtered_resps[name] for instance in document.instances]
     try:
-        filtered = [instance.filtered_resps[name] for instance in document.instances]
         return dict(prepared.task.process_results(document.content, filtered))
-    except Exception as error:  # tasks are foreign code
-        raise TaskError(
-            f"{prepared.name}: document {document.doc_id} cannot be scored: {type(error).__name__}: {error}. "
-            "Its responses are kept; after the task is mended the run goes on from there."
-        ) from error
+    except Exception:  # noqa: BLE001 - tasks are foreign code; a second time it is told
+        return dict(prepared.task.process_results(document.content, filtered))
+
+
+def _documents(reasons: Mapping[int, str]) -> str:
+    """Documents with what was raised on them, as many as fit into a message."""
+    shown = "; ".join(f"document {doc_id} ({reason})" for doc_id, reason in [*reasons.items()][:_NAMED])
+    more = len(reasons) - _NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _as_lm_eval(response: Response) -> str | float | tuple[float, bool]:

@@ -44,6 +44,7 @@ def build_summary(
     identities: Identities,
     earlier: Earlier,
     archive: Path | None,
+    interrupted: bool,
 ) -> Summary:
     """Summarise a run that was opened, however far it came.
 
@@ -56,9 +57,10 @@ def build_summary(
         identities: what its figures depend on.
         earlier: what earlier runs left in the output folder.
         archive: where those of their files were moved that this run is not about.
+        interrupted: whether it was stopped before its end.
     """
     assert gate.plan is not None
-    begun = started.isoformat(timespec="seconds")
+    begun, command = started.isoformat(timespec="seconds"), shlex.join(["pytest", *arguments])
     checks = tuple(_check(gate, check, identities, earlier, begun) for check in gate.checks)
     outcomes = [Outcome(check.outcome) for check in checks]
     own = {name: _task(gate, name) for name, measurements in gate.measurements.items() if measurements}
@@ -66,7 +68,7 @@ def build_summary(
         version=SUMMARY_VERSION,
         verdict=verdict(outcomes),
         headline=headline(outcomes, earlier=sum(check.is_earlier for check in checks)),
-        notes=tuple(_notes(gate)),
+        notes=(*(_unfinished(gate, command) if interrupted else ()), *_notes(gate)),
         stale=tuple(asdict(stale) for stale in earlier.stale),
         archive=None if archive is None else str(archive),
         checks_measured=measured(outcomes),
@@ -80,12 +82,20 @@ def build_summary(
         seed=gate.options.seed,
         batch_size=gate.options.batch_size,
         device=gate.plan.device,
-        command=shlex.join(["pytest", *arguments]),
+        command=command,
         started=begun,
         finished=finished.isoformat(timespec="seconds"),
         python=platform.python_version(),
         libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
     )
+
+
+def _unfinished(gate: Gate, command: str) -> Iterator[str]:
+    """How far an interrupted run came, and how it goes on."""
+    yield f"Stopped before its end ({gate.stop.reason or 'interrupted'}). Every answer so far is kept. To go on from there: {command}"
+    for name, sides in gate.unfinished().items():
+        counts = ", ".join(f"{side} {kept} of {total}" for side, (kept, total) in sides.items())
+        yield f"{name}: not finished; requests answered: {counts}."
 
 
 def _notes(gate: Gate) -> Iterator[str]:

@@ -210,7 +210,7 @@ def test_a_document_that_cannot_be_scored_is_named(bench: Bench, monkeypatch: py
     bench.thresholds(f"tasks:\n  boolq:\n    {BOOLQ}\n    metrics: {{acc: 5%}}\n")
     result = bench.run()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["boolq: document 7 cannot be scored: ValueError: no such choice*"])
+    result.stdout.fnmatch_lines(["boolq: document 7 (ValueError: no such choice) cannot be scored. *"])
 
 
 def test_an_interval_of_the_full_run_where_documents_are_a_sample(bench: Bench) -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-import pytest
-
-from pytest_prunegate.errors import StoreError
 from pytest_prunegate.store import Response, Store
 
 if TYPE_CHECKING:
@@ -57,15 +54,45 @@ def test_timings(tmp_path: Path) -> None:
     assert store.seconds_per_request("t", "cpu", ("m", "n")) == 1.0
 
 
-def test_a_newer_store_is_left_alone(tmp_path: Path) -> None:
-    path = Store(tmp_path).path
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version=99")
-    with pytest.raises(StoreError, match=r"has format 99.*--prunegate-store"):
-        Store(tmp_path)
+def test_the_first_answer_to_a_request_is_kept(tmp_path: Path) -> None:
+    one, other = Store(tmp_path), Store(tmp_path)
+    one.put("m", "k", GENERATED, {})
+    other.put("m", "k", Response(text="another"), {})
+    assert one.get("m", ["k"]) == other.get("m", ["k"]) == {"k": GENERATED}
 
 
-def test_a_file_that_is_no_store(tmp_path: Path) -> None:
-    (tmp_path / "responses.sqlite").write_text("not a database, " * 100)
-    with pytest.raises(StoreError, match="the store cannot be opened"):
-        Store(tmp_path)
+def test_a_failure_is_remembered_and_is_no_answer(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add_failure("m", "k", traceback="old", provenance={})
+    store.add_failure("m", "k", traceback="ValueError: \udcff", provenance={"task": "t"})
+    store.close()
+    again = Store(tmp_path)
+    assert again.failures("m", ["k", "other"]) == {"k": "ValueError: \\udcff"}
+    assert again.failures("n", ["k"]) == {}
+    assert again.known("m", ["k"]) == set()
+
+
+def test_what_is_kept_of_a_model(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("m", "b", SCORED, {"task": "boolq", "path": "/models/a"})
+    store.put("m", "a", GENERATED, {"task": "gsm8k", "path": "/models/a"})
+    store.put("m", "c", GENERATED, {"task": "gsm8k", "path": "/models/moved"})
+    store.put("n", "a", GENERATED, {})
+    n, m = store.models()
+    assert (n.fingerprint, n.responses, n.paths) == ("n", 1, ())
+    assert (m.fingerprint, m.responses, dict(m.tasks)) == ("m", 3, {"boolq": 1, "gsm8k": 2})
+    assert m.paths == ("/models/a", "/models/moved")
+    assert m.first <= m.last <= n.first
+    rows = list(store.rows("m"))
+    assert [(row.key, row.response) for row in rows] == [("a", GENERATED), ("b", SCORED), ("c", GENERATED)]
+    assert rows[0].provenance == {"task": "gsm8k", "path": "/models/a"}
+    assert rows[1].created == m.first
+
+
+def test_what_two_runs_fix_for_a_pair_at_the_same_time_is_joined(tmp_path: Path) -> None:
+    one, other = Store(tmp_path), Store(tmp_path)
+    rule = {"error_rate": "0.05", "indifference": "0.02"}
+    one.fix_protocol("p", {"seed": 1, "checks": 2, "rules": {"acc": {**rule, "looks": [["40", "sample"]]}}})
+    other.fix_protocol("p", {"seed": 1, "checks": 3, "rules": {"acc": {**rule, "looks": [["60", "sample"]]}}})
+    looks = [["40", "sample"], ["60", "sample"]]
+    assert one.protocol("p") == {"seed": 1, "checks": 3, "rules": {"acc": {**rule, "looks": looks}}}

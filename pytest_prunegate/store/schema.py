@@ -1,0 +1,169 @@
+"""The tables, in which format a file is, and how an older one becomes this one."""
+
+from __future__ import annotations
+
+import enum
+import sqlite3
+from contextlib import closing, contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.store.records import CHECKED, checked
+from pytest_prunegate.store.trouble import is_damage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+VERSION = 2
+PAGE = 4096  # bytes; salvaging relies on it where the file's header is broken
+_WITHOUT_CHECKSUMS = 1
+_MODES = slice(18, 20)  # bytes of a file: for writing and for reading, with a rollback journal or a write-ahead log
+_KNOWN_MODES = b"\1\2"
+_STATEMENTS = (
+    """CREATE TABLE IF NOT EXISTS responses (
+    model TEXT NOT NULL,
+    request TEXT NOT NULL,
+    response TEXT NOT NULL,
+    provenance TEXT NOT NULL,
+    created REAL NOT NULL,
+    checksum BLOB NOT NULL,
+    PRIMARY KEY (model, request)
+) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS timings (
+    model TEXT NOT NULL,
+    task TEXT NOT NULL,
+    device TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    created REAL NOT NULL
+)""",
+    """CREATE TABLE IF NOT EXISTS protocols (
+    pair TEXT PRIMARY KEY,
+    protocol TEXT NOT NULL,
+    created REAL NOT NULL,
+    checksum BLOB NOT NULL
+) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS failures (
+    model TEXT NOT NULL,
+    request TEXT NOT NULL,
+    created REAL NOT NULL,
+    traceback TEXT NOT NULL,
+    provenance TEXT NOT NULL,
+    checksum BLOB NOT NULL,
+    PRIMARY KEY (model, request, created)
+) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS timings_of_a_task ON timings (task, device, model)",
+)
+
+
+class Format(enum.Enum):
+    """What a file is to this version."""
+
+    EMPTY = "empty"
+    WITHOUT_CHECKSUMS = "version 1"
+    CURRENT = "current"
+    NEWER = "newer"
+
+
+class DamagedError(Exception):
+    """The file is no store, or a broken one; the message says how that was seen."""
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of it or nothing, and alone in writing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite may have rolled back by itself
+            connection.execute("ROLLBACK")
+        raise
+
+
+def format_of(path: Path, connection: sqlite3.Connection) -> Format:
+    """Which format a file has that is open, after a look at all of it.
+
+    Raises:
+        DamagedError: it is broken, or was never a store.
+    """
+    try:
+        connection.execute("BEGIN")  # one state of the file: another process may be making its tables
+        version, found = version_of(connection), set(_read_schema(connection))
+        # Not quick_check: it does not notice that keys are out of order, and rows behind such a key are not found.
+        (problem,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        connection.execute("COMMIT")
+    except UnicodeDecodeError:  # Python reads SQLite's message, which cites the broken table
+        raise DamagedError("its tables cannot be read") from None
+    except sqlite3.Error as error:
+        if is_damage(error):
+            raise DamagedError(str(error)) from None
+        raise
+    _check_header(path)
+    if problem != b"ok":
+        raise DamagedError(problem.decode(errors="replace"))
+    if version > VERSION:
+        return Format.NEWER
+    if version == 0 and not found:
+        return Format.EMPTY
+    if version == VERSION and found >= _expected():
+        return Format.CURRENT
+    if version == _WITHOUT_CHECKSUMS and all(_has_old(connection, table) for table in ("responses", "protocols")):
+        return Format.WITHOUT_CHECKSUMS
+    raise DamagedError(f"its tables are not those of version {version}")
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The number of the format."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Make the tables that are not there, and write the version: at every opening, because it shows that one can write."""
+    for statement in _STATEMENTS:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={VERSION}")
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Give every row of a file of version 1 its checksum. To be called in a transaction."""
+    if version_of(connection) != _WITHOUT_CHECKSUMS:  # another process was first
+        return
+    for table in ("responses", "protocols"):
+        connection.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
+    create(connection)
+    for table in ("responses", "protocols"):
+        marks = ", ".join("?" * (len(CHECKED[table]) + 1))
+        rows = connection.execute(f"SELECT {', '.join(CHECKED[table])} FROM old_{table}")  # noqa: S608 - our own names
+        texts = ([value.decode() if isinstance(value, bytes) else value for value in row] for row in rows)
+        connection.executemany(f"INSERT INTO {table} VALUES ({marks})", (checked(table, row) for row in texts))  # noqa: S608 - likewise
+        connection.execute(f"DROP TABLE old_{table}")
+
+
+def _read_schema(connection: sqlite3.Connection) -> list[tuple[bytes, bytes, bytes, bytes]]:
+    return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+
+
+def _check_header(path: Path) -> None:
+    """Notice a flipped byte that SQLite takes for a read-only file, or one without a log."""
+    with path.open("rb") as file:
+        modes = file.read(_MODES.stop)[_MODES]
+    if len(modes) == len(_KNOWN_MODES) and (modes[0] != modes[1] or modes[0] not in _KNOWN_MODES):
+        raise DamagedError("its header is broken")
+
+
+def _has_old(connection: sqlite3.Connection, table: str) -> bool:
+    columns = [row[1].decode(errors="replace") for row in connection.execute(f"PRAGMA table_info({table})")]
+    return columns == list(CHECKED[table])
+
+
+@cache
+def _expected() -> frozenset[tuple[bytes, bytes, bytes, bytes]]:
+    """The tables as SQLite describes them: a flipped byte there can make a column another one."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.text_factory = bytes
+        create(connection)
+        return frozenset(_read_schema(connection))
