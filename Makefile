@@ -27,7 +27,7 @@ wheel-test: $(VENV)/.installed
 	$(RUN) -m build --wheel --outdir dist
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install -q -c constraints.txt torch==2.13.0
-	.venv-wheel/bin/python -m pip install -q -c constraints.txt dist/*.whl bitsandbytes gguf hypothesis jsonschema peft pytest-xdist
+	.venv-wheel/bin/python -m pip install -q -c constraints.txt dist/*.whl bitsandbytes gguf hypothesis jsonschema peft pytest-randomly pytest-rerunfailures pytest-timeout pytest-xdist
 	mkdir -p build/wheel-test && cp -r tests pyproject.toml build/wheel-test/
 	cd build/wheel-test && ../../.venv-wheel/bin/python -m pytest
 
@@ -46,6 +46,7 @@ evidence-early-stopping: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(RUN) benchmarks/overhead.py
 	$(RUN) benchmarks/early_stopping.py
+	$(RUN) benchmarks/fingerprint.py
 
 # Runs that are killed and disturbed on purpose, hundreds of them: about a quarter of an hour.
 faults: $(VENV)/.installed

@@ -33,7 +33,7 @@ def seconds(arguments: list[str], cwd: Path) -> float:
     """Wall time of one pytest process."""
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", *arguments],
+        [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", "-p", "no:randomly", *arguments],
         cwd=cwd,
         check=True,
         capture_output=True,
@@ -43,7 +43,18 @@ def seconds(arguments: list[str], cwd: Path) -> float:
 
 def import_microseconds(cwd: Path) -> int:
     """Time to import the plugin and what it brings, by Python's own account (-X importtime), in an idle pytest."""
-    command = [sys.executable, "-X", "importtime", "-m", "pytest", "-p", "no:hypothesispytest", "--markers"]
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "-m",
+        "pytest",
+        "-p",
+        "no:hypothesispytest",
+        "-p",
+        "no:randomly",
+        "--markers",
+    ]
     lines = subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stderr
     own = re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+pytest_prunegate", lines)
     return sum(map(int, own))

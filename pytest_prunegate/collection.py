@@ -10,6 +10,7 @@ import pytest
 from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.compare import Comparison, Outcome
 from pytest_prunegate.errors import EvaluationError
+from pytest_prunegate.plain import plain
 from pytest_prunegate.report.log import warnings_logged
 from pytest_prunegate.report.wording import (
     change_bounds,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.verdicts import Verdict
 
 _NOT_IN_MARKS = re.compile(r"[^\w:+.\-\[\]\\/]")  # what pytest's -m expressions do not accept
+_PROPERTY = "prunegate_"
 
 
 class CheckFailedError(Exception):
@@ -145,7 +147,8 @@ class CheckItem(pytest.Item):
                 self.result = self.gate.judge(self.check)
         except EvaluationError as error:
             raise known_error(error) from None
-        self.user_properties += _properties(self.result)
+        others = [one for one in self.user_properties if not one[0].startswith(_PROPERTY)]
+        self.user_properties[:] = [*others, *_properties(self.result)]  # pytest-rerunfailures sets an item up again
 
     def runtest(self) -> None:
         """Assert the verdict.
@@ -164,11 +167,17 @@ class CheckItem(pytest.Item):
         folder = self.config.invocation_params.dir  # a node id would be relative to rootdir, where nobody stands
         file = self.path.relative_to(folder) if self.path.is_relative_to(folder) else self.path
         command = rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.name}")
-        return f"{self.check.location}: {sentence}\nRun it alone: {command}"
+        return plain(f"{self.check.location}: {sentence}\nRun it alone: {command}")
 
     def reportinfo(self) -> tuple[Any, int, str]:
         """File, line (from 0) and name, for pytest's reports."""
         return self.path, max(self.check.line - 1, 0), f"{self.check.task}::{self.name}"
+
+
+def asks_the_gate(item: pytest.Item) -> bool:
+    """Whether an item is a check, or a test that uses one of the fixtures."""
+    uses_fixture = {"prunegate", "prunegate_check"} & set(getattr(item, "fixturenames", ()))
+    return isinstance(item, CheckItem) or bool(uses_fixture)
 
 
 def _properties(result: CheckResult) -> list[tuple[str, object]]:
@@ -187,7 +196,7 @@ def _properties(result: CheckResult) -> list[tuple[str, object]]:
         numbers |= _compared(comparison)
     if result.verdict is not None:
         numbers |= _judged(result.verdict)
-    return [(f"prunegate_{name}", value) for name, value in numbers.items() if value is not None]
+    return [(f"{_PROPERTY}{name}", value) for name, value in numbers.items() if value is not None]
 
 
 def _judged(verdict: Verdict) -> dict[str, object]:

@@ -12,9 +12,14 @@ PrunegateError
 
 from __future__ import annotations
 
+from pytest_prunegate.plain import plain
+
 
 class PrunegateError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose; its message is inert, whatever library or file it quotes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(plain(message))
 
 
 class InputError(PrunegateError):

@@ -111,6 +111,9 @@ NOISE_FLOOR = Flag(
 ORIGINAL_ARGS = Flag("--prunegate-original-args", "ARGS", "the original's model_args, in lm-eval's syntax: dtype=bfloat16")  # fmt: skip
 PRUNED_ARGS = Flag("--prunegate-pruned-args", "ARGS", "the pruned model's model_args, likewise")
 PEFT_BASE = Flag("--prunegate-peft-base", "MODEL", "the base of an adapter, or 'recorded' for the one that it names itself")  # fmt: skip
+TRUST = Flag(
+    "--prunegate-trust", "WHAT", "run what is refused otherwise (comma separated): remote-code, unsafe-tasks; see SECURITY.md"
+)  # fmt: skip
 BASELINE_ONLY = Flag(
     "--prunegate-baseline-only", None, "with --original alone: measure it, keep its answers, and compare nothing"
 )
@@ -138,7 +141,7 @@ MODELS = (ORIGINAL, PRUNED)
 ALL = (
     ORIGINAL, PRUNED, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
     BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, BASELINE_ONLY, CACHE, OUTPUT, STORE, DECIDE,
-    EARLY_STOP, ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET,
+    EARLY_STOP, ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET, TRUST,
 )  # fmt: skip
 
 

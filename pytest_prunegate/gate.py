@@ -13,6 +13,7 @@ from pytest_prunegate.interruption import StopRequest
 from pytest_prunegate.judging import Judge
 from pytest_prunegate.measuring import Measuring
 from pytest_prunegate.outlook import Outlook, baseline_warning, outlook
+from pytest_prunegate.plain import plain
 from pytest_prunegate.plan import CheckResult, Measurement, Plan
 from pytest_prunegate.protocol import Protocols
 from pytest_prunegate.verdicts import Basis, Verdict
@@ -90,14 +91,17 @@ class Gate:
         """
         from pytest_prunegate.checkpoint.facts import read_facts
         from pytest_prunegate.checkpoint.location import locate
+        from pytest_prunegate.checkpoint.scan_memory import ScanMemory
         from pytest_prunegate.evaluation.backends import canonical_backend, refuse_unloadable
         from pytest_prunegate.evaluation.conditions import conditions_of
         from pytest_prunegate.evaluation.environment import prepare_environment
+        from pytest_prunegate.evaluation.index import default_cache_dir
 
         options = self.options
         prepare_environment(options.cache_dir)
+        memory = ScanMemory((options.cache_dir or default_cache_dir()) / "scans")
         for side, argument in options.models.items():
-            self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir))
+            self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir), memory)
         backend = canonical_backend(options.backend)
         refuse_unloadable(self.facts, backend)
         self.conditions = conditions_of(self.facts, dtype=options.dtype, backend=backend)
@@ -182,7 +186,7 @@ class Gate:
 
     def record_error(self, check: Check, error: Exception) -> None:
         """Remember that a check ended without a verdict."""
-        reason = str(error) if isinstance(error, EvaluationError) else f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, EvaluationError) else plain(f"{type(error).__name__}: {error}")
         self.results[check] = CheckResult(check=check, outcome=Outcome.ERROR, error=reason)
 
     def comparison(self, check: Check) -> Comparison:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from pytest_prunegate.checkpoint.fingerprint import hash_file
+from pytest_prunegate.checkpoint.hashing import hash_file
 from pytest_prunegate.checks import Check, GateTask, TaskKind
 from pytest_prunegate.thresholds import TaskSpec
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate import Gate
 
 # Of a task's settings, those that change no figure, and its data, which is told apart.
-_NOT_SETTINGS = ("line", "metrics", "outputs", "marks", "dataset", "thresholds", "decision")
+_NOT_SETTINGS = ("line", "metrics", "outputs", "marks", "dataset", "thresholds", "decision", "unsafe_code")
 WORDS = {
     "original": "another original model, or loaded otherwise",
     "pruned": "another pruned model, or loaded otherwise",

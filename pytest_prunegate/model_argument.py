@@ -29,6 +29,7 @@ _ELSEWHERE = {
     "batch_size": "use --prunegate-batch-size, for both models",
     "max_batch_size": "use --prunegate-batch-size=auto, for both models",
     "device": "use --prunegate-device, for both models",
+    "weights_only": "pickled weights are read as plain tensors only; save the model as safetensors",
     "chat_template_args": "write chat_template_kwargs in the thresholds file, the same for both models",
     "enable_thinking": "write chat_template_kwargs: {enable_thinking: true} in the thresholds file, the same for both models",
 }

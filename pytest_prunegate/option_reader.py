@@ -20,6 +20,7 @@ from pytest_prunegate.thresholds import (
     DecisionSpec,
     Inconclusive,
 )
+from pytest_prunegate.trust import UNSAFE_TASKS, code_problems, read_trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ class OptionReader:
         self._parse_arguments = parse_arguments
         self.invocation_dir = config.invocation_params.dir
         self.mistakes: list[str] = []
+        self.trust = read_trust(config, self.names(flags.TRUST), self.mistakes)
 
     def text(self, option: Flag) -> str | None:
         """What was written: on the command line, else in the ini file, else the default."""
@@ -111,10 +113,12 @@ class OptionReader:
         if not written:
             return {}
         try:
-            return self._parse_arguments(written)
+            given = self._parse_arguments(written)
         except ValueError as error:
             self.mistakes.append(f"{option.flag}={written}: {error}")
             return {}
+        self.mistakes += code_problems(option.flag, given, self.trust)
+        return given
 
     def for_tasks(self) -> TaskOptions:
         """What holds for every task in place of the file's."""
@@ -124,6 +128,7 @@ class OptionReader:
             num_fewshot=self.integer(flags.FEWSHOT, least=0),
             fewshot_seed=self.integer(flags.FEWSHOT_SEED, least=0),
             gen_kwargs=self.arguments(flags.GEN_KWARGS),
+            unsafe_code=UNSAFE_TASKS in self.trust,
             max_gen_toks=self.integer(flags.MAX_GEN_TOKS, least=1),
             apply_chat_template={"true": True, "false": False}.get(template, template) if template else None,
             system_instruction=self.text(flags.SYSTEM),

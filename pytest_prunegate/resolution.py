@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.thresholds import PerplexitySpec, SparsitySpec, ThresholdsFile
     from pytest_prunegate.yaml_nodes import Mistakes
 
+_SUGGESTED_FOR = 20  # unknown tasks; each search takes a tenth of a second
 _DEFAULT_TEXT = "wikitext2"
 
 
@@ -127,6 +128,7 @@ class _Resolver:
         self._index = index
         self._mistakes = mistakes
         self._options = options
+        self._unknown = 0
         self._built_in = {spec.name: spec for spec in built_in.tasks}
         said = [replace(threshold, text=f"{threshold.text} (built-in)") for threshold in built_in.defaults]
         self._defaults = file.defaults or tuple(said)
@@ -135,7 +137,8 @@ class _Resolver:
         """The task or group of a name; for a tag, and a group that aggregates nothing, what stands in it."""
         info = self._index.find(spec.name)
         if info is None:
-            near = self._index.suggest(spec.name)
+            self._unknown += 1
+            near = self._index.suggest(spec.name) if self._unknown <= _SUGGESTED_FOR else []
             hint = f"Did you mean {', '.join(near)}?" if near else "`lm-eval ls tasks` lists them."
             self._wrong(spec, f"lm-eval has no task of this name. {hint}")
             return []
@@ -213,6 +216,7 @@ class _Resolver:
         return replace(
             spec,
             limit=given.limit or spec.limit,
+            unsafe_code=given.unsafe_code,
             num_fewshot=None if info.num_fewshot == 0 else fewshot,
             fewshot_seed=spec.fewshot_seed if given.fewshot_seed is None else given.fewshot_seed,
             gen_kwargs={**spec.gen_kwargs, **given.gen_kwargs} if generates else {},

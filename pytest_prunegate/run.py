@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_prunegate.collection import CheckItem, ThresholdsFile, mark_names
-from pytest_prunegate.compare import Outcome
+from pytest_prunegate.closing import ShownVerdicts, closing_of, exit_status, show_closing
+from pytest_prunegate.collection import CheckItem, ThresholdsFile, asks_the_gate, mark_names
+from pytest_prunegate.distributed import Controller, Worker, is_controller, is_worker, refuse_copies
 from pytest_prunegate.errors import FixtureError, InputError, PrunegateError
 from pytest_prunegate.gate import Gate
 from pytest_prunegate.interruption import StopRequest
+from pytest_prunegate.other_plugins import restore_order, run_once, spare_timeouts
 from pytest_prunegate.report.progress import ProgressLine
 from pytest_prunegate.rootdir import refuse_moved_rootdir
 from pytest_prunegate.run_input import read_input
@@ -24,16 +26,6 @@ if TYPE_CHECKING:
     from pytest_prunegate import thresholds
 
 GATE = pytest.StashKey[Gate]()
-_ERROR_EXIT, _INCONCLUSIVE_EXIT = 10, 11
-_COLORS: dict[str, dict[str, bool]] = {
-    Outcome.PASS: {"green": True},
-    Outcome.FAIL: {"red": True},
-    Outcome.ERROR: {"yellow": True},
-    Outcome.INCONCLUSIVE: {"yellow": True},
-}
-_BAD = {Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE}
-_OWN_STATUS = {"inconclusive": ("inconclusive", "?", "INCONCLUSIVE"), "baseline": ("baseline", "b", "BASELINE"),
-               "recorded": ("recorded", "r", "RECORDED")}  # fmt: skip
 
 
 def start_run(config: pytest.Config) -> None:
@@ -44,41 +36,21 @@ def start_run(config: pytest.Config) -> None:
     """
     try:
         refuse_moved_rootdir(config)
-        _refuse_xdist(config)
+        refuse_copies(config)
         options, file, tasks = read_input(config)
     except InputError as error:
         raise pytest.UsageError(str(error)) from None
-    gate = Gate(options=options, tasks=tasks, progress=ProgressLine(config), stop=StopRequest(options.time_budget))
-    config.stash[GATE] = gate
     for name in sorted({name for task in tasks for name in mark_names(task)}):
         config.addinivalue_line("markers", f"{name}: of the checks in {file.display}, by pytest-prunegate")
     if config.args_source is not config.ArgsSource.ARGS:
         config.args = [str(file.path)]
+    config.pluginmanager.register(ShownVerdicts(config), "prunegate-verdicts")
+    if is_controller(config):
+        config.pluginmanager.register(Controller(config, options), "prunegate-controller")
+        return
+    gate = Gate(options=options, tasks=tasks, progress=ProgressLine(config), stop=StopRequest(options.time_budget))
+    config.stash[GATE] = gate
     config.pluginmanager.register(GateRun(config, gate, file), "prunegate-run")
-
-
-def exit_code(outcomes: list[Outcome]) -> int:
-    """Exit code of a run of checks alone: 0 all passed, 1 one failed, 10 one errored, 11 one is inconclusive."""
-    for outcome, code in (
-        (Outcome.FAIL, 1),
-        (Outcome.ERROR, _ERROR_EXIT),
-        (Outcome.INCONCLUSIVE, _INCONCLUSIVE_EXIT),
-    ):
-        if outcome in outcomes:
-            return code
-    return 0
-
-
-def _refuse_xdist(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput") or config.getoption("numprocesses", None):
-        raise InputError(
-            "the gate measures in one process, and pytest-xdist would load the models once for each worker. Run it with -n0."
-        )
-
-
-def _asks_the_gate(item: pytest.Item) -> bool:
-    uses_fixture = {"prunegate", "prunegate_check"} & set(getattr(item, "fixturenames", ()))
-    return isinstance(item, CheckItem) or bool(uses_fixture)
 
 
 class GateRun:
@@ -88,10 +60,13 @@ class GateRun:
         self._config = config
         self._gate = gate
         self._file = file
-        self._saw_work = False
         self._session = GateSession(config, gate, file)
         self._interrupted = False
         self._signals = contextlib.ExitStack()
+        self._collected: list[pytest.Item] = []
+        if is_worker(config):
+            worker = Worker(config, gate, self._session, lambda session: self._open(self._needed_tasks(session)))
+            config.pluginmanager.register(worker, "prunegate-worker")
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> ThresholdsFile | None:
         """Collect the thresholds file, and no other YAML."""
@@ -104,23 +79,34 @@ class GateRun:
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Notice whether anything here asks the gate."""
-        self._saw_work = self._saw_work or _asks_the_gate(item)
+        if asks_the_gate(item):
+            self._collected.append(item)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the file's order among the checks, cheap ones first."""
+        restore_order(items, [item for item in self._collected if isinstance(item, CheckItem)])
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """A run that was to gate a model and would gate nothing is a mistake, not a green run."""
-        asked = any(map(_asks_the_gate, session.items))
-        if not session.testsfailed and (not self._saw_work or (session.items and not asked)):
+        asked = any(map(asks_the_gate, session.items))
+        if not session.testsfailed and (not self._collected or (session.items and not asked)):
             raise pytest.UsageError(
                 "neither a check nor a test that uses the fixture prunegate was collected and selected, so the models would not be "
                 f"compared. Add {self._file.display} to the paths, or leave the paths out; and look at -k, -m and --deselect."
             )
+        spare_timeouts(self._config, session.items)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Before the first item: find the models, open the store, say what will be done."""
         names = self._needed_tasks(session)
         stopped = session.testsfailed and not session.config.option.continue_on_collection_errors
-        if session.config.option.collectonly or stopped or not names:
+        if not (session.config.option.collectonly or stopped or is_worker(self._config)):
+            self._open(names)
+
+    def _open(self, names: list[str]) -> None:
+        if not names:
             return
         self._signals.enter_context(self._gate.stop.listening())
         try:
@@ -141,6 +127,11 @@ class GateRun:
                 f"Add them to {self._file.display}, or with --prunegate-tasks."
             )
         return list(dict.fromkeys(names))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """A check runs once."""
+        return run_once(item, nextitem)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -163,58 +154,14 @@ class GateRun:
         self._session.finish(interrupted=self._interrupted)
         self._signals.close()
         if self._gate.plan is not None and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
-            session.exitstatus = self._exit_status(session, exitstatus)
-
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """A check that is inconclusive, or was not judged at all, neither passed nor failed."""
-        if getattr(report, "when", None) != "call":
-            return None
-        said = dict(report.user_properties).get("prunegate_verdict")
-        return _OWN_STATUS.get(str(said))
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """JUnit knows no third way between a failure and an error: the type of the failure tells it."""
-        from pytest_prunegate.report.junit import mark_inconclusive
-
-        if report.when == "call" and dict(report.user_properties).get("prunegate_verdict") == Outcome.INCONCLUSIVE:
-            mark_inconclusive(self._config, report)
-
-    def _exit_status(self, session: pytest.Session, exitstatus: int) -> int:
-        """Exit code of the run. A check that was to run and has no result (skipped, ended by another plugin) is an error."""
-        results = self._gate.results
-        checks = [item.check for item in session.items if isinstance(item, CheckItem)]
-        outcomes = [results[check].outcome if check in results else Outcome.ERROR for check in checks]
-        if session.shouldfail and any(results[check].outcome in _BAD for check in results):
-            outcomes = [
-                results[check].outcome for check in checks if check in results
-            ]  # -x: those behind it never started
-        broke = (
-            self._session.problem is not None or exitstatus == pytest.ExitCode.TESTS_FAILED or Outcome.ERROR in outcomes
-        )
-        if checks and len(checks) == len(session.items):
-            return exit_code(outcomes) or (_ERROR_EXIT if broke else 0)
-        return exitstatus or (_ERROR_EXIT if broke else 0)
+            results, checks = self._gate.results, [item.check for item in session.items if isinstance(item, CheckItem)]
+            session.exitstatus = exit_status(
+                exitstatus, {check: result.outcome for check, result in results.items()}, checks,
+                alone=len(checks) == len(session.items), stopped=bool(session.shouldfail), broke=self._session.problem is not None,
+            )  # fmt: skip
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table of all checks, and where the reports are."""
-        session, summary = self._session, self._session.summary
-        if summary is None:
-            return
-        from pytest_prunegate.report.terminal import closing_lines, table_lines
-
-        title = "original alone" if self._gate.baseline_only else "original against pruned"
-        terminalreporter.section(title, sep="=", bold=True)
-        for line, outcome in table_lines(summary):
-            terminalreporter.write_line(line, **_COLORS.get(outcome, {}))
-        for line in closing_lines(summary, said=self._gate.plan.notes if self._gate.plan else ()):
-            terminalreporter.write_line(line)
-        if session.problem:
-            terminalreporter.write_line(session.problem, red=True)
-        if self._interrupted:
-            terminalreporter.write_line(
-                f"Interrupted ({self._gate.stop.reason or 'by another plugin'}). Every answer so far is kept. To go on from there: {summary.command}"
-            )
-        if session.written:
-            terminalreporter.write_line(f"Report: {session.written[-1]}")
-        terminalreporter.write_line(summary.headline, bold=True)
+        closing = closing_of(self._session, self._gate)
+        if closing is not None:
+            show_closing(closing, terminalreporter, interrupted=self._interrupted)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.evaluation.guarded import quiet
+from pytest_prunegate.plain import plain
 from pytest_prunegate.report.log import EvaluationLog, warnings_logged
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class GateSession:
         self._log: EvaluationLog | None = None
         self.summary: Summary | None = None
         self.written: list[Path] = []
+        self.said: list[str] = []
         self.problem: str | None = None
         """Why the reports could not be written."""
 
@@ -74,9 +76,10 @@ class GateSession:
                 self._tell(f"{self._gate.options.output / 'evaluation.log'} is not whole: {self._log.problem}")
 
     def _tell(self, line: str) -> None:
+        self.said += [line] if line else []
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
-            reporter.write_line(line)
+            reporter.write_line(plain(line))
         if self._log and line:
             self._log.write(line)
 

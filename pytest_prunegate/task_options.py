@@ -24,4 +24,5 @@ class TaskOptions:
     apply_chat_template: bool | str | None = None
     system_instruction: str | None = None
     fewshot_as_multiturn: bool | None = None
+    unsafe_code: bool = False
     decision: DecisionSpec = field(default_factory=DecisionSpec)

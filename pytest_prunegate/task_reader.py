@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate.dataset_reader import read_dataset
 from pytest_prunegate.decision_reader import DECISION_KEYS, PERPLEXITY_DECISION_KEYS, read_decision
 from pytest_prunegate.threshold_values import as_tuple, expect_text, read_threshold, read_thresholds, unknown_key
 from pytest_prunegate.thresholds import (
@@ -17,6 +18,7 @@ from pytest_prunegate.thresholds import (
     TaskSpec,
     Threshold,
 )
+from pytest_prunegate.trust import CODE_ARGUMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +35,6 @@ _TASK_KEYS = (
 _PERPLEXITY_KEYS = ("seqlen", "nsamples", "dataset", "marks", *PERPLEXITY_DECISION_KEYS)
 _BUILT_IN_MARKS = ("skip", "skipif", "xfail", "usefixtures", "parametrize", "filterwarnings")
 _OUTPUT_KEYS = ("max_empty", "max_cut")
-_DATASET_KEYS = ("path", "name", "data_files", "data_dir")
 _SHORTEST_WINDOW = 2  # tokens: one to be predicted from another
 
 
@@ -176,7 +177,12 @@ class TaskReader:
         return node.positive_integer(least=1, what="a number of windows")
 
     def _read_gen_kwargs(self, node: Node) -> Mapping[str, Any]:
-        return {key: value.plain() for key, value in node.entries(what="generation arguments")}
+        found = {}
+        for key, value in node.entries(what="generation arguments"):
+            found[key] = value.plain()
+            if key in CODE_ARGUMENTS:
+                value.wrong("would run code that comes with a model or from a hub; a thresholds file cannot ask for that.")  # fmt: skip
+        return found
 
     def _read_chat_template_kwargs(self, node: Node) -> Mapping[str, Any]:
         return {key: value.plain() for key, value in node.entries(what="arguments of the chat template")}
@@ -215,31 +221,4 @@ class TaskReader:
         return tuple(value.text for value in names)
 
     def _read_dataset(self, node: Node) -> Mapping[str, Any] | None:
-        given = {}
-        for key, value in node.entries(what="the data set's path and data_files"):
-            if key not in _DATASET_KEYS:
-                unknown_key(value, key, _DATASET_KEYS)
-            given[key] = value
-        if "path" not in given:
-            node.wrong("path is missing: json, csv or parquet for local files, else a folder or a hub id.")
-            return None
-        plain = {key: value.plain() for key, value in given.items()}
-        if "data_files" in given:
-            plain["data_files"] = self._data_files(given["data_files"])
-        return plain
-
-    def _data_files(self, node: Node) -> dict[str, list[str]]:
-        if node.kind != "map":
-            node.wrong("name the split of each file, for example {validation: data/dev.jsonl}.")
-            return {}
-        found: dict[str, list[str]] = {}
-        for split, value in node.entries(what="splits with their files"):
-            files = list(value.items(what="files")) if value.kind == "seq" else [value]
-            found[split] = [str(self._existing(file)) for file in files]
-        return found
-
-    def _existing(self, node: Node) -> Path:
-        path = self._folder / node.text
-        if not node.text or not path.is_file():
-            node.wrong(f"there is no file {path}. Paths are taken from the folder of the thresholds file.")
-        return path.resolve()
+        return read_dataset(node, self._folder)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.thresholds import PerplexitySpec, SparsitySpec, TaskSpec
 
-_NOT_SETTINGS = ("name", "line", "metrics", "outputs", "thresholds", "decision")
+_NOT_SETTINGS = ("name", "line", "metrics", "outputs", "thresholds", "decision", "unsafe_code")
 
 
 def settings_words(spec: TaskSpec | PerplexitySpec | SparsitySpec) -> dict[str, Any]:

@@ -7,12 +7,15 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _TAG = "tag:yaml.org,2002:"
 _KINDS = {"map": "a mapping", "seq": "a list", "str": "text", "int": "a number", "float": "a number",
           "bool": "true or false", "null": "empty"}  # fmt: skip
+_MAX_EXPONENT = 300  # of a number that is handed on: about what a float holds
 _MAX_DIGITS = 9  # more documents or tokens than there are
+_OPENING, _CLOSING = ("SequenceStartEvent", "MappingStartEvent"), ("SequenceEndEvent", "MappingEndEvent")
+_MOST_VALUES = 100_000  # no file of thresholds has so many
 _MAX_DEPTH = 50  # deeper nesting, or an alias that contains itself, is no thresholds file
 
 
@@ -159,8 +162,8 @@ class Node:
 
     def _plain_number(self) -> int | float | None:
         value = self.number()
-        if value is None:
-            self.wrong(f"{self.text} is not a finite decimal number.")
+        if value is None or value.adjusted() > _MAX_EXPONENT:
+            self.wrong(f"{self.text} is not a finite decimal number, or too large.")
             return None
         return int(value) if self.kind == "int" else float(value)
 
@@ -175,6 +178,9 @@ def compose_document(text: str, mistakes: Mistakes) -> Node | None:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
+        if deep := _too_deep(yaml.parse(text, Loader=loader)):  # composing it would exhaust the stack
+            mistakes.add(deep, f"is nested deeper than {_MAX_DEPTH} levels.")
+            return None
         raw = yaml.compose(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -186,4 +192,31 @@ def compose_document(text: str, mistakes: Mistakes) -> Node | None:
         return None
     if raw is None:
         return None
+    if _expanded(raw, {}) > _MOST_VALUES:
+        line = raw.start_mark.line + 1
+        mistakes.add(
+            line, f"is too large: with its aliases written out it holds more than {_MOST_VALUES:,} values, or an alias contains itself."
+        )  # fmt: skip
+        return None
     return Node(raw, "", mistakes)
+
+
+def _too_deep(events: Iterable[Any]) -> int | None:
+    """The line of a document where it nests too deeply; None where it does not."""
+    depth = 0
+    for event in events:
+        depth += (event.__class__.__name__ in _OPENING) - (event.__class__.__name__ in _CLOSING)
+        if depth > _MAX_DEPTH:
+            return int(event.start_mark.line) + 1
+    return None
+
+
+def _expanded(raw: Any, known: dict[int, int]) -> int:
+    """Values of a node with its aliases written out, which a short file can make any number of."""
+    if id(raw) in known:
+        return known[id(raw)]
+    known[id(raw)] = _MOST_VALUES + 1  # met again inside of itself
+    parts = [] if isinstance(raw.value, str) else raw.value
+    inner = (each for part in parts for each in (part if isinstance(part, tuple) else (part,)))
+    known[id(raw)] = 1 + sum(_expanded(each, known) for each in inner)
+    return known[id(raw)]

@@ -75,6 +75,8 @@ class Bench:
             f"--prunegate-cache-dir={self._cache}",
             "-p",
             "no:hypothesispytest",
+            "-p",
+            "no:randomly",
             *arguments,
             no_reraise_ctrlc=True,
         )

@@ -24,7 +24,7 @@ HEAVY = (
     "psutil",
     "xxhash",
 )
-# A room may import the rooms below it (at run time; types are free), and errors.
+# A room may import the rooms below it (at run time; types are free), errors, and plain.
 ROOMS = {
     "__main__": ["proposal", "ratchet", "recorded", "store_command"],
     "store_command": ["store"],
@@ -34,7 +34,23 @@ ROOMS = {
     "recorded": ["report"],
     "task_words": ["thresholds"],
     "plugin": ["run", "fixtures", "flags"],
-    "run": ["session", "run_input", "fixtures", "collection", "rootdir", "report", "gate", "compare", "interruption"],
+    "run": [
+        "closing",
+        "collection",
+        "distributed",
+        "fixtures",
+        "gate",
+        "interruption",
+        "other_plugins",
+        "report",
+        "rootdir",
+        "run_input",
+        "session",
+    ],
+    "distributed": ["closing", "collection", "compare", "interruption", "scheduling"],
+    "scheduling": [],
+    "other_plugins": ["collection"],
+    "closing": ["compare", "report"],
     "session": ["identity", "report", "evaluation"],
     "run_input": ["options", "thresholds_reader", "resolution", "resources", "report", "evaluation"],
     "fixtures": ["run", "collection", "report", "gate", "checks", "compare"],
@@ -92,7 +108,8 @@ ROOMS = {
     "metric_names": ["checks", "thresholds"],
     "checks": ["thresholds", "metric_names", "yaml_nodes"],
     "thresholds_reader": ["task_reader", "decision_reader", "threshold_values", "thresholds", "yaml_nodes"],
-    "task_reader": ["decision_reader", "threshold_values", "thresholds"],
+    "task_reader": ["dataset_reader", "decision_reader", "trust", "threshold_values", "thresholds"],
+    "dataset_reader": ["threshold_values"],
     "decision_reader": ["threshold_values", "thresholds"],
     "threshold_values": ["thresholds"],
     "thresholds": [],
@@ -100,15 +117,17 @@ ROOMS = {
     "checkpoint": ["model_argument"],
     "store": [],
     "options": ["flags", "model_argument", "option_reader", "resources"],
-    "option_reader": ["flags", "model_argument", "task_options", "thresholds"],
+    "option_reader": ["flags", "trust", "model_argument", "task_options", "thresholds"],
     "interruption": [],
     "model_argument": [],
     "task_options": ["thresholds"],
+    "trust": ["flags"],
     "flags": [],
     "scores": [],
     "yaml_nodes": [],
     "resources": [],
     "errors": [],
+    "plain": [],
 }
 
 
@@ -134,7 +153,7 @@ def test_arrows_run_downwards(path: Path) -> None:
     room = room_of(path)
     if room == "__init__":
         return
-    allowed = {room, "errors", *ROOMS[room]}
+    allowed = {room, "errors", "plain", *ROOMS[room]}
     assert runtime_imports(path) <= allowed
 
 
@@ -163,7 +182,8 @@ def modules_after(code: str, cwd: Path) -> set[str]:
 
 def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
     loaded = modules_after(
-        "import pytest\nassert pytest.main(['--markers', '-p', 'no:hypothesispytest']) == 0", tmp_path
+        "import pytest\nassert pytest.main(['--markers', '-p', 'no:hypothesispytest', '-p', 'no:randomly']) == 0",
+        tmp_path,
     )
     assert "pytest_prunegate.plugin" in loaded, "the plugin is installed"
     assert not loaded & set(HEAVY)
@@ -173,7 +193,8 @@ def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def test_an_idle_run_imports_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
-    loaded = modules_after("import pytest\nassert pytest.main(['-p', 'no:hypothesispytest']) == 0", tmp_path)
+    code = "import pytest\nassert pytest.main(['-p', 'no:hypothesispytest', '-p', 'no:randomly']) == 0"
+    loaded = modules_after(code, tmp_path)
     assert not loaded & set(HEAVY)
 
 

@@ -7,18 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.checkpoint.files import read_json, weight_files
 from pytest_prunegate.checkpoint.fingerprint import (
-    Scan,
     adapter_fingerprint,
     checkpoint_fingerprint,
-    hash_file,
     joined_fingerprint,
-    scan_checkpoint,
-    scan_tensors,
     template_digest,
     tokenizer_digest,
 )
 from pytest_prunegate.checkpoint.gguf import read_gguf
+from pytest_prunegate.checkpoint.scan import Scan, scan_checkpoint, scan_files, scan_gguf
+from pytest_prunegate.checkpoint.scan_memory import NO_MEMORY, ScanMemory
 from pytest_prunegate.checkpoint.sparsity import Sparsity, packed_format, sparsity
+from pytest_prunegate.checkpoint.stamps import (
+    Stamp,
+    adapter_files,
+    change_since,
+    checkpoint_files,
+    refuse_changed,
+    stamps_of,
+    tokenizer_files,
+)
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:
@@ -60,7 +67,8 @@ class TokenizerSource:
 class ModelFacts:
     """A model as the run and the reports know it. Sizes in bytes, lengths in tokens; None where unknown.
 
-    `folder` is what transformers loads: the base's where `adapter` is one. `quantised` names a packed format.
+    `folder` is what transformers loads: the base's where `adapter` is one. `quantised` names a packed format. `files` are all that the
+    fingerprint covers, as they were before they were read; None for one that was not there.
     """
 
     side: str
@@ -83,42 +91,69 @@ class ModelFacts:
     base: str | None = None
     base_sparsity: Sparsity | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[Path, Stamp | None] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """How messages name the model."""
         return f"{self.side} model {self.name or self.path}"
 
+    def change(self) -> str | None:
+        """What changed among its files since they were read, and how; None where nothing did."""
+        return change_since(self.files)
 
-def read_facts(location: Location) -> ModelFacts:
-    """Everything that the files of a model say. Reads all weights once.
+    def refuse_changed(self) -> None:
+        """See that the files are still those that the fingerprint was taken of.
+
+        Raises:
+            ModelError: one of them changed; it says how.
+        """
+        refuse_changed(self.title, self.files)
+
+
+def read_facts(location: Location, memory: ScanMemory = NO_MEMORY) -> ModelFacts:
+    """Everything that the files of a model say. Reads all weights once, and not at all where `memory` knows them.
 
     Raises:
         ModelError: weights, configuration or tokenizer are missing or damaged.
     """
     try:
-        return _facts(location)
+        return _facts(location, memory)
+    except OSError as error:
+        raise ModelError(f"{error.filename or location.folder}: this file of the model cannot be read: {error.strerror}.") from error  # fmt: skip
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ModelError(f"{location.folder}: what its configuration files say cannot be understood: {reason}") from error  # fmt: skip
 
 
-def _facts(location: Location) -> ModelFacts:
+def _facts(location: Location, memory: ScanMemory) -> ModelFacts:
+    files = stamps_of(_covered_files(location))  # before anything is read
     if location.base is not None:
-        facts = _adapter_facts(location, read_facts(location.base))
+        base = read_facts(location.base, memory)
+        facts, files = _adapter_facts(location, base, memory), {**base.files, **files}
     elif location.argument.gguf:
-        facts = _gguf_facts(location, location.folder / location.argument.gguf)
+        facts = _gguf_facts(location, location.folder / location.argument.gguf, memory)
     else:
-        facts = _checkpoint_facts(location)
+        facts = _checkpoint_facts(location, memory)
     if location.tokenizer:
-        return replace(facts, tokenizer=_tokenizer(location.tokenizer))
-    return facts
+        facts = replace(facts, tokenizer=_tokenizer(location.tokenizer))
+    return replace(facts, files=files)
 
 
-def _checkpoint_facts(location: Location) -> ModelFacts:
+def _covered_files(location: Location) -> list[Path]:
+    folder = location.folder
+    own = tokenizer_files(location.tokenizer) if location.tokenizer else []
+    if location.base is not None:
+        return adapter_files(folder) + own
+    if location.argument.gguf:
+        return [folder / location.argument.gguf, *tokenizer_files(folder), *own]
+    return checkpoint_files(folder) + own
+
+
+def _checkpoint_facts(location: Location, memory: ScanMemory) -> ModelFacts:
     folder, argument = location.folder, location.argument
     config = read_json(folder / "config.json")
-    scan = scan_checkpoint(folder)
+    scan = scan_checkpoint(folder, memory)
     packed = packed_format(config)
     return ModelFacts(
         side=argument.side,
@@ -157,10 +192,10 @@ def _sparsity(folder: Path, scan: Scan, packed: str | None) -> Sparsity:
     return sparsity(scan.tensors, scan.zeros, packed)
 
 
-def _gguf_facts(location: Location, path: Path) -> ModelFacts:
+def _gguf_facts(location: Location, path: Path, memory: ScanMemory) -> ModelFacts:
     header, argument = read_gguf(path), location.argument
-    scan = scan_tensors(header.tensors)
-    digest = hash_file(path)
+    scan = scan_gguf(path, header.tensors, memory)
+    digest = scan.digest
     tokenizer = TokenizerSource(
         folder=location.folder, gguf=path.name, digest=digest, template=digest if header.has_template else None
     )
@@ -187,16 +222,14 @@ def _gguf_facts(location: Location, path: Path) -> ModelFacts:
     )
 
 
-def _adapter_facts(location: Location, base: ModelFacts) -> ModelFacts:
+def _adapter_facts(location: Location, base: ModelFacts, memory: ScanMemory) -> ModelFacts:
     folder, argument = location.folder, location.argument
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
         raise ModelError(
             f"{folder}: there is no adapter_model.safetensors in this adapter. Save it as safetensors: pickled adapters are not opened."
         )
-    from pytest_prunegate.checkpoint.safetensors_header import read_header
-
-    scan = scan_tensors(read_header(weights))
+    scan = scan_files([weights], memory)
     added = sum(tensor.elements for tensor in scan.tensors)
     return replace(
         base,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.checkpoint.safetensors_header import StoredTensor, read_header
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # In transformers' own order of preference.
-_WEIGHTS = (
+WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -43,9 +42,9 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         ModelError: there are none, or some of a sharded checkpoint are missing.
     """
-    present = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
+    present = [folder / name for name in WEIGHTS if (folder / name).is_file()]
     if not present:
-        raise ModelError(f"{folder}: there are no weights in this directory (looked for {', '.join(_WEIGHTS)}).")
+        raise ModelError(f"{folder}: there are no weights in this directory (looked for {', '.join(WEIGHTS)}).")
     if present[0].suffix != ".json":
         return present[:1]
     shards = sorted({folder / name for name in read_json(present[0]).get("weight_map", {}).values()})
@@ -53,8 +52,3 @@ def weight_files(folder: Path) -> list[Path]:
     if missing or not shards:
         raise ModelError(f"{present[0]}: shards are missing: {', '.join(missing) or 'all'}.")
     return shards
-
-
-def stored_tensors(files: list[Path]) -> list[StoredTensor]:
-    """All tensors of safetensors files; other formats hold none that can be told without unpickling."""
-    return [tensor for path in files if path.suffix == ".safetensors" for tensor in read_header(path)]

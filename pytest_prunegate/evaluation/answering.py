@@ -113,7 +113,8 @@ class Answering:
     def keys(self, prepared: PreparedTask, side: str) -> dict[Request, str]:
         """Content addresses of a task's requests, in their order; each is computed once."""
         known = self._known_keys.setdefault((prepared.key, side), {})
-        known |= request_keys((request for request in prepared.requests if request not in known), self.conditions[side])
+        unknown = (request for request in prepared.requests if request not in known)
+        known |= request_keys(unknown, self.conditions[side], task_version=prepared.own_version)
         return {request: known[request] for request in prepared.requests}
 
     def long_prompts(self, prepared: PreparedTask) -> dict[str, frozenset[Request]]:
@@ -206,6 +207,7 @@ class Answering:
         self._executor = self._executor or self._start_executor(self.conditions)
         try:
             self._executor.load(self.facts[side], first)
+            self.facts[side].refuse_changed()
         except ModelError as error:
             self._broken[side] = error
             raise
@@ -240,6 +242,7 @@ class Answering:
                 self._note_failure(prepared, side, request, response, provenance)
                 return
             _refuse_nan(facts, prepared.name, response)
+            facts.refuse_changed()  # a stat for each file: nothing of another model is kept under this fingerprint
             self._store.put(facts.fingerprint, keys[request], response, provenance)
             answered += 1
             self.executed[prepared.key, side] += 1

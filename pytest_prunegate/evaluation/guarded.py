@@ -37,6 +37,21 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
 
 
+def needs_trust(side: str, error: Exception) -> str:
+    """What to do where a model or tokenizer was not loaded because its own code would run; empty for any other error."""
+    if "trust_remote_code" in str(error):
+        return (
+            "it comes with Python code of its own, which is not run unless you trust it: add --prunegate-trust=remote-code and "
+            f"--prunegate-{side}-args=trust_remote_code=true."
+        )
+    if "weights_only" in str(error) or "Unpickl" in type(error).__name__:
+        return (
+            "its weights are pickled, and hold more than tensors, which could run code. If you trust who made the file, load it yourself and "
+            "save the model as safetensors."
+        )
+    return ""
+
+
 @contextlib.contextmanager
 def seeded_as_lm_eval() -> Iterator[None]:
     """Some tasks shuffle with the global generators, which lm-eval seeds; the generators go on as they were afterwards."""

@@ -214,6 +214,11 @@ def default_cache_dir() -> Path:
     return Path(root) / "pytest-prunegate"
 
 
+def is_of_lm_eval(path: Path) -> bool:
+    """Whether a task's file came with the installed lm-eval, and not from a folder of the user's."""
+    return path.is_relative_to(_lm_eval()[1].resolve())
+
+
 def lm_eval_version() -> str:
     """Version of the installed lm-eval."""
     return _lm_eval()[0]

@@ -16,7 +16,7 @@ from pytest_prunegate.errors import ModelError
 from pytest_prunegate.evaluation.backends import backend_class
 from pytest_prunegate.evaluation.execution import Execution, Sizes, asked_batch_size, is_out_of_memory
 from pytest_prunegate.evaluation.gate_lm import GateLM
-from pytest_prunegate.evaluation.guarded import reason_of
+from pytest_prunegate.evaluation.guarded import needs_trust, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,7 +81,8 @@ class LocalModels:
                     f"{facts.title}: out of memory on {self._settings.device} while it was loaded. Spread it with device_map=auto among its "
                     "arguments, or take another --prunegate-device or --prunegate-dtype."
                 ) from error
-            raise ModelError(f"{facts.title}: cannot be loaded from {facts.adapter or facts.folder}: {reason_of(error)}") from error  # fmt: skip
+            reason = needs_trust(facts.side, error) or reason_of(error)
+            raise ModelError(f"{facts.title}: cannot be loaded from {facts.adapter or facts.folder}: {reason}") from error  # fmt: skip
         self._loaded = (facts.side, lm)
 
     def run(

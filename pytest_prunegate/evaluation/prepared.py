@@ -32,7 +32,9 @@ class Document:
 class PreparedTask:
     """A task, ready to be executed: documents in dataset order, and their distinct requests.
 
-    `key` names it in a run, `name` in messages. `seqlen` is the length in tokens of the windows of a text for
+    `key` names it in a run, `name` in messages. `own_version` is the version of a task of the user's own, and a part of
+    what its answers are kept under; None for lm-eval's, whose versions go with lm-eval's.
+    `seqlen` is the length in tokens of the windows of a text for
     perplexity, whose documents they are; None for a task of lm-eval.
     """
 
@@ -47,6 +49,7 @@ class PreparedTask:
     requests: tuple[Request, ...]
     truncate: bool
     seqlen: int | None = None
+    own_version: str | None = None
 
     @property
     def unit(self) -> str:

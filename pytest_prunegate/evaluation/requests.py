@@ -68,9 +68,19 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def request_keys(requests: Iterable[Request], conditions: Conditions) -> dict[Request, str]:
-    """Content addresses of requests under their conditions: 32 hexadecimal digits each (xxh3_128)."""
+def request_keys(
+    requests: Iterable[Request], conditions: Conditions, *, task_version: str | None = None
+) -> dict[Request, str]:
+    """Content addresses of requests under their conditions: 32 hexadecimal digits each (xxh3_128).
+
+    Args:
+        requests: what is asked.
+        conditions: of the model that is asked.
+        task_version: of a task of the user's own; that of lm-eval's tasks goes with lm-eval's, which is a condition.
+    """
     start = xxhash.xxh3_128(canonical_json(asdict(conditions)).encode())
+    if task_version is not None:
+        start.update(canonical_json(["task version", task_version]).encode())
     found = {}
     for request in requests:
         digest = start.copy()

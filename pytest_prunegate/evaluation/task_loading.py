@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.checks import Measure
@@ -28,6 +29,8 @@ def load_task(gate_task: GateTask) -> tuple[Any, int]:
     from lm_eval.api.task import ConfigurableTask
 
     spec, name = gate_task.settings, gate_task.name
+    if _raw_configuration(gate_task).get("unsafe_code"):  # before its Python files are imported
+        _allow_unsafe_code(name, allowed=spec.unsafe_code)
     config = task_config(gate_task)
     task_class = config.pop("class", ConfigurableTask)
     config = {key: value for key, value in config.items() if key not in _STRUCTURAL_KEYS}
@@ -37,6 +40,8 @@ def load_task(gate_task: GateTask) -> tuple[Any, int]:
         dataset = _dataset_of(spec.dataset, config)
         task_class = with_local_data(task_class, dataset, task=name, config=config, num_fewshot=num_fewshot)
     task = task_class(config=config) if "config" in inspect.signature(task_class.__init__).parameters else task_class()
+    if getattr(task, "UNSAFE_CODE", False):  # a class says it for itself
+        _allow_unsafe_code(name, allowed=spec.unsafe_code)
     task.config.task = name
     task.set_config("num_fewshot", num_fewshot)
     task.set_fewshot_seed(_FEWSHOT_SEED if spec.fewshot_seed is None else spec.fewshot_seed)
@@ -65,12 +70,17 @@ def task_config(gate_task: GateTask) -> dict[str, Any]:
 
 def local_configuration(gate_task: GateTask) -> dict[str, Any]:
     """Where a task of the user's own says that its data comes from; its functions are not imported for it."""
+    config = _raw_configuration(gate_task)
+    return {key: config.get(key) for key in ("dataset_path", "dataset_name", "dataset_kwargs")}
+
+
+def _raw_configuration(gate_task: GateTask) -> dict[str, Any]:
+    """A task's configuration, its functions not imported."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     info = gate_task.info
     config = dict(load_yaml(info.path, resolve_func=False)) if info and info.path else {}
-    config |= dict(info.overrides) if info else {}
-    return {key: config.get(key) for key in ("dataset_path", "dataset_name", "dataset_kwargs")}
+    return config | (dict(info.overrides) if info else {})
 
 
 def _resolved(value: Any) -> Any:
@@ -105,11 +115,16 @@ def _refuse_unknown_metrics(task: Any, gate_task: GateTask) -> None:
             )
 
 
-def _refuse_unsupported(name: str, config: dict[str, Any]) -> None:
-    if config.get("unsafe_code"):
+def _allow_unsafe_code(name: str, *, allowed: bool) -> None:
+    if not allowed:
         raise TaskError(
-            f"{name}: lm-eval marks this task as unsafe: it runs code that the model writes. The gate does not run it."
+            f"{name}: lm-eval marks this task as unsafe: it runs code that the model writes, with your rights. In a container that may "
+            "be lost, add --prunegate-trust=unsafe-tasks."
         )
+    os.environ["HF_ALLOW_CODE_EVAL"] = "1"  # what the package evaluate asks for before it runs such code
+
+
+def _refuse_unsupported(name: str, config: dict[str, Any]) -> None:
     if config.get("doc_to_image") or config.get("doc_to_audio"):
         raise TaskError(f"{name}: this task needs images or sound; the gate evaluates text models.")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from pytest_prunegate.evaluation.guarded import guarded, seeded_as_lm_eval
+from pytest_prunegate.evaluation.index import is_of_lm_eval
 from pytest_prunegate.evaluation.prepared import Document, PreparedTask
 from pytest_prunegate.evaluation.requests import Request, canonical_json
 from pytest_prunegate.evaluation.task_loading import load_task
@@ -50,7 +51,13 @@ def prepare_task(gate_task: GateTask, *, chat_template: Callable[[TaskSpec], Cha
     return PreparedTask(
         key=gate_task.key, name=spec.name, task=task, version=str(task.VERSION), num_fewshot=num_fewshot, documents=documents,
         total_documents=len(by_document), data_fingerprint=_data_fingerprint(task.eval_docs), requests=requests, truncate=spec.truncate,
+        own_version=_own_version(task, gate_task),
     )  # fmt: skip
+
+
+def _own_version(task: Any, gate_task: GateTask) -> str | None:
+    path = gate_task.info.path if gate_task.info else None
+    return None if path is None or is_of_lm_eval(path) else str(task.VERSION)
 
 
 def _chat_arguments(spec: TaskSpec, chat_template: Callable[[TaskSpec], ChatTemplate]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import ModelError, TaskError
-from pytest_prunegate.evaluation.guarded import reason_of
+from pytest_prunegate.evaluation.guarded import needs_trust, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,8 @@ def load_tokenizer(facts: ModelFacts) -> Any:
     try:
         return _load(source, tuple(sorted(settings.items())))
     except Exception as error:  # transformers raises what the files happen to raise
-        raise ModelError(f"{facts.title}: its tokenizer cannot be loaded: {reason_of(error)}") from error
+        reason = needs_trust(facts.side, error) or reason_of(error)
+        raise ModelError(f"{facts.title}: its tokenizer cannot be loaded: {reason}") from error
 
 
 @functools.lru_cache(maxsize=4)

@@ -9,6 +9,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
+from pytest_prunegate.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ class EvaluationLog:
             raise InputError(
                 f"{folder}: results cannot be written there: {error.strerror}. Name another folder with --prunegate-output."
             ) from error
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._handler.setFormatter(_PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         self._before: list[tuple[logging.Logger, int, bool, list[logging.Handler]]] = []
         for name in _LOGGERS:
             logger = logging.getLogger(name)
@@ -78,6 +79,13 @@ class EvaluationLog:
     def problem(self) -> str | None:
         """Why the file lacks records; None where it is whole."""
         return self._handler.problem
+
+
+class _PlainFormatter(logging.Formatter):
+    """Libraries log what models wrote and what files hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
 
 
 @contextlib.contextmanager

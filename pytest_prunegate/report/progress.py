@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from pytest_prunegate.plain import one_line
 from pytest_prunegate.report.wording import duration_text, size_text
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class ProgressLine:
         if reporter is None or self._config.get_verbosity() < 0:
             return
         self._shown = time.monotonic()
+        text = one_line(text)
         padding = " " * max(0, len(self._shown_text) - len(text))
         with uncaptured(self._config):
             if not self._shown_text:

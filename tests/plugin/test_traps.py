@@ -82,12 +82,6 @@ def test_inactive_fixtures_skip_and_say_why(project: Bench) -> None:
     result.stdout.fnmatch_lines(["*needs --original and --pruned*"])
 
 
-def test_xdist_is_refused(project: Bench) -> None:
-    result = project.pytester.runpytest_subprocess("--original=original", "--pruned=pruned", "-n2")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*Run it with -n0.*"])
-
-
 def _models_elsewhere(factory: pytest.TempPathFactory) -> Path:
     folder = factory.mktemp("models")
     write_checkpoint(folder / "a")

@@ -10,8 +10,9 @@ import pytest
 from scripted import write_checkpoint, write_safetensors
 
 from pytest_prunegate.checkpoint.facts import read_facts
-from pytest_prunegate.checkpoint.fingerprint import checkpoint_fingerprint, scan_checkpoint
+from pytest_prunegate.checkpoint.fingerprint import checkpoint_fingerprint
 from pytest_prunegate.checkpoint.location import Location, locate
+from pytest_prunegate.checkpoint.scan import scan_checkpoint
 from pytest_prunegate.errors import InputError, ModelError
 from pytest_prunegate.model_argument import parse_model
 

@@ -193,7 +193,7 @@ perplexity:
         ("perplexity:\n wikitext2: {max_relative_increase: 5%, inconclusive: report}\n", "2: perplexity.wikitext2.inconclusive: unknown key."),
         ("task:\n t: {metrics: {a: 5%}}\n", "2: task: unknown key. Did you mean tasks? Known here: defaults, tasks, perplexity, sparsity."),
         ("- a\n", "1: expected the keys defaults, tasks, perplexity and sparsity, found a list."),
-        ("tasks:\n t:\n  metrics: &a\n   b: *a\n", "3: t.b.b: unknown key."),
+        ("tasks:\n t:\n  metrics: &a\n   b: *a\n", "1: is too large: with its aliases written out"),
     ],
 )  # fmt: skip
 def test_mistakes(tmp_path: Path, text: str, message: str) -> None:

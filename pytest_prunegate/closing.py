@@ -1,0 +1,149 @@
+"""What a run says and returns at its end, in whichever process its checks ran."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+from pytest_prunegate.compare import Outcome
+from pytest_prunegate.plain import one_line, plain
+from pytest_prunegate.report.junit import mark_inconclusive
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_prunegate.gate import Gate
+    from pytest_prunegate.session import GateSession
+
+ERROR_EXIT, INCONCLUSIVE_EXIT = 10, 11
+_CODES = ((Outcome.FAIL, 1), (Outcome.ERROR, ERROR_EXIT), (Outcome.INCONCLUSIVE, INCONCLUSIVE_EXIT))
+_COLORS: dict[str, dict[str, bool]] = {
+    Outcome.PASS: {"green": True},
+    Outcome.FAIL: {"red": True},
+    Outcome.ERROR: {"yellow": True},
+    Outcome.INCONCLUSIVE: {"yellow": True},
+}
+_BAD = {outcome for outcome, _ in _CODES}
+_OWN_STATUS = {"inconclusive": ("inconclusive", "?", "INCONCLUSIVE"), "baseline": ("baseline", "b", "BASELINE"),
+               "recorded": ("recorded", "r", "RECORDED")}  # fmt: skip
+_Key = TypeVar("_Key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closing:
+    """What is shown after the last item. Plain values: a worker of pytest-xdist sends it to the process that shows it.
+
+    `settings` were said before the first item, `table` has each line with its outcome, `problem` is why there is no `report`,
+    `stopped` why the run was asked to stop, and `command` what goes on from there.
+    """
+
+    title: str
+    settings: tuple[str, ...]
+    table: tuple[tuple[str, str], ...]
+    lines: tuple[str, ...]
+    problem: str | None
+    report: str | None
+    headline: str
+    stopped: str | None
+    command: str
+
+    def as_json(self) -> str:
+        """As text, for another process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Closing:
+        """What `as_json` made."""
+        values = json.loads(text)
+        return cls(**values | {"table": tuple((line, outcome) for line, outcome in values["table"])})
+
+
+def closing_of(session: GateSession, gate: Gate) -> Closing | None:
+    """What to show of a session that has finished; None where nothing was measured."""
+    if session.summary is None:
+        return None
+    from pytest_prunegate.report.terminal import closing_lines, table_lines
+
+    summary = session.summary
+    return Closing(
+        title="original alone" if gate.baseline_only else "original against pruned", settings=tuple(session.said),
+        table=tuple((line, str(outcome)) for line, outcome in table_lines(summary)),
+        lines=tuple(closing_lines(summary, said=gate.plan.notes if gate.plan else ())), problem=session.problem,
+        report=str(session.written[-1]) if session.written else None, headline=summary.headline,
+        stopped=gate.stop.reason, command=summary.command,
+    )  # fmt: skip
+
+
+def show_closing(closing: Closing, terminal: pytest.TerminalReporter, *, interrupted: bool) -> None:
+    """The table of all checks, and where the reports are."""
+    terminal.section(closing.title, sep="=", bold=True)
+    for line, outcome in closing.table:
+        terminal.write_line(one_line(line), **_COLORS.get(outcome, {}))
+    for line in closing.lines:
+        terminal.write_line(plain(line))
+    if closing.problem:
+        terminal.write_line(plain(closing.problem), red=True)
+    if interrupted:
+        reason = closing.stopped or "by Ctrl-C or another plugin"
+        terminal.write_line(
+            f"Interrupted ({reason}). Every answer so far is kept. To go on from there: {closing.command}"
+        )
+    if closing.report:
+        terminal.write_line(one_line(f"Report: {closing.report}"))
+    terminal.write_line(closing.headline, bold=True)
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """Exit code of a run of checks alone: 0 all passed, 1 one failed, 10 one errored, 11 one is inconclusive."""
+    return next((code for outcome, code in _CODES if outcome in outcomes), 0)
+
+
+def exit_status(
+    status: int, outcomes: Mapping[_Key, Outcome], wanted: Sequence[_Key], *, alone: bool, stopped: bool, broke: bool
+) -> int:
+    """Exit code of the run. A check that was to run and has no result (skipped, ended by another plugin) is an error.
+
+    Args:
+        status: pytest's own: nothing or something failed.
+        outcomes: of the checks that ran.
+        wanted: the checks that were selected.
+        alone: whether nothing else was.
+        stopped: whether ``-x`` or ``--maxfail`` ended the run.
+        broke: whether something went wrong that no check tells.
+    """
+    found = [outcomes.get(check, Outcome.ERROR) for check in wanted]
+    if stopped and any(outcome in _BAD for outcome in outcomes.values()):  # those behind it never started
+        found = [outcomes[check] for check in wanted if check in outcomes]
+    if broke:
+        found.append(Outcome.ERROR)
+    broke = status == pytest.ExitCode.TESTS_FAILED or Outcome.ERROR in found
+    if wanted and alone:
+        return exit_code(found) or (ERROR_EXIT if broke else 0)
+    return status or (ERROR_EXIT if broke else 0)
+
+
+class ShownVerdicts:
+    """Shows a check's own ways to end, on the screen and in JUnit; by its report, which may come from another process."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """A check that is inconclusive, or was not judged at all, neither passed nor failed."""
+        return _OWN_STATUS.get(_verdict(report))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """JUnit knows no third way between a failure and an error: the type of the failure tells it."""
+        if _verdict(report) == Outcome.INCONCLUSIVE:
+            mark_inconclusive(self._config, report)
+
+
+def _verdict(report: pytest.TestReport) -> str:
+    """How a check ended; nothing where the report is of something else, or pytest-rerunfailures repeats the check."""
+    if getattr(report, "when", None) != "call" or report.outcome not in {"passed", "failed"}:
+        return ""
+    return str(dict(report.user_properties).get("prunegate_verdict", ""))

@@ -1,0 +1,63 @@
+"""What is refused unless the command line asks for it by name: code of others, run with the rights of whoever runs the gate."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate import flags
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import pytest
+
+REMOTE_CODE, UNSAFE_TASKS = "remote-code", "unsafe-tasks"
+TRUSTS = (REMOTE_CODE, UNSAFE_TASKS)
+_PICKLE = (
+    "transformers reads pickled weights as plain tensors (weights_only=True), whatever is asked. Where a file holds more and you trust who made "
+    "it, load it yourself and save the model as safetensors."
+)
+# Arguments of transformers that fetch Python code or compiled kernels, and run them.
+CODE_ARGUMENTS = ("trust_remote_code", "allow_all_kernels", "custom_generate")
+
+
+def read_trust(config: pytest.Config, named: Iterable[str], mistakes: list[str]) -> frozenset[str]:
+    """What is trusted, if who runs pytest says so.
+
+    Args:
+        config: pytest's.
+        named: the option's values; pytest has joined those of an ini file's ``addopts`` to the command line's.
+        mistakes: takes what is wrong.
+    """
+    flag, found = flags.TRUST.flag, frozenset(named)
+    expected = f"expected some of {', '.join(TRUSTS)}."
+    mistakes += [f"{flag}={name}: {_PICKLE if name == 'pickle' else expected}" for name in sorted(found - set(TRUSTS))]
+    is_worker = hasattr(config, "workerinput")  # of pytest-xdist: its controller was asked
+    written = [*config.invocation_params.args, *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
+    if found and not is_worker and not any(str(argument).partition("=")[0] == flag for argument in written):
+        mistakes.append(
+            f"{flag} stands in the addopts of an ini file, where a repository could trust itself. Give it on the command line."
+        )
+    return found
+
+
+def code_problems(flag: str, arguments: Mapping[str, Any], trust: Iterable[str]) -> Iterator[str]:
+    """A message for each argument of a model, or of generation, that would run code which is not trusted.
+
+    Args:
+        flag: the option that holds the arguments.
+        arguments: lm-eval's model_args, or generation arguments.
+        trust: what ``--prunegate-trust`` names.
+    """
+    if REMOTE_CODE in trust:
+        return
+    found = [key for key in CODE_ARGUMENTS if arguments.get(key)]
+    if "/" in str(arguments.get("attn_implementation", "")):  # a repository of kernels
+        found.append("attn_implementation")
+    for key in found:
+        yield (
+            f"{flag}: {key}={arguments[key]}: would run code that comes with a model or from a hub. If you know and trust it, add "
+            f"{flags.TRUST.flag}={REMOTE_CODE}."
+        )
