@@ -86,8 +86,9 @@ class Project:
             with closing(sqlite3.connect(path)) as connection:
                 if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'responses'").fetchall():
                     return {}
+                connection.text_factory = lambda text: text.decode(errors="replace")  # a damaged row need not be UTF-8
                 rows = connection.execute("SELECT model, request, response FROM responses").fetchall()
-        return {(model, request): json.loads(response) for model, request, response in rows}
+        return {(model, request): _parsed(response) for model, request, response in rows}
 
     def events(self) -> list[dict[str, Any]]:
         """The journal of the last run."""
@@ -106,6 +107,14 @@ class Project:
         path = self.results / "comparison_results.json"
         found: list[dict[str, Any]] = json.loads(path.read_text())["checks"] if path.exists() else []
         return found
+
+
+def _parsed(response: str) -> dict[str, Any]:
+    try:
+        parsed: dict[str, Any] = json.loads(response)
+    except ValueError:
+        return {"unreadable": response}
+    return parsed
 
 
 def without_times(content: bytes) -> bytes:

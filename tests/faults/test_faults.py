@@ -10,20 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from faults.every_fault import FAULTS
+
 TESTS = Path(__file__).resolve().parents[1]
+
+FREQUENT = {"out_of_memory"}  # many runs, and tests of its own in tests/test_memory.py
+NEED_A_DISK = {"disk_full", "output_disk_full"}
 
 
 @pytest.mark.slow
 def test_kills_and_faults_change_nothing(index_dir: Path, tmp_path: Path) -> None:
     """In a process of its own: the harness forks, which a process that ran other tests must not do."""
-    names = [
-        "power_lost",
-        "clock_set_back",
-        "two_processes",
-        "model_swapped_between_runs",
-        "nan_model",
-        "scorer_raises",
-    ]
+    names = [name for name in FAULTS if name not in FREQUENT]
     command = [
         sys.executable, "-m", "faults", "--kills=20", "--share=0.05", f"--faults={','.join(names)}", f"--cache={index_dir}",
     ]  # fmt: skip
@@ -38,6 +36,6 @@ def test_kills_and_faults_change_nothing(index_dir: Path, tmp_path: Path) -> Non
     assert found["kills_in_transaction"] >= 2
     assert (found["lost"], found["chains_equal"]) == (0, found["chains"])
     assert found["max_recomputed_per_kill_at_batch_size_1"] <= 1
-    assert {name: fault["outcome"].split()[0] for name, fault in found["faults"].items()} == dict.fromkeys(
-        names, "kept:"
-    )
+    seen = {name: fault["outcome"].partition(":")[0] for name, fault in found["faults"].items()}
+    without_disk = {name for name in NEED_A_DISK if seen.get(name) == "skipped"}  # only root may mount one
+    assert seen == {name: "skipped" if name in without_disk else "kept" for name in names}
