@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError, PrunegateError
+from pytest_prunegate.fetch_command import add_fetch
 from pytest_prunegate.recorded import read_run
 from pytest_prunegate.store_command import add_store
 
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_thresholds(commands)
     add_store(commands)
+    add_fetch(commands)
     given = parser.parse_args(arguments)
     try:
         given.run(given)

@@ -21,6 +21,7 @@ from pytest_prunegate.closing import Closing, closing_of, exit_status, show_clos
 from pytest_prunegate.collection import CheckItem, asks_the_gate
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import InputError
+from pytest_prunegate.flags import PREFLIGHT
 from pytest_prunegate.interruption import StopRequest
 from pytest_prunegate.plain import plain
 
@@ -64,6 +65,8 @@ def refuse_copies(config: pytest.Config) -> None:
     """
     if not is_controller(config):
         return
+    if config.getoption(PREFLIGHT.dest):
+        raise InputError(f"{PREFLIGHT.flag} runs no item, and needs no workers. Run it with -n0.")
     if config.option.dist == "each":
         raise InputError("--dist=each would measure on every worker. Use another --dist, or -n0 for one process.")
     if away := [spec for spec in config.option.tx if "popen" not in spec]:
@@ -83,7 +86,7 @@ class Worker:
     """
 
     def __init__(
-        self, config: pytest.Config, gate: Gate, session: GateSession, open_gate: Callable[[pytest.Session], None]
+        self, config: pytest.Config, gate: Gate, session: GateSession, open_gate: Callable[[pytest.Session], object]
     ) -> None:
         self._config = config
         self._gate = gate

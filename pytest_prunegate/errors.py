@@ -12,7 +12,13 @@ PrunegateError
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
 from pytest_prunegate.plain import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class PrunegateError(Exception):
@@ -48,3 +54,27 @@ class StoreError(EvaluationError):
 
 class FixtureError(EvaluationError):
     """A test uses the prunegate fixture in a way that its mark does not declare."""
+
+
+class Problems:
+    """Errors that are told together, each message once."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    @contextlib.contextmanager
+    def collected(self) -> Iterator[None]:
+        """Keep the error that ends this step, and go on behind it."""
+        try:
+            yield
+        except PrunegateError as error:
+            self.found.append(str(error))
+
+    def raise_any(self) -> None:
+        """End here if there are any.
+
+        Raises:
+            InputError: with all of them.
+        """
+        if self.found:
+            raise InputError("\n".join(dict.fromkeys(self.found)))

@@ -25,7 +25,9 @@ class Flag:
 
 
 ORIGINAL = Flag(
-    "--original", "MODEL", "the original model: a directory, a .gguf file, a hub id or id@revision; NAME=MODEL names it"
+    "--original",
+    "MODEL",
+    "the original model: a directory, a .gguf file, a hub id or id@revision; NAME=MODEL names it; NAME=http://HOST:PORT/v1 is a served one",
 )
 PRUNED = Flag("--pruned", "MODEL", "the pruned model, likewise, or an adapter; both together switch the gate on")
 THRESHOLDS = Flag(
@@ -137,11 +139,14 @@ STORE = Flag(
     ini="prunegate_store",
     default=".prunegate",
 )
+PREFLIGHT = Flag(
+    "--prunegate-preflight", None, "load no model: see that a run could go through, and say what it would take of memory, disk and time"
+)  # fmt: skip
 MODELS = (ORIGINAL, PRUNED)
 ALL = (
     ORIGINAL, PRUNED, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
     BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, BASELINE_ONLY, CACHE, OUTPUT, STORE, DECIDE,
-    EARLY_STOP, ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET, TRUST,
+    EARLY_STOP, ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET, TRUST, PREFLIGHT,
 )  # fmt: skip
 
 

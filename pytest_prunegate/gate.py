@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.options import Options
     from pytest_prunegate.progress import Progress
     from pytest_prunegate.store import Store
+
+_log = logging.getLogger("pytest_prunegate")
 
 
 @dataclass(kw_only=True)
@@ -83,28 +86,16 @@ class Gate:
         return next(task for task in self.tasks if task.name == name)
 
     def find_models(self) -> None:
-        """Find the models' files and read what they say. Writes nothing.
+        """Find the models' files and read what they say. Writes nothing outside the cache.
 
         Raises:
-            InputError: a model cannot be found, or the backend cannot load it.
-            ModelError: a checkpoint is damaged.
+            InputError: a model cannot be found, a checkpoint is damaged, a server does not answer, or the backend cannot load it; for
+                all models at once.
         """
-        from pytest_prunegate.checkpoint.facts import read_facts
-        from pytest_prunegate.checkpoint.location import locate
-        from pytest_prunegate.checkpoint.scan_memory import ScanMemory
-        from pytest_prunegate.evaluation.backends import canonical_backend, refuse_unloadable
-        from pytest_prunegate.evaluation.conditions import conditions_of
-        from pytest_prunegate.evaluation.environment import prepare_environment
-        from pytest_prunegate.evaluation.index import default_cache_dir
+        from pytest_prunegate.sides import find_sides
 
-        options = self.options
-        prepare_environment(options.cache_dir)
-        memory = ScanMemory((options.cache_dir or default_cache_dir()) / "scans")
-        for side, argument in options.models.items():
-            self.facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir), memory)
-        backend = canonical_backend(options.backend)
-        refuse_unloadable(self.facts, backend)
-        self.conditions = conditions_of(self.facts, dtype=options.dtype, backend=backend)
+        found = find_sides(self.options)
+        self.facts, self.conditions = found.facts, found.conditions
 
     def open(self, names: Sequence[str]) -> Plan:
         """Open the store, and build the named tasks.
@@ -187,6 +178,7 @@ class Gate:
     def record_error(self, check: Check, error: Exception) -> None:
         """Remember that a check ended without a verdict."""
         reason = str(error) if isinstance(error, EvaluationError) else plain(f"{type(error).__name__}: {error}")
+        _log.error("%s: %s", check.label, reason, exc_info=error.__cause__)
         self.results[check] = CheckResult(check=check, outcome=Outcome.ERROR, error=reason)
 
     def comparison(self, check: Check) -> Comparison:
@@ -299,6 +291,6 @@ class Gate:
         return self.noise_floor.of(task, check, self.measurements[task.name])
 
     def _start_executor(self, conditions: dict[str, Conditions], batch_size: str) -> Executor:
-        from pytest_prunegate.evaluation.models import LoadSettings, LocalModels
+        from pytest_prunegate.evaluation.served import models_by_side
 
-        return LocalModels(LoadSettings(batch_size=batch_size, device=self._device()), conditions, self.stop)
+        return models_by_side(conditions, batch_size=batch_size, device=self._device, stop=self.stop)

@@ -58,6 +58,7 @@ class Measuring:
         self.prepared: dict[str, tuple[PreparedTask, ...]] = {}
         self.draws: dict[str, Draws] = {}
         self.failures: dict[str, EvaluationError] = {}
+        self._uncomputable: dict[str, tuple[str, ...]] = {}
         self._long: dict[str, dict[str, frozenset[Request]]] = {}
         self._waiting: dict[tuple[str, str], int] = {}
 
@@ -68,6 +69,8 @@ class Measuring:
             if task.name not in self.prepared:
                 self.prepared[task.name] = tuple(self._prepare(part) for part in task.parts)
                 self.draws[task.name] = self._protocols.draw(task, self.prepared[task.name])
+                self._refuse_other_encoding(task.name)
+                self._uncomputable[task.name] = self._refuse_uncomputable(task)
             return self._plan_parts(task)
         except EvaluationError as error:
             self.failures[task.name] = error
@@ -140,7 +143,6 @@ class Measuring:
         measured: tuple[Measurement, ...] = ()
         if not draws.parts:  # sparsity, which the files say
             return measured
-        self._refuse_other_encoding(name)
         self._protocols.fix(task)
         for count in self._rounds(task):
             measured = self._answered(draws.first(count), started)
@@ -225,7 +227,7 @@ class Measuring:
             documents=most, least=least, total_documents=draws.total,
             unit=parts[0].unit if parts else "weights", requests=sum(len(part.requests) for part in parts),
             missing={side: sum(missing[part.key, side] for part in parts) for side in self._facts},
-            seconds=self._expected_seconds(parts),
+            seconds=self._expected_seconds(parts), uncomputable=self._uncomputable.get(task.name, ()),
         )  # fmt: skip
 
     def _rounds(self, task: GateTask) -> list[int]:
@@ -239,6 +241,11 @@ class Measuring:
         for part in self._may_be_asked(name):
             refuse_other_encoding(part, self._facts)
 
+    def _refuse_uncomputable(self, task: GateTask) -> tuple[str, ...]:
+        from pytest_prunegate.evaluation.computable import refuse_uncomputable
+
+        return refuse_uncomputable(task, self.prepared[task.name])
+
     def _may_be_asked(self, name: str) -> tuple[PreparedTask, ...]:
         """The parts with all documents that the run may come to."""
         return self.draws[name].first(self.draws[name].most(self._tasks[name]))
@@ -250,7 +257,6 @@ class Measuring:
 
     def _time(self, name: str, side: str) -> None:
         """The first part that lacks answers stands for all parts of a group."""
-        self._refuse_other_encoding(name)
         draws = self.draws[name]
         for part in draws.first(self._rounds(self._tasks[name])[0]):
             if self._answering.missing(part, side):

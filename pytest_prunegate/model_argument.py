@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import InputError
+from pytest_prunegate.served_argument import is_url, served_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +41,7 @@ class ModelArgument:
     """A model as the user wrote it: ``path``, ``hub/id``, ``hub/id@revision``, each with ``NAME=`` before it if wanted.
 
     `folder` is the local directory (None for a hub id), `gguf` the name of a GGUF file in it. `arguments` are the side's
-    model_args in lm-eval's words. `base` is the model that a local adapter stands on; `peft_base` what the user wrote for it.
+    model_args in lm-eval's words. `url` is a server's. `base` is the model that a local adapter stands on; `peft_base` what the user wrote for it.
     """
 
     side: str
@@ -54,6 +55,7 @@ class ModelArgument:
     gguf: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     base: ModelArgument | None = None
+    url: str | None = None
     peft_base: str | None = None
 
     @property
@@ -88,10 +90,15 @@ def parse_model(
     match = _NAME.fullmatch(written)
     if match and not (cwd / written).exists():
         name, value = match["name"], match["path"]
+    if is_url(value):
+        url = served_url(flag or f"--{side}", name, value, arguments or {})
+        written, value = f"{name}={url}", url
     given = ModelArgument(
         side=side, written=written, name=name, value=value, revision=None, folder=None, cwd=cwd, flag=flag or f"--{side}",
         arguments=arguments or {}, peft_base=peft_base,
     )  # fmt: skip
+    if is_url(value):
+        return _without_base(replace(given, url=value))
     _refuse_arguments(given)
     path = (cwd / os.path.expanduser(value)).absolute()  # noqa: PTH111 - an unknown ~user stays as it is
     if path.exists():

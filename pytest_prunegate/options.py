@@ -46,6 +46,8 @@ class Options:
     """Whether the original is asked twice."""
     time_budget: int | None
     """Seconds after which the run ends with the batch in hand."""
+    preflight: bool
+    """Whether it only sees that a run could go through."""
     given: tuple[str, ...]
     """The gate's part of the command line, ready to be repeated: ``--original=A``, ``--prunegate-limit=50``."""
 
@@ -86,6 +88,7 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
         include_path=include_path, for_tasks=for_tasks, seed=flags.DEFAULT_SEED if seed is None else seed, batch_size=batch_size,
         device=reader.text(flags.DEVICE) or "auto", dtype=dtype, backend=reader.text(flags.BACKEND) or "hf", cache_dir=cache_dir,
         output=output, store=store, record=record, noise_floor=noise_floor, time_budget=time_budget,
+        preflight=bool(config.getoption(flags.PREFLIGHT.dest)),
         given=tuple(_as_given(flag, config) for flag in flags.ALL if config.getoption(flag.dest)),
     )  # fmt: skip
 

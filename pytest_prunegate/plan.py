@@ -30,7 +30,7 @@ class TaskPlan:
 
     `documents` counts what `unit` says, at most; at `least` so many of them are executed. `missing` are the requests that
     the store cannot answer, by side. `seconds` is what it is expected to take at most, None where nothing was timed yet.
-    `problem` says why it cannot run.
+    `problem` says why it cannot run, `uncomputable` which of its checks will have no figure, and why.
     """
 
     name: str
@@ -44,6 +44,7 @@ class TaskPlan:
     missing: Mapping[str, int]
     seconds: float | None
     problem: str | None = None
+    uncomputable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,11 @@ class Plan:
             return False
         original, pruned = (self.facts[side].fingerprint for side in SIDES)
         return original == pruned and self.conditions["original"] == self.conditions["pruned"]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What will keep checks from being judged."""
+        return tuple(problem for task in self.tasks for problem in (task.problem, *task.uncomputable) if problem)
 
     @property
     def pending(self) -> int:

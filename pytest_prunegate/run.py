@@ -98,21 +98,27 @@ class GateRun:
         spare_timeouts(self._config, session.items)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """Before the first item: find the models, open the store, say what will be done."""
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Before the first item: find the models, open the store, say what will be done. A preflight runs no item."""
         names = self._needed_tasks(session)
         stopped = session.testsfailed and not session.config.option.continue_on_collection_errors
         if not (session.config.option.collectonly or stopped or is_worker(self._config)):
-            self._open(names)
+            return self._open(names)
+        return None
 
-    def _open(self, names: list[str]) -> None:
+    def _open(self, names: list[str]) -> bool | None:
+        """Open the run; True where it was only looked at beforehand."""
         if not names:
-            return
+            return None
         self._signals.enter_context(self._gate.stop.listening())
         try:
+            if self._gate.options.preflight:
+                self._session.preflight(names)
+                return True
             self._session.open(names)
         except PrunegateError as error:
             raise pytest.UsageError(str(error)) from None
+        return None
 
     def _needed_tasks(self, session: pytest.Session) -> list[str]:
         from pytest_prunegate.fixtures import declared_tasks
@@ -153,7 +159,7 @@ class GateRun:
         self._interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         self._session.finish(interrupted=self._interrupted)
         self._signals.close()
-        if self._gate.plan is not None and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        if self._session.is_open and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
             results, checks = self._gate.results, [item.check for item in session.items if isinstance(item, CheckItem)]
             session.exitstatus = exit_status(
                 exitstatus, {check: result.outcome for check, result in results.items()}, checks,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.checks import GateTask
     from pytest_prunegate.options import Options
+    from pytest_prunegate.task_options import TaskOptions
     from pytest_prunegate.thresholds import ThresholdsFile
 
 _BUILT_IN_DISPLAY = "built-in thresholds.yaml"
@@ -36,28 +37,49 @@ def read_input(config: pytest.Config) -> tuple[Options, ThresholdsFile, tuple[Ga
     """
     options = read_options(config, parse_arguments=parse_arguments)
     canonical_backend(options.backend)
-    file, tasks = _read_tasks(options, config)
+    asked = TasksAsked(
+        thresholds=options.thresholds, only=options.tasks, include_path=options.include_path, cache_dir=options.cache_dir,
+        for_tasks=options.for_tasks, folder=config.invocation_params.dir,
+    )  # fmt: skip
+    file, tasks = read_tasks(asked)
     return options, file, tasks
 
 
-def _read_tasks(options: Options, config: pytest.Config) -> tuple[ThresholdsFile, tuple[GateTask, ...]]:
+@dataclass(frozen=True, kw_only=True)
+class TasksAsked:
+    """Which tasks a user asks for. `folder` is where the user stands; `only` leaves out the file's other tasks."""
+
+    thresholds: Path | None
+    only: tuple[str, ...]
+    include_path: Path | None
+    cache_dir: Path | None
+    for_tasks: TaskOptions
+    folder: Path
+
+
+def read_tasks(asked: TasksAsked) -> tuple[ThresholdsFile, tuple[GateTask, ...]]:
+    """The thresholds file and its tasks.
+
+    Raises:
+        InputError: with every mistake of both.
+    """
     built_in_path = resource_path("thresholds.yaml")
     built_in, _ = load_thresholds(built_in_path, display="thresholds.yaml", built_in=True)
-    if options.thresholds is None and not options.tasks:
+    if asked.thresholds is None and not asked.only:
         raise InputError(
-            f"there is no thresholds.yaml in {config.invocation_params.dir}. Write one, or run with --thresholds=default (squadv2 and gsm8k, 5%), "
+            f"there is no thresholds.yaml in {asked.folder}. Write one, or run with --thresholds=default (squadv2 and gsm8k, 5%), "
             "or name tasks with --prunegate-tasks=hellaswag,boolq."
         )
-    if options.thresholds is None:
+    if asked.thresholds is None:
         file, mistakes = load_thresholds(built_in_path, display=_BUILT_IN_DISPLAY, built_in=True)
         file = replace(file, tasks=())
     else:
-        is_built_in = options.thresholds == built_in_path
-        display = _BUILT_IN_DISPLAY if is_built_in else _display(options.thresholds, config)
-        file, mistakes = load_thresholds(options.thresholds, display=display, built_in=is_built_in)
-    index = _index(options, wanted=not mistakes.found)
+        is_built_in = asked.thresholds == built_in_path
+        display = _BUILT_IN_DISPLAY if is_built_in else _display(asked.thresholds, asked.folder)
+        file, mistakes = load_thresholds(asked.thresholds, display=display, built_in=is_built_in)
+    index = _index(asked, wanted=not mistakes.found)
     tasks = (
-        resolve_tasks(file, index, mistakes, only=options.tasks, options=options.for_tasks, built_in=built_in)
+        resolve_tasks(file, index, mistakes, only=asked.only, options=asked.for_tasks, built_in=built_in)
         if index
         else ()
     )
@@ -66,9 +88,9 @@ def _read_tasks(options: Options, config: pytest.Config) -> tuple[ThresholdsFile
     return file, tasks
 
 
-def _index(options: Options, *, wanted: bool) -> task_index.TaskIndex | None:
+def _index(asked: TasksAsked, *, wanted: bool) -> task_index.TaskIndex | None:
     """The index of all tasks; None where there is none yet and it is not worth half a minute."""
-    cache_dir = options.cache_dir or task_index.default_cache_dir()
+    cache_dir = asked.cache_dir or task_index.default_cache_dir()
     index = task_index.load_index(cache_dir)
     if index is None and wanted:
         # The terminal reporter does not exist yet, and half a minute of silence looks like a hang.
@@ -77,9 +99,8 @@ def _index(options: Options, *, wanted: bool) -> task_index.TaskIndex | None:
         )
         with warnings_logged():
             index = task_index.build_index(cache_dir)
-    return index.including(options.include_path) if index and options.include_path else index
+    return index.including(asked.include_path) if index and asked.include_path else index
 
 
-def _display(path: Path, config: pytest.Config) -> str:
-    folder = config.invocation_params.dir
+def _display(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

@@ -11,6 +11,7 @@ from pytest_prunegate.thresholds import Decide
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.evaluation.chat import ChatTemplates
     from pytest_prunegate.gate import Gate
     from pytest_prunegate.outlook import Outlook
@@ -44,10 +45,22 @@ def run_notes(gate: Gate, templates: ChatTemplates, plan: Plan) -> Iterator[str]
             + "; ".join(sorted(message[:_SHOWN] for message in templates.dropped))
         )
     for facts in gate.facts.values():
+        if facts.served:
+            yield _served(facts)
         if facts.base is not None and facts.base_sparsity is not None:
             share = facts.base_sparsity.share
             said = f"{float(share):.1%}" if share is not None else f"not counted: {facts.base_sparsity.problem}"
             yield f"The {facts.title} is an adapter on {facts.base}; sparsity of that base: {said}."
+
+
+def _served(facts: ModelFacts) -> str:
+    """How far the answers of a served model can be trusted to be its own."""
+    assert facts.served is not None
+    lent = f" Its prompts are encoded with the {facts.served.lender} model's tokenizer." if facts.served.lender else ""
+    return (
+        f"The {facts.title} is served: what tells its answers from another model's is the name {facts.name} and what the server reports (id "
+        f"{facts.served.model}), and neither says which weights answer. Take another name whenever they change.{lent}"
+    )
 
 
 def _hopeless(expected: Outlook) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.errors import InputError, StoreError
 from pytest_prunegate.evaluation.guarded import quiet
 from pytest_prunegate.plain import plain
 from pytest_prunegate.report.log import EvaluationLog, warnings_logged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import pytest
 
     from pytest_prunegate.gate import Gate
+    from pytest_prunegate.plan import Plan
+    from pytest_prunegate.preflight import Findings
     from pytest_prunegate.report.records import Summary
     from pytest_prunegate.thresholds import ThresholdsFile
 
@@ -35,6 +40,8 @@ class GateSession:
         self._file = file
         self._started = datetime.now(UTC)
         self._log: EvaluationLog | None = None
+        self.is_open = False
+        """Whether items may be measured."""
         self.summary: Summary | None = None
         self.written: list[Path] = []
         self.said: list[str] = []
@@ -45,25 +52,74 @@ class GateSession:
         """Find the models, open the store, build the named tasks, and say what will be done.
 
         Raises:
-            PrunegateError: what keeps the run from starting.
+            PrunegateError: all that keeps the run from starting.
         """
         from pytest_prunegate.report.terminal import plan_lines, probed_line
 
-        with warnings_logged():
-            self._gate.find_models()
-            self._log = EvaluationLog(self._gate.options.output)
-            plan = self._gate.open(names)
+        plan, findings = self._look(names)
+        if findings.problems:
+            raise InputError("\n".join((*findings.problems, *plan.problems)))
+        assert self._log is not None
+        self._log.write_to(self._gate.options.output)
+        self.is_open = True
         self._tell("")
         for line in plan_lines(plan, self._file, self._gate.options):
+            self._tell(line)
+        for line in (
+            *(f"problem:  {line}" for line in plan.problems),
+            *(f"note:     {line}" for line in findings.notes),
+        ):
             self._tell(line)
         if plan.pending and plan.seconds is None:
             with warnings_logged(), quiet():
                 plan = self._gate.probe()
             self._tell(probed_line(plan))
 
+    def preflight(self, names: Sequence[str]) -> None:
+        """Say what a run would do and take, and whether it could go through. Loads no model, and leaves nothing behind.
+
+        Raises:
+            PrunegateError: all that would keep the run from starting, or a check from being judged.
+        """
+        from pytest_prunegate.report.terminal import plan_lines
+
+        options = self._gate.options
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                plan, findings = self._look(names, instead=None if options.store.exists() else Path(folder))
+            finally:
+                self._gate.close()
+        self._tell("")
+        for line in plan_lines(plan, self._file, options):
+            self._tell(line)
+        for line in (
+            *(f"note:     {line}" for line in findings.notes),
+            *(f"estimate: {line}" for line in findings.estimates),
+        ):
+            self._tell(line)
+        if problems := (*findings.problems, *plan.problems):
+            raise InputError("\n".join(problems))
+        self._tell("preflight: no problem was found")
+
+    def _look(self, names: Sequence[str], *, instead: Path | None = None) -> tuple[Plan, Findings]:
+        """Open the gate, and find everything that is wrong with the run. `instead` takes the place of the store's folder."""
+        from pytest_prunegate.preflight import look_at_plan, look_before_opening, unreachable
+
+        gate, options = self._gate, self._gate.options
+        self._log = EvaluationLog()
+        with warnings_logged():
+            look_before_opening(gate, names)
+            gate.options = replace(options, store=instead or options.store)
+            try:
+                plan = gate.open(names)
+            except StoreError as error:
+                raise InputError("\n".join([str(error), *unreachable(gate, names)])) from error
+            gate.options = options
+            return plan, look_at_plan(gate, plan)
+
     def finish(self, *, interrupted: bool) -> None:
         """Write the reports of whatever was measured, and free what the run holds."""
-        if self._gate.plan is not None:
+        if self.is_open:
             try:
                 with self._gate.stop.closing():
                     self._report(interrupted=interrupted)

@@ -528,10 +528,10 @@ class TestBackends:
         assert summary_of(project)["checks"][0]["pruned"] is None
 
     @pytest.mark.parametrize("name", ["local-completions", "openai-chat-completions", "sglang-generate"])
-    def test_served_models_are_refused(self, project: Bench, name: str) -> None:
+    def test_servers_are_named_as_models_and_not_as_a_backend(self, project: Bench, name: str) -> None:
         result = run(project, f"--prunegate-backend={name}")
         assert_refused(
-            project, result, f"*--prunegate-backend={name}: asks a server; served models are not supported yet."
+            project, result, f"*--prunegate-backend={name}: asks a server*--pruned=NAME=http://HOST:PORT/v1."
         )
 
     def test_an_adapter_is_not_left_out_by_another_backend(self, project: Bench) -> None:
@@ -594,9 +594,11 @@ class TestBackends:
             "*original model original: failed while it answered: KeyError: 'no'. What was answered is kept.",
         )
 
-    def test_a_model_class_whose_package_is_missing_is_an_error(self, project: Bench) -> None:
+    def test_a_model_class_whose_package_is_missing_ends_the_run(self, project: Bench) -> None:
         assert importlib.util.find_spec("vllm") is None
-        assert_error(run(project, "--prunegate-backend=vllm"), "*vllm*")
+        result = run(project, "--prunegate-backend=vllm")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*vllm*"])
 
 
 RULES = '''

@@ -38,6 +38,7 @@ _SAFETENSORS_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF
 # What lm-eval consults, in its order (lm_eval.models.utils.resolve_max_length).
 _LENGTH_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")
 _LM_EVAL_DEFAULT_LENGTH = 2048
+AS_SERVED = "as served"  # the dtype of a model that a server answers for
 _UNSET_LENGTH = 10**29  # tokenizers write 1e30 for "no limit known"
 _TOKENIZERS = (
     "tokenizer.json",
@@ -64,11 +65,21 @@ class TokenizerSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """Where a model is asked, and by which id. `lender` is the side whose tokenizer it takes, where it names none."""
+
+    url: str
+    model: str
+    lender: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelFacts:
     """A model as the run and the reports know it. Sizes in bytes, lengths in tokens; None where unknown.
 
-    `folder` is what transformers loads: the base's where `adapter` is one. `quantised` names a packed format. `files` are all that the
-    fingerprint covers, as they were before they were read; None for one that was not there.
+    `folder` is what transformers loads: the base's where `adapter` is one, and of a served model its tokenizer alone.
+    `quantised` names a packed format. `files` are all that the fingerprint covers, as they were before they were read; None for
+    one that was not there.
     """
 
     side: str
@@ -81,7 +92,7 @@ class ModelFacts:
     dtype: str
     max_length: int
     parameters: int | None
-    size: int
+    size: int | None
     sparsity: Sparsity
     tokenizer: TokenizerSource
     vocab_size: int | None = None
@@ -92,6 +103,7 @@ class ModelFacts:
     base_sparsity: Sparsity | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[Path, Stamp | None] = field(default_factory=dict)
+    served: ServedModel | None = None
 
     @property
     def title(self) -> str:
@@ -136,7 +148,7 @@ def _facts(location: Location, memory: ScanMemory) -> ModelFacts:
     else:
         facts = _checkpoint_facts(location, memory)
     if location.tokenizer:
-        facts = replace(facts, tokenizer=_tokenizer(location.tokenizer))
+        facts = replace(facts, tokenizer=tokenizer_source(location.tokenizer))
     return replace(facts, files=files)
 
 
@@ -168,7 +180,7 @@ def _checkpoint_facts(location: Location, memory: ScanMemory) -> ModelFacts:
         parameters=None if packed else sum(tensor.elements for tensor in scan.tensors) or None,
         size=sum(path.stat().st_size for path in weight_files(folder)),
         sparsity=_sparsity(folder, scan, packed),
-        tokenizer=_tokenizer(location.tokenizer or folder),
+        tokenizer=tokenizer_source(location.tokenizer or folder),
         vocab_size=(config.get("text_config") or config).get("vocab_size"),
         quantised=packed or _quantised_on_loading(argument.arguments),
         arguments=argument.arguments,
@@ -200,7 +212,7 @@ def _gguf_facts(location: Location, path: Path, memory: ScanMemory) -> ModelFact
         folder=location.folder, gguf=path.name, digest=digest, template=digest if header.has_template else None
     )
     if (location.folder / "tokenizer.json").is_file():  # transformers prefers it to the one in the file
-        tokenizer = _tokenizer(location.folder)
+        tokenizer = tokenizer_source(location.folder)
     return ModelFacts(
         side=argument.side,
         name=argument.name,
@@ -238,10 +250,10 @@ def _adapter_facts(location: Location, base: ModelFacts, memory: ScanMemory) -> 
         revision=location.revision,
         fingerprint=adapter_fingerprint(base.fingerprint, folder, scan),
         parameters=None if base.parameters is None else base.parameters + added,
-        size=base.size + weights.stat().st_size,
+        size=(base.size or 0) + weights.stat().st_size,
         sparsity=Sparsity(problem="an adapter changes its base's weights, zeros included; merge it to count them"),
         base_sparsity=base.sparsity,
-        tokenizer=_tokenizer(folder) if _has_tokenizer(folder) else base.tokenizer,
+        tokenizer=tokenizer_source(folder) if _has_tokenizer(folder) else base.tokenizer,
         quantised=base.quantised or _quantised_on_loading(argument.arguments),
         adapter=folder,
         base=base.path,
@@ -249,7 +261,12 @@ def _adapter_facts(location: Location, base: ModelFacts, memory: ScanMemory) -> 
     )
 
 
-def _tokenizer(folder: Path) -> TokenizerSource:
+def tokenizer_source(folder: Path) -> TokenizerSource:
+    """The tokenizer in a directory.
+
+    Raises:
+        ModelError: there is none.
+    """
     if not _has_tokenizer(folder):
         raise ModelError(f"{folder}: there is no tokenizer in this directory. Save the original's beside the weights.")
     return TokenizerSource(folder=folder, gguf=None, digest=tokenizer_digest(folder), template=template_digest(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from pytest_prunegate.errors import InputError
 from pytest_prunegate.model_argument import on_folder, parse_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pytest_prunegate.model_argument import ModelArgument
 
 _SMALL_FILES = ["*.json", "*.model", "*.txt", "*.jinja", "*.py"]
@@ -48,11 +51,45 @@ def locate(argument: ModelArgument, *, cache_dir: Path | None) -> Location:
         folder=argument.folder,
         revision=revision,
         base=locate(argument.base, cache_dir=cache_dir) if argument.base else None,
-        tokenizer=_tokenizer(argument, cache_dir),
+        tokenizer=tokenizer_folder(argument, cache_dir),
     )
 
 
-def _tokenizer(argument: ModelArgument, cache_dir: Path | None) -> Path | None:
+def download_size(argument: ModelArgument, *, cache_dir: Path | None) -> int | None:
+    """Bytes that `locate` would download; None where the hub does not say. Writes nothing."""
+    if argument.folder is not None:
+        return download_size(argument.base, cache_dir=cache_dir) if argument.base else 0
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    try:
+        info = HfApi().model_info(argument.value, revision=argument.revision, files_metadata=True)
+    except Exception:  # noqa: BLE001 - whatever keeps the hub from answering is told by the download itself
+        return None
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    weights = next((found for patterns in _WEIGHT_PATTERNS if (found := _matching(sizes, patterns))), [])
+    return sum(
+        sizes[name] for name in {*_matching(sizes, _SMALL_FILES), *weights}
+        if not isinstance(try_to_load_from_cache(argument.value, name, cache_dir=hub_cache(cache_dir), revision=info.sha), str)
+    )  # fmt: skip
+
+
+def _matching(names: Iterable[str], patterns: list[str]) -> list[str]:
+    return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+
+
+def hub_cache(cache_dir: Path | None) -> Path:
+    """Where snapshots are kept: in the cache directory, where one is given, or else in the hub library's own place."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return cache_dir / "hub" if cache_dir else Path(HF_HUB_CACHE)
+
+
+def tokenizer_folder(argument: ModelArgument, cache_dir: Path | None) -> Path | None:
+    """Where the tokenizer lies that a side's arguments name; None where they name none.
+
+    Raises:
+        InputError: there is none.
+    """
     written = argument.arguments.get("tokenizer")
     if written is None:
         return None
@@ -75,9 +112,8 @@ def _snapshot(argument: ModelArgument, cache_dir: Path | None) -> Path:
 def _download(argument: ModelArgument, cache_dir: Path | None, patterns: list[str]) -> Any:
     from huggingface_hub import snapshot_download
 
-    hub_cache = cache_dir / "hub" if cache_dir else None
     try:
-        return snapshot_download(argument.value, revision=argument.revision, cache_dir=hub_cache, allow_patterns=patterns)  # fmt: skip
+        return snapshot_download(argument.value, revision=argument.revision, cache_dir=hub_cache(cache_dir), allow_patterns=patterns)  # fmt: skip
     except Exception as error:  # the hub library's errors share no base
         raise InputError(
             f"{argument.where}: there is no such directory, and as a hub id it could not be fetched either: "

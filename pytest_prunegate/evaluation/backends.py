@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import InputError, ModelError
 from pytest_prunegate.evaluation.guarded import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pytest_prunegate.checkpoint.facts import ModelFacts
 
 TRANSFORMERS = ("hf", "hf-auto", "huggingface")
@@ -31,7 +30,9 @@ def canonical_backend(name: str) -> str:
     if name in TRANSFORMERS:
         return "hf"
     if name in _SERVED:
-        raise InputError(f"--prunegate-backend={name}: asks a server; served models are not supported yet.")
+        raise InputError(
+            f"--prunegate-backend={name}: asks a server, whatever --original and --pruned are. Name the server as the model: --pruned=NAME=http://HOST:PORT/v1."
+        )
     from lm_eval.api.registry import model_registry
     from lm_eval.models import MODEL_MAPPING
 
@@ -43,18 +44,19 @@ def canonical_backend(name: str) -> str:
     raise InputError(f"--prunegate-backend={name}: lm-eval has no model class of this name.{hint} It has: {', '.join(known)}.")  # fmt: skip
 
 
-def refuse_unloadable(facts: Mapping[str, ModelFacts], backend: str) -> None:
-    """See that a backend loads what was fingerprinted, and not a part of it.
+def refuse_unloadable(model: ModelFacts, backend: str) -> None:
+    """See that a backend loads what was fingerprinted, and not a part of it, and has what it needs for that.
 
     Raises:
-        InputError: an adapter or a GGUF file would be left out.
+        InputError: an adapter or a GGUF file would be left out, or a package is missing.
     """
-    for model in facts.values():
-        if backend != "hf" and (model.adapter or model.gguf):
-            what = "an adapter: merge it into its base" if model.adapter else "a GGUF file"
-            raise InputError(
-                f"--prunegate-backend={backend}: the {model.title} is {what}, or use the transformers backend (hf)."
-            )
+    if backend != "hf" and (model.adapter or model.gguf):
+        what = "an adapter: merge it into its base" if model.adapter else "a GGUF file"
+        raise InputError(
+            f"--prunegate-backend={backend}: the {model.title} is {what}, or use the transformers backend (hf)."
+        )
+    if model.adapter and importlib.util.find_spec("peft") is None:
+        raise InputError(f"{model.title}: an adapter needs the package peft: `pip install pytest-prunegate[peft]`.")
 
 
 def backend_class(name: str) -> Any:

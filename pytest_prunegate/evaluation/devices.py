@@ -1,6 +1,14 @@
-"""Where models are put."""
+"""Where models are put, and how much room there is."""
 
 from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+_CGROUP = Path("/sys/fs/cgroup")
+_LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))  # v2, v1
+_NO_LIMIT = 2**60  # version 1 writes a number near 2**63
 
 
 def resolve_device(device: str) -> str:
@@ -12,3 +20,60 @@ def resolve_device(device: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def free_memory(device: str) -> tuple[int, str] | None:
+    """Bytes that a model may take on a device, and who says so; None where nobody does.
+
+    Args:
+        device: as torch names it, not "auto".
+    """
+    kind = device.partition(":")[0]
+    if kind == "cuda":
+        return _free_on_cuda(device)
+    return _free_of_the_machine() if kind in {"cpu", "mps"} else None
+
+
+def _free_on_cuda(device: str) -> tuple[int, str] | None:
+    import torch
+
+    try:
+        return int(torch.cuda.mem_get_info(torch.device(device))[0]), "as CUDA tells it"
+    except (RuntimeError, AssertionError):  # no such device, or no driver: told when the model is loaded
+        return None
+
+
+def available_memory() -> int:
+    """Bytes of memory that this process may still take: the machine's, or less where a container's limit is nearer."""
+    free, limit = int(psutil.virtual_memory().available), _left_in_cgroup()
+    return free if limit is None else min(free, limit)
+
+
+def _free_of_the_machine() -> tuple[int, str]:
+    free, basis = psutil.virtual_memory().available + psutil.swap_memory().free, "available memory and swap"
+    limit = _left_in_cgroup()
+    return (limit, "what the container's limit leaves") if limit is not None and limit < free else (free, basis)
+
+
+def _left_in_cgroup() -> int | None:
+    """What a container's limit leaves; None where there is no limit. Cached files count as free: the kernel drops them."""
+    for limit_file, used_file in _LIMITS:
+        limit, used = (_number(_CGROUP / name) for name in (limit_file, used_file))
+        if limit is not None and used is not None and limit < _NO_LIMIT:
+            return max(0, limit - used + _cached_files((_CGROUP / used_file).parent / "memory.stat"))
+    return None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no such controller, or "max"
+        return None
+
+
+def _cached_files(path: Path) -> int:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "active_file ")))

@@ -22,7 +22,7 @@ def too_long(facts: ModelFacts, requests: Sequence[Request], conditions: Conditi
     """Requests that lm-eval would cut from the left, each with what it needs and what there is.
 
     A generation needs room for its prompt and all of its new tokens; a log-likelihood needs room for the prompt and
-    all but the last token of the continuation.
+    all but the last token of the continuation, or for all of it where a server generates a token behind it.
 
     Raises:
         ModelError: the tokenizer cannot be loaded.
@@ -33,7 +33,8 @@ def too_long(facts: ModelFacts, requests: Sequence[Request], conditions: Conditi
     found = {}
     for request, length in zip(bounded, map(len, encodings(facts, texts)), strict=True):
         new_tokens = 0 if request.gen_kwargs is None else _new_tokens(request, conditions)
-        needed = length - 1 if request.gen_kwargs is None else length + new_tokens
+        unread = 1 if request.gen_kwargs is None and not facts.served else 0
+        needed = length + new_tokens - unread
         if needed > conditions.max_length:
             parts = f" ({needed - new_tokens} of prompt and {new_tokens} to generate)" if new_tokens else ""
             found[request] = f"{needed} tokens{parts}, the model takes {conditions.max_length}"

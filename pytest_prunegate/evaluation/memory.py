@@ -1,4 +1,4 @@
-"""How much memory a process may still take, and how many requests of a batch that is enough for.
+"""For how many requests of a batch the memory is enough.
 
 A graphics card refuses what does not fit, and the batch is halved. On a CPU the kernel ends the process instead, so
 that there the batch is bounded before it runs, by what batches before it were measured to take.
@@ -8,42 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+
+from pytest_prunegate.evaluation.devices import available_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SHARE = 0.8  # of what is free: other processes take some, and a measurement misses short peaks
 _PAUSE = 0.01  # seconds between two looks at the process's memory
-_CGROUP = Path("/sys/fs/cgroup")
-
-
-def available_memory() -> int:
-    """Bytes that this process may still take: the machine's free memory, or less where a container's limit is nearer."""
-    free = int(psutil.virtual_memory().available)
-    limits = [left for left in (_cgroup_v2(), _cgroup_v1()) if left is not None]
-    return min([free, *limits])
-
-
-def _cgroup_v2() -> int | None:
-    return _left(_CGROUP / "memory.max", _CGROUP / "memory.current")
-
-
-def _cgroup_v1() -> int | None:
-    return _left(_CGROUP / "memory/memory.limit_in_bytes", _CGROUP / "memory/memory.usage_in_bytes")
-
-
-def _left(limit: Path, usage: Path) -> int | None:
-    """What a control group leaves; its page cache, which gives way, counts as free. None where there is no limit."""
-    try:
-        allowed, used = int(limit.read_text()), int(usage.read_text())
-        statistics = dict(line.split() for line in (limit.parent / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # no such file, or "max"
-        return None
-    return max(0, allowed - used + int(statistics.get("inactive_file", 0)))
 
 
 class MemoryBound:

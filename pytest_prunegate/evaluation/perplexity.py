@@ -48,7 +48,7 @@ def prepare_perplexity(
         ModelError: a tokenizer cannot be loaded.
     """
     spec: Any = gate_task.spec
-    text = guarded(lambda: load_text(spec), _loading_message(spec))
+    text = guarded(lambda: load_text(spec), text_message(spec))
     tokens = _tokens(spec, text, facts)
     seqlen = _seqlen(spec, facts, conditions)
     total = len(tokens) // seqlen
@@ -141,7 +141,8 @@ def _seqlen(spec: PerplexitySpec, facts: Mapping[str, ModelFacts], conditions: M
     return spec.seqlen or min(_USUAL_SEQLEN, most)
 
 
-def _loading_message(spec: PerplexitySpec) -> str:
+def text_message(spec: PerplexitySpec) -> str:
+    """What to say of a text that cannot be loaded; ``{reason}`` stands for why."""
     remedy = (
         "Check what its `dataset` names." if spec.dataset
         else "Without a network, give it a local text with `dataset: {path: text, data_files: {test: wiki.txt}}` in the thresholds file."

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import traceback
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 
 MetricKey = tuple[str, str]  # lm-eval's metric and filter
 _SQUAD_SCORERS = {"exact": squad.exact_match, "f1": squad.f1}
-_log = logging.getLogger("pytest_prunegate")
 _NAMED = 3  # documents in a message; the log has all
 
 
@@ -144,7 +141,7 @@ def _values_of_filter(prepared: PreparedTask, name: str, responses: Sequence[Res
             instance.resps = [_as_lm_eval(responses[position]) for position in positions]
             instance.filtered_resps = {}
             instances.append(instance)
-    failures: dict[int, str] = {}
+    failures: dict[int, Exception] = {}
     found: dict[int, dict[str, Any]] = {}
     is_filtered = _filtered(ensembles[name], instances)
     for document in prepared.documents:
@@ -153,13 +150,13 @@ def _values_of_filter(prepared: PreparedTask, name: str, responses: Sequence[Res
                 ensembles[name].apply(list(document.instances))
             found[document.doc_id] = _process(prepared, document, name)
         except Exception as error:  # noqa: BLE001 - tasks are foreign code
-            failures[document.doc_id] = reason_of(error)
-            _log.error("%s: document %s cannot be scored\n%s", prepared.name, document.doc_id, traceback.format_exc())
+            failures[document.doc_id] = error
     if failures:
+        reasons = {doc_id: reason_of(error) for doc_id, error in failures.items()}
         raise TaskError(
-            f"{prepared.name}: {_documents(failures)} cannot be scored. Its traceback is in evaluation.log. The responses are kept; after "
+            f"{prepared.name}: {_documents(reasons)} cannot be scored. Its traceback is in evaluation.log. The responses are kept; after "
             "the task is mended the run goes on from there."
-        )
+        ) from ExceptionGroup(f"scoring of {prepared.name}", list(failures.values()))
     return found
 
 
@@ -216,7 +213,13 @@ def _aggregate(prepared: PreparedTask, key: MetricKey, values: dict[int, dict[st
             doc_id: _exact_of(name, doc_id, value) for doc_id, value in of_document.items()
         }
         return mean_scores(scores, higher_is_better=bool(direction))
-    aggregate = float(aggregation(list(of_document.values())))
+    try:
+        aggregate = float(aggregation(list(of_document.values())))
+    except Exception as error:  # tasks are foreign code
+        raise TaskError(
+            f"{name}: the metric over {len(of_document)} documents cannot be computed: {reason_of(error)}. The responses are kept; after the task "
+            "is mended the run goes on from there."
+        ) from error
     if not math.isfinite(aggregate):
         raise TaskError(f"{name}: the metric over {len(of_document)} documents is {aggregate}.")
     return MetricScores(

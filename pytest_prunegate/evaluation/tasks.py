@@ -40,7 +40,7 @@ def prepare_task(gate_task: GateTask, *, chat_template: Callable[[TaskSpec], Cha
     """
     spec = gate_task.settings
     with seeded_as_lm_eval():  # once for both steps: as in lm-eval, building goes on where loading left the generators
-        task, num_fewshot = guarded(lambda: load_task(gate_task), _loading_message(gate_task))
+        task, num_fewshot = guarded(lambda: load_task(gate_task), loading_message(gate_task))
         building = f"{spec.name}: lm-eval cannot build the prompts of this task with {num_fewshot} examples: {{reason}}"
         chat = _chat_arguments(spec, chat_template)
         guarded(lambda: task.build_all_requests(system_instruction=spec.system_instruction, **chat), building)
@@ -117,7 +117,8 @@ def _data_fingerprint(documents: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def _loading_message(gate_task: GateTask) -> str:
+def loading_message(gate_task: GateTask) -> str:
+    """What to say of a task that cannot be loaded; ``{reason}`` stands for why."""
     spec = gate_task.settings
     remedy = (
         "Check the files that its `dataset` names." if spec.dataset

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import logging.handlers
 import sys
 import warnings
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_MOST_KEPT = 100_000  # records of an opening; more than any makes
 _LOGGERS = ("pytest_prunegate", "lm_eval", "transformers", "datasets", "huggingface_hub", "accelerate")
 
 
@@ -40,13 +42,25 @@ class _LogFile(logging.FileHandler):
 
 
 class EvaluationLog:
-    """Sends the libraries' log records to a file while it is open.
+    """Takes the libraries' log records while it is open, and keeps them until it is told where to write them."""
 
-    Raises:
-        InputError: the folder cannot be written.
-    """
+    def __init__(self) -> None:
+        self._waiting = logging.handlers.MemoryHandler(_MOST_KEPT, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+        self._handler: logging.Handler = self._waiting
+        self._before: list[tuple[logging.Logger, int, bool, list[logging.Handler]]] = []
+        for name in _LOGGERS:
+            logger = logging.getLogger(name)
+            self._before.append((logger, logger.level, logger.propagate, logger.handlers))
+            logger.handlers = [self._handler]  # a library's own would write on the screen
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
 
-    def __init__(self, folder: Path) -> None:
+    def write_to(self, folder: Path) -> None:
+        """Write what came so far, and all that comes, to the log of a folder.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._handler = _LogFile(folder / "evaluation.log", encoding="utf-8")
@@ -55,13 +69,11 @@ class EvaluationLog:
                 f"{folder}: results cannot be written there: {error.strerror}. Name another folder with --prunegate-output."
             ) from error
         self._handler.setFormatter(_PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        self._before: list[tuple[logging.Logger, int, bool, list[logging.Handler]]] = []
-        for name in _LOGGERS:
-            logger = logging.getLogger(name)
-            self._before.append((logger, logger.level, logger.propagate, logger.handlers))
-            logger.handlers = [self._handler]  # a library's own would write on the screen
-            logger.setLevel(logging.INFO)
-            logger.propagate = False
+        self._waiting.setTarget(self._handler)
+        self._waiting.flush()
+        self._waiting.close()
+        for logger, *_ in self._before:
+            logger.handlers = [self._handler]
 
     def write(self, text: str) -> None:
         """Add a line of the gate's own."""
@@ -78,7 +90,7 @@ class EvaluationLog:
     @property
     def problem(self) -> str | None:
         """Why the file lacks records; None where it is whole."""
-        return self._handler.problem
+        return self._handler.problem if isinstance(self._handler, _LogFile) else None
 
 
 class _PlainFormatter(logging.Formatter):

@@ -25,7 +25,7 @@ class ModelSummary:
     fingerprint: str
     architecture: str | None
     parameters: int | None
-    size: int
+    size: int | None
     quantised: str | None
     backend: str
     dtype: str

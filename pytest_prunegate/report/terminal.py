@@ -77,6 +77,8 @@ def _model_line(facts: ModelFacts, plan: Plan) -> str:
     base = f" on {facts.base}" if facts.base else ""
     dtype = f"{facts.quantised}, {conditions.dtype}" if facts.quantised else conditions.dtype
     backend = "" if conditions.backend == "hf" else f", {conditions.backend}"
+    if facts.served:
+        return f"{name}{facts.path} (served as {facts.served.model}, sparsity not counted, fingerprint {facts.fingerprint[:12]})"
     parameters = f"{count_of_parameters(facts.parameters)} parameters, " if facts.parameters else ""
     sparsity = f"sparsity {sparsity_text(facts.sparsity)}"
     return f"{name}{facts.path}{base} ({parameters}{size_text(facts.size)}, {dtype}{backend}, {sparsity}, fingerprint {facts.fingerprint[:12]})"

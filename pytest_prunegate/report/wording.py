@@ -60,8 +60,10 @@ def duration_text(seconds: float) -> str:
     return f"{minutes} min {left} s" if minutes else f"{left} s"
 
 
-def size_text(size: int) -> str:
+def size_text(size: int | None) -> str:
     """A number of bytes in the largest unit that keeps it above one."""
+    if size is None:
+        return "not known"
     amount = float(size)
     for unit in ("bytes", "KiB", "MiB"):
         if amount < 1024:  # noqa: PLR2004 - the unit's own factor

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_prunegate.evaluation import memory
+from pytest_prunegate.evaluation import devices, memory
 from pytest_prunegate.evaluation.batches import BatchSize, first_batch, groups_of, length_of
-from pytest_prunegate.evaluation.memory import MemoryBound, available_memory
+from pytest_prunegate.evaluation.devices import available_memory
+from pytest_prunegate.evaluation.memory import MemoryBound
 from pytest_prunegate.evaluation.requests import Request
 
 
@@ -110,7 +111,7 @@ def test_a_containers_limit_counts_where_it_is_nearer(tmp_path: object, monkeypa
     from pathlib import Path
 
     folder = Path(str(tmp_path))
-    monkeypatch.setattr(memory, "_CGROUP", folder)
+    monkeypatch.setattr(devices, "_CGROUP", folder)
     machine = available_memory()
     (folder / "memory.max").write_text("1000000\n")
     (folder / "memory.current").write_text("900000\n")
