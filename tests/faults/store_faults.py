@@ -44,7 +44,9 @@ def disk_full(fault: Fault) -> None:
             before = fault.project.responses()
             filler.unlink()
             problems = (
-                [] if ended.code == 0 else lacks(ended, "disk is full", "disk of the store is full", "no space left")
+                []
+                if ended.code == 0
+                else lacks(ended, "disk is full", "disk of the store is full", "no space left", "make room")
             )
             problems += fault.resumed()
             after = fault.project.responses()
@@ -71,7 +73,7 @@ def output_disk_full(fault: Fault) -> None:
             problems = (
                 ["exit code 0"]
                 if ended.code == 0
-                else lacks(ended, "disk is full", "disk of the store is full", "no space left")
+                else lacks(ended, "disk is full", "disk of the store is full", "no space left", "make room")
             )
             complete = fault.workshop.undisturbed(1).files
             halves = [name for name, content in fault.project.files().items() if content != complete[name]]
