@@ -120,7 +120,7 @@ def store_corrupted(fault: Fault) -> None:
 
 
 def _what_was_done(fault: Fault) -> str:
-    known = {"", "-wal", "-shm", "-journal"}
+    known = {"", "-wal", "-shm", "-journal", ".lock"}
     files = {path.name.removeprefix(fault.project.store.name) for path in fault.project.store.parent.glob("responses*")}
     asked = sum(len(event["rows"]) for event in fault.project.events() if event["event"] == "called")
     aside = "the file was set aside" if files - known else "the file was kept"
