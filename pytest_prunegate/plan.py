@@ -93,7 +93,6 @@ class Measurement:
     prepared: PreparedTask
     scorers: Mapping[str, Scorer]
     shares: Mapping[str, OutputShares | None]
-    executed: Mapping[str, int]
     started: datetime
     finished: datetime
 

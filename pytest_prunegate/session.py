@@ -132,6 +132,8 @@ class GateSession:
         self._gate.close()
         if self._log:
             self._log.close()
+            if self._log.problem:
+                self._tell(f"{self._gate.options.output / 'evaluation.log'} is not whole: {self._log.problem}")
 
     def _tell(self, line: str) -> None:
         self.said += [line] if line else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -79,6 +80,12 @@ class Bench:
             *arguments,
             no_reraise_ctrlc=True,
         )
+
+    def executed(self, task: str) -> dict[str, int]:
+        """Requests of a task that the last run asked a model, by side, as evaluation.log has it."""
+        log = (self.results / "evaluation.log").read_text()
+        counts = re.findall(rf"{re.escape(task)}: requests executed in this run: (.*)", log)[-1]
+        return {side: int(number) for side, number in re.findall(r"(\w+) (\d+)", counts)}
 
     @property
     def results(self) -> Path:

@@ -353,7 +353,7 @@ def summary_with(text: str) -> Summary:
     )  # fmt: skip
     outputs: dict[str, Any] = {text: {"outputs": 1, "empty": 0.5, "cut": None}}
     task = TaskSummary(
-        name=text, version=text, num_fewshot=0, documents=1, total_documents=1, unit=text, data_fingerprint="", requests=1, executed={},
+        name=text, version=text, num_fewshot=0, documents=1, total_documents=1, unit=text, data_fingerprint="", requests=1,
         outputs=outputs, started="", seconds=0.0,
     )  # fmt: skip
     others = [replace(check, outcome=outcome) for outcome in ("not run", "pass", "error")]

@@ -178,7 +178,12 @@ def _write(path: Path, text: str) -> None:
     with tempfile.NamedTemporaryFile(
         "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
     ) as file:
-        file.write(text)
-    temporary = Path(file.name)
+        temporary = Path(file.name)
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:  # the disk is full, and a half report would only take more of it
+            temporary.unlink()
+            raise
     temporary.chmod(0o644)  # temporary files are private; reports are for everybody
     temporary.replace(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import logging.handlers
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,27 @@ if TYPE_CHECKING:
 
 _MOST_KEPT = 100_000  # records of an opening; more than any makes
 _LOGGERS = ("pytest_prunegate", "lm_eval", "transformers", "datasets", "huggingface_hub", "accelerate")
+
+
+class _LogFile(logging.FileHandler):
+    """A log file on a disk that may become full: a run does not end for its log's sake."""
+
+    problem: str | None = None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Remember that a record could not be written, instead of a traceback for each."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            self.problem = str(error)
+        else:
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file; what was not written by then is lost."""
+        try:
+            super().close()
+        except OSError as error:
+            self.problem = str(error)
 
 
 class EvaluationLog:
@@ -41,7 +63,7 @@ class EvaluationLog:
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._handler = logging.FileHandler(folder / "evaluation.log", encoding="utf-8")
+            self._handler = _LogFile(folder / "evaluation.log", encoding="utf-8")
         except OSError as error:
             raise InputError(
                 f"{folder}: results cannot be written there: {error.strerror}. Name another folder with --prunegate-output."
@@ -64,6 +86,11 @@ class EvaluationLog:
             logger.setLevel(level)
             logger.propagate = propagate
         self._handler.close()
+
+    @property
+    def problem(self) -> str | None:
+        """Why the file lacks records; None where it is whole."""
+        return self._handler.problem if isinstance(self._handler, _LogFile) else None
 
 
 class _PlainFormatter(logging.Formatter):

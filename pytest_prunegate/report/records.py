@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-SUMMARY_VERSION = 3
+SUMMARY_VERSION = 4
 RESULTS_FILE = "comparison_results.json"
 
 
@@ -87,7 +87,7 @@ class CheckSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSummary:
-    """A task that was measured. `executed` counts requests that a model had to answer, by side."""
+    """A task that was measured. What of it was executed in this run is in evaluation.log: a resumed run ends in the same files."""
 
     name: str
     version: str
@@ -97,7 +97,6 @@ class TaskSummary:
     unit: str
     data_fingerprint: str
     requests: int
-    executed: dict[str, int]
     outputs: dict[str, dict[str, float | int | None] | None]
     started: str
     seconds: float

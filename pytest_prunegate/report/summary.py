@@ -257,7 +257,6 @@ def _task(gate: Gate, name: str) -> TaskSummary:
         num_fewshot=max(part.num_fewshot for part in prepared), documents=sum(len(part.documents) for part in prepared),
         total_documents=sum(part.total_documents for part in prepared),
         data_fingerprint=data_fingerprint(prepared), requests=sum(len(part.requests) for part in prepared),
-        executed={side: sum(measurement.executed[side] for measurement in measurements) for side in gate.facts},
         started=first.started.isoformat(timespec="seconds"),
         seconds=(max(measurement.finished for measurement in measurements) - first.started).total_seconds(),
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +14,6 @@ from scripted import GSM8K, SQUAD, TWO_TASKS, ScriptedExecutor
 from pytest_prunegate.gate import Gate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Bench
 
 THRESHOLDS = TWO_TASKS
@@ -65,7 +64,7 @@ def test_a_part_of_the_file_is_incomplete_and_null(project: Bench) -> None:
     pruned = json.loads((project.results / "pruned_model_results.json").read_text())
     assert pruned["tasks"]["squadv2"] == {"f1": None}
     summary = json.loads((project.results / "comparison_results.json").read_text())
-    assert summary["version"] == 3
+    assert summary["version"] == 4
     assert [check["outcome"] for check in summary["checks"]] == ["pass", "not run"]
 
 
@@ -348,3 +347,16 @@ def test_data_that_cannot_be_read(project: Bench) -> None:
     result.stdout.fnmatch_lines(
         ["boolq: the task or its data cannot be loaded: *. Check the files that its `dataset` names."]
     )
+
+
+def test_a_log_whose_disk_is_full_ends_no_run(project: Bench) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    project.results.mkdir()
+    (project.results / "evaluation.log").symlink_to(full)
+    result = project.run("-m", "boolq")
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*prunegate-results/evaluation.log is not whole: *No space left on device*"])
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
