@@ -53,6 +53,20 @@ def joined_shares(measured: Sequence[Measurement], side: str) -> OutputShares | 
     return join_shares(found)
 
 
+def refuse_silent_original(name: str, measured: Sequence[Measurement]) -> None:
+    """See that there is something to compare with.
+
+    Raises:
+        TaskError: all outputs of the original are empty.
+    """
+    shares = joined_shares(measured, "original")
+    if shares is not None and shares.all_empty:
+        raise TaskError(
+            f"{name}: all {shares.outputs} outputs of the original model are empty, so that there is nothing to compare with. "
+            "Look at its prompts: a missing chat template or a wrong stop string is the usual reason."
+        )
+
+
 def _members(task: GateTask, check: Check, measured: Sequence[Measurement], side: str) -> list[MemberScores]:
     """The members that have the metric, as lm-eval aggregates them."""
     found = []

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.fetch import Wanted, check, fetch
-from pytest_prunegate.options import BUILT_IN
 from pytest_prunegate.resources import resource_path
-from pytest_prunegate.run_input import TasksAsked
-from pytest_prunegate.task_options import TaskOptions
 
 if TYPE_CHECKING:
     import argparse
+
+    from pytest_prunegate.fetch import Wanted
 
 
 def add_fetch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,6 +36,8 @@ def add_fetch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(given: argparse.Namespace) -> None:
+    from pytest_prunegate.fetch import check, fetch
+
     wanted = _wanted(given)
     if not wanted.models and not wanted.tasks:
         raise InputError("nothing to fetch: name a model with --original or --pruned, or tasks with --thresholds or --tasks.")  # fmt: skip
@@ -47,6 +47,11 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def _wanted(given: argparse.Namespace) -> Wanted:
+    from pytest_prunegate.fetch import Wanted
+    from pytest_prunegate.options import BUILT_IN
+    from pytest_prunegate.run_input import TasksAsked
+    from pytest_prunegate.task_options import TaskOptions
+
     cwd = Path.cwd()
     cache_dir, include_path = (_absolute(path, cwd) for path in (given.cache_dir, given.include_path))
     if include_path and not include_path.is_dir():

@@ -216,8 +216,9 @@ class Gate:
         """Free the model and close the store."""
         if self._answering:
             self._answering.close()
-        if self._store:
-            self._store.close()
+        store, self._store = self._store, None
+        if store:
+            store.close()
 
     def _judged(self, check: Check) -> CheckResult:
         task = self.task(check.task)

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.check_scores import joined_shares
+from pytest_prunegate.check_scores import refuse_silent_original
 from pytest_prunegate.checks import GateTask, TaskKind
 from pytest_prunegate.errors import EvaluationError, ModelError, TaskError
 from pytest_prunegate.plan import Measurement, TaskPlan
@@ -154,7 +154,7 @@ class Measuring:
             if not undecided(measured):
                 break
         self._log_executed(name, measured)
-        _refuse_silent_original(name, measured)
+        refuse_silent_original(name, measured)
         return measured
 
     def _log_executed(self, name: str, measured: Sequence[Measurement]) -> None:
@@ -294,12 +294,3 @@ class Measuring:
                 rate = rates[part.key]
                 total += count * (sum(known) / len(known) if rate is None else rate)
         return total
-
-
-def _refuse_silent_original(name: str, measured: Sequence[Measurement]) -> None:
-    shares = joined_shares(measured, "original")
-    if shares is not None and shares.all_empty:
-        raise TaskError(
-            f"{name}: all {shares.outputs} outputs of the original model are empty, so that there is nothing to compare with. "
-            "Look at its prompts: a missing chat template or a wrong stop string is the usual reason."
-        )

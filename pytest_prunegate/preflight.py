@@ -148,6 +148,8 @@ def _asks_for_certain(gate: Gate, names: Sequence[str]) -> bool:
 
 
 def _refuse_large_weights(gate: Gate) -> None:
+    if not any(_sides(gate)):  # torch is not imported to look at a device that nothing is put on
+        return
     device = resolve_device(gate.options.device)
     found = free_memory(device)
     if found is None:

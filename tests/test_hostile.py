@@ -456,7 +456,7 @@ def test_a_scorer_that_raises_with_it(bench: Bench, name: str) -> None:
         "td", "p", "pre",
     }  # fmt: skip
     assert len([tag for tag, _ in page.elements if tag == "title"]) == 1
-    assert page.text.count("cannot be scored: ValueError") == 1
+    assert page.text.count("cannot be scored") == 1
 
 
 def test_names_and_paths(bench: Bench) -> None:

@@ -400,7 +400,7 @@ class TestWeights:
 
     def test_code_of_a_checkpoint_counts_in_the_key(self, project: Bench) -> None:
         run(project)
-        run(project, "--prunegate-pruned-args=trust_remote_code=true")
+        run(project, "--prunegate-pruned-args=trust_remote_code=true", "--prunegate-trust=remote-code")
         assert executed(project) == {"original": 0, "pruned": REQUESTS}
 
 

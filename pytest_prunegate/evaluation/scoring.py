@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MetricKey = tuple[str, str]  # lm-eval's metric and filter
 _SQUAD_SCORERS = {"exact": squad.exact_match, "f1": squad.f1}
-_NAMED = 3  # documents in a message; the log has all
+_NAMED, _SHOWN = 3, 300  # documents in a message, and characters of what each raised; the log has all
 
 
 class Scorer:
@@ -178,9 +178,13 @@ def _process(prepared: PreparedTask, document: Document, name: str) -> dict[str,
         return dict(prepared.task.process_results(document.content, filtered))
 
 
+def _short(reason: str) -> str:
+    return reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}..."
+
+
 def _documents(reasons: Mapping[int, str]) -> str:
     """Documents with what was raised on them, as many as fit into a message."""
-    shown = "; ".join(f"document {doc_id} ({reason})" for doc_id, reason in [*reasons.items()][:_NAMED])
+    shown = "; ".join(f"document {doc_id} ({_short(reason)})" for doc_id, reason in [*reasons.items()][:_NAMED])
     more = len(reasons) - _NAMED
     return f"{shown} and {more} more" if more > 0 else shown
 
