@@ -14,6 +14,7 @@ from pytest_prunegate.errors import FixtureError, InputError, PrunegateError
 from pytest_prunegate.gate import Gate
 from pytest_prunegate.interruption import StopRequest
 from pytest_prunegate.other_plugins import restore_order, run_once, spare_timeouts
+from pytest_prunegate.plain import plain
 from pytest_prunegate.report.progress import ProgressLine
 from pytest_prunegate.rootdir import refuse_moved_rootdir
 from pytest_prunegate.run_input import read_input
@@ -171,3 +172,5 @@ class GateRun:
         closing = closing_of(self._session, self._gate)
         if closing is not None:
             show_closing(closing, terminalreporter, interrupted=self._interrupted)
+        elif self._session.problem:
+            terminalreporter.write_line(plain(self._session.problem), red=True)

@@ -123,9 +123,11 @@ class GateSession:
 
     def finish(self, *, interrupted: bool) -> None:
         """Write the reports of whatever was measured, and free what the run holds."""
+        from pytest_prunegate.report.files import alone_in
+
         if self.is_open:
             try:
-                with self._gate.stop.closing():
+                with self._gate.stop.closing(), alone_in(self._gate.options.output):
                     self._report(interrupted=interrupted)
             except (OSError, EvaluationError) as error:
                 self.problem = f"the reports could not be written to {self._gate.options.output}: {error}"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import xxhash
+from filelock import FileLock
 
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
 from pytest_prunegate.report import wording
@@ -13,14 +19,28 @@ from pytest_prunegate.report.records import RESULTS_FILE
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pytest_prunegate.report.earlier import Earlier
     from pytest_prunegate.report.records import Summary
 
 MODEL_RESULTS_VERSION = 2
+_PATIENCE = 60  # seconds
 BASELINE = "baseline_results.json"
 COMPARISONS = (RESULTS_FILE, "comparison_report.md", "comparison_report.html")
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Nobody else on this machine writes reports into a folder meanwhile: a run reads there what it is about to replace.
+
+    Raises:
+        OSError: another run has been at it for a minute.
+    """
+    digest = xxhash.xxh3_64(str(folder.resolve()).encode()).hexdigest()
+    user = os.getuid() if hasattr(os, "getuid") else "user"  # /tmp may keep one user's lock from another
+    with FileLock(Path(tempfile.gettempdir()) / f"prunegate-reports-{user}-{digest}.lock", timeout=_PATIENCE):
+        yield
 
 
 def write_reports(summary: Summary, folder: Path) -> list[Path]:
@@ -170,6 +190,8 @@ def _json(value: dict[str, Any]) -> str:
 def _write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
+        for left_behind in folder.glob(f".{glob.escape(name)}.*"):  # by a run that was killed while it wrote
+            left_behind.unlink(missing_ok=True)
         _write(folder / name, text)
     return [folder / name for name in texts]
 

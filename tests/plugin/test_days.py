@@ -307,3 +307,28 @@ def test_a_private_task_is_joined_only_while_all_its_files_are_the_same(project:
     path.write_text(path.read_text().replace(old, new))
     result = project.run("--prunegate-include-path=mine", "-m", "squadv2")
     result.stdout.fnmatch_lines(["Stale: mine::acc of *: other data.", "INCOMPLETE: 1 of 3*"])
+
+
+def test_a_report_that_a_killed_run_left_half_written_is_cleared_away(bench: Bench) -> None:
+    bench.models()
+    bench.thresholds(TWO_TASKS)
+    bench.results.mkdir()
+    (bench.results / ".comparison_results.json.ab12").write_text("{")
+    (bench.results / ".comparison_results.jsonl.mine").write_text("kept")
+    assert bench.run().ret == 0
+    assert not list(bench.results.glob(".comparison_results.json.*"))
+    assert (bench.results / ".comparison_results.jsonl.mine").exists()
+
+
+def test_two_runs_do_not_write_into_one_folder_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_prunegate.report import files
+
+    bench.models()
+    bench.thresholds(TWO_TASKS)
+    monkeypatch.setattr(files, "_PATIENCE", 0)
+    with files.alone_in(bench.results):
+        result = bench.run()
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["the reports could not be written to *"])
+    assert not (bench.results / "comparison_results.json").exists()
+    assert bench.run().ret == 0
