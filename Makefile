@@ -5,13 +5,17 @@ RUN    := $(VENV)/bin/python
 DATA   ?= ../shared/data
 MODELS ?= demo/models
 
-.PHONY: demo test test-slow lint wheel-test evidence-identity evidence-validity evidence-early-stopping bench faults clean
+.PHONY: demo test test-slow lint wheel-test evidence-identity evidence-validity evidence-early-stopping evidence-faults bench faults clean
 
 demo: $(VENV)/.installed
 	$(RUN) demo/run.py $(MODELS)
 
+# As many processes as there are cores, at most four; torch's threads would only wait for each other.
+PARALLEL := OMP_NUM_THREADS=1
+SPREAD   := -n auto --maxprocesses=4
+
 test: $(VENV)/.installed
-	$(RUN) -m pytest
+	$(PARALLEL) $(RUN) -m pytest $(SPREAD)
 
 test-slow: $(VENV)/.installed
 	$(RUN) -m pytest -m slow
@@ -29,7 +33,7 @@ wheel-test: $(VENV)/.installed
 	.venv-wheel/bin/python -m pip install -q -c constraints.txt torch==2.13.0
 	.venv-wheel/bin/python -m pip install -q -c constraints.txt dist/*.whl bitsandbytes gguf hypothesis jsonschema peft pytest-randomly pytest-rerunfailures pytest-timeout pytest-xdist
 	mkdir -p build/wheel-test && cp -r tests pyproject.toml build/wheel-test/
-	cd build/wheel-test && ../../.venv-wheel/bin/python -m pytest
+	cd build/wheel-test && $(PARALLEL) ../../.venv-wheel/bin/python -m pytest $(SPREAD)
 
 evidence-identity: $(VENV)/.installed
 	$(RUN) demo/models.py $(MODELS)
@@ -42,6 +46,9 @@ evidence-validity: $(VENV)/.installed
 evidence-early-stopping: $(VENV)/.installed
 	$(RUN) demo/models.py $(MODELS)
 	$(RUN) evidence/early_stopping.py $(DATA) $(MODELS) evidence/early_stopping.json
+
+evidence-faults: $(VENV)/.installed
+	PYTHONPATH=tests $(RUN) -m faults --output evidence/faults.json
 
 bench: $(VENV)/.installed
 	$(RUN) benchmarks/overhead.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -38,6 +39,9 @@ def main() -> int:
     found: dict[str, Any] = tally.as_json()
     found["faults"] = {name: {"runs": fault.runs, "outcome": fault.outcome} for name, fault in faults.items()}
     found["seconds"] = round(time.monotonic() - began)
+    if arguments.output:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        arguments.output.write_text(json.dumps({"commit": commit} | found, indent=1) + "\n")
     sys.stdout.write(json.dumps(found) + "\n")
     return 0 if tally.is_kept and not any(fault.problems for fault in faults.values()) else 1
 
@@ -53,6 +57,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cache", type=Path, default=Path("build/faults-cache"), help="keeps the index of lm-eval's tasks"
     )
+    parser.add_argument("--output", type=Path, help="writes the figures there too, with the commit they are of")
     return parser.parse_args()
 
 
