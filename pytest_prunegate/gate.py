@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.baseline.keeping import Baselines
     from pytest_prunegate.baseline.records import Baseline
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.evaluation.answering import Answering, Executor
+    from pytest_prunegate.evaluation.answering import Answering
+    from pytest_prunegate.evaluation.executor import Executor
     from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions
     from pytest_prunegate.noise import Noise, NoiseFloor
@@ -145,9 +146,8 @@ class Gate:
         self._judge = Judge(self._measuring.draws, self._protocols.of)
         plans = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)
         plan = Plan(facts=self.facts, conditions=self.conditions, tasks=plans, device=self.options.device)
-        device = (
-            self._device() if plan.pending else plan.device
-        )  # where nothing is asked, torch is not imported to look
+        # Where nothing is asked, torch is not imported to look.
+        device = self._device() if plan.pending else plan.device
         plan = replace(plan, device=device, outlooks=self._outlooks(plan))
         self.plan = replace(plan, notes=(*self._store.notes, *run_notes(self, templates, plan)))
         return self.plan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ class StopRequest:
         self._deadline = None if budget is None else time.monotonic() + budget
         self._in_hand = False
         self._closing = False
+        self._signals = 0
         self.reason: str | None = None
 
     def check(self) -> None:
@@ -61,6 +63,9 @@ class StopRequest:
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Take the signals that ask to stop; those that hold now are put back afterwards."""
+        if threading.current_thread() is not threading.main_thread():  # Python takes signals there alone
+            yield
+            return
         taken = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
         before = {number: signal.signal(number, self._asked) for number in taken}
         try:
@@ -79,7 +84,7 @@ class StopRequest:
             self._closing = False
 
     def _asked(self, number: int, _frame: FrameType | None) -> None:
-        is_first = self.reason is None
+        self._signals += 1
         self.reason = self.reason or signal.Signals(number).name
-        if not is_first or not (self._in_hand or self._closing):
+        if self._signals > 1 or not (self._in_hand or self._closing):
             raise RunStopped(self.reason)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.checks import Check, GateTask
-    from pytest_prunegate.evaluation.answering import Executor
+    from pytest_prunegate.evaluation.executor import Executor
     from pytest_prunegate.evaluation.requests import Failure, Request
     from pytest_prunegate.plan import Measurement
     from pytest_prunegate.progress import Progress
@@ -63,7 +63,7 @@ def other_batch_size(batch_size: str) -> str:
 
 
 class SecondAsking:
-    """Asks the original once more, in the opposite order and in batches of another size; its answers are kept apart.
+    """Asks the original once more, in other company and in batches of another size; its answers are kept apart.
 
     Args:
         store: keeps the responses.
@@ -88,7 +88,7 @@ class SecondAsking:
     ) -> None:
         self.batch_size = other_batch_size(batch_size)
         said = canonical_json(
-            {"arguments": conditions.arguments, "asked again": f"batch size {self.batch_size}, reversed"}
+            {"arguments": conditions.arguments, "asked again": f"batch size {self.batch_size}, halved"}
         )
         self._progress = progress
         self._answering = Answering(
@@ -96,7 +96,7 @@ class SecondAsking:
             {SIDE: replace(original, side=SIDE)},
             conditions={SIDE: replace(conditions, arguments=said)},
             device=device,
-            start_executor=lambda own: _Reversed(start_executor(own, self.batch_size)),
+            start_executor=lambda own: _Regrouped(start_executor(own, self.batch_size)),
         )
 
     def ask(self, measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
@@ -187,8 +187,8 @@ def _moved(first: MetricScores, second: MetricScores) -> tuple[int | None, float
     return sum(change > 0 for change in changes), float(sum(changes) / len(changes))
 
 
-class _Reversed:
-    """An executor that starts at the other end."""
+class _Regrouped:
+    """An executor that is asked in two halves: what shared a batch is apart."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -207,7 +207,8 @@ class _Reversed:
         keep: Callable[[Request, Response | Failure], None],
         long: frozenset[Request],
     ) -> None:
-        self._executor.run(facts, requests[::-1], keep, long)
+        for half in (requests[1::2], requests[::2]):
+            self._executor.run(facts, half, keep, long)
 
     def unload(self) -> None:
         self._executor.unload()

@@ -169,17 +169,24 @@ def _refuse_large_weights(gate: Gate) -> None:
 def _refuse_missing_backend(gate: Gate) -> None:
     from pytest_prunegate.evaluation.backends import backend_class
 
-    for backend in {gate.conditions[side].backend for side, facts in gate.facts.items() if facts.file is None} - {"hf"}:
+    for backend in {gate.conditions[side].backend for side in _asked_sides(gate)} - {"hf"}:
         backend_class(backend)
 
 
 def _sides(gate: Gate) -> Iterator[tuple[ModelFacts, Conditions]]:
-    """The models that are loaded here."""
+    """The models that are loaded here: where it is planned already, those that have something to answer."""
+    asked = _asked_sides(gate)
     return (
-        (facts, gate.conditions[side])
-        for side, facts in gate.facts.items()
-        if facts.served is None and facts.file is None
-    )
+        (facts, gate.conditions[side]) for side, facts in gate.facts.items()
+        if facts.served is None and facts.file is None and side in asked
+    )  # fmt: skip
+
+
+def _asked_sides(gate: Gate) -> set[str]:
+    if gate.plan is None:
+        return set(gate.facts)
+    again = {"original"} if gate.options.noise_floor else set()
+    return again | {side for task in gate.plan.tasks for side, missing in task.missing.items() if missing}
 
 
 def _memory(gate: Gate, device: str) -> Iterator[Memory]:

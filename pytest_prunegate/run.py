@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -172,5 +173,10 @@ class GateRun:
         closing = closing_of(self._session, self._gate)
         if closing is not None:
             show_closing(closing, terminalreporter, interrupted=self._interrupted)
+        elif self._interrupted and self._gate.stop.reason:
+            command = shlex.join(["pytest", *map(str, self._config.invocation_params.args)])
+            terminalreporter.write_line(
+                plain(f"Interrupted ({self._gate.stop.reason}) before the first answer. To start again: {command}")
+            )
         elif self._session.problem:
             terminalreporter.write_line(plain(self._session.problem), red=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -133,10 +132,14 @@ def test_one_document_that_does_not_fit_is_an_error_with_a_way_on(project: Bench
 def test_on_a_cpu_the_batch_is_bounded_before_it_runs(
     project: Bench, calls: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ticks = itertools.count()
-    monkeypatch.setattr(memory.MemoryBound, "_resident", lambda _self: 10**9 + next(ticks) % 2 * 10**6)
-    rows = calls(lambda *_: None)
-    monkeypatch.setattr(memory, "available_memory", lambda: 4 * 10**6)
+    taken = [0]
+    monkeypatch.setattr(memory.MemoryBound, "_resident", lambda _self: 10**9 + taken[0])
+
+    def a_megabyte_each(_: int, rows: int) -> None:
+        taken[0] = rows * 10**6
+
+    rows = calls(a_megabyte_each)
+    monkeypatch.setattr(memory, "available_memory", lambda: 4 * 10**6 - taken[0])
     project.run("-m", "gsm8k", "--prunegate-batch-size=auto").assert_outcomes(passed=1)
     assert 1 < max(rows) <= 4, "a request was measured to take a megabyte, of four that are free"
     monkeypatch.setattr(memory, "available_memory", lambda: 10**12)

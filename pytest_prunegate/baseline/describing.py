@@ -34,7 +34,7 @@ _NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # a name becomes a part of 
 _TEXT, _TEXT_OR_NONE, _COUNT, _COUNT_OR_NONE = (str,), (str, NoneType), (int,), (int, NoneType)
 _PLAIN = {
     "name": _TEXT_OR_NONE, "path": _TEXT, "revision": _TEXT_OR_NONE, "fingerprint": _TEXT, "architecture": _TEXT_OR_NONE, "dtype": _TEXT,
-    "max_length": _COUNT, "parameters": _COUNT_OR_NONE, "size": _COUNT, "vocab_size": _COUNT_OR_NONE, "quantised": _TEXT_OR_NONE,
+    "max_length": _COUNT, "parameters": _COUNT_OR_NONE, "size": _COUNT_OR_NONE, "vocab_size": _COUNT_OR_NONE, "quantised": _TEXT_OR_NONE,
     "gguf": _TEXT_OR_NONE, "base": _TEXT_OR_NONE,
 }  # fmt: skip
 _SPARSITY = {"zeros": _COUNT_OR_NONE, "elements": _COUNT_OR_NONE, "problem": _TEXT_OR_NONE}

@@ -11,6 +11,7 @@ from pytest_prunegate.baseline.kept_facts import KeptFacts, side_key
 from pytest_prunegate.baseline.records import Baseline, joined_askings, read_baseline
 from pytest_prunegate.baseline.refusal import refuse, refuse_unanswerable
 from pytest_prunegate.errors import EvaluationError, InputError
+from pytest_prunegate.evaluation.conditions import SERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -99,6 +100,8 @@ class Baselines:
     def _refuse_other_loading(self, task: GateTask, side: str) -> None:
         """A dtype or backend of this run that is not the file's, where neither is meant to have its own."""
         facts, conditions = self._answering.facts, self._answering.conditions
+        if any(found.backend == SERVED for found in conditions.values()):  # a server has what it has
+            return
         own, found = conditions[side], []
         is_free = any(model.arguments.get("dtype") or (model.quantised and not model.gguf) for model in facts.values())
         asked = next((conditions[other].dtype for other in conditions if other != side), own.dtype)

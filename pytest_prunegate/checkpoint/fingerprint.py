@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.checkpoint.files import read_json
 from pytest_prunegate.checkpoint.hashing import hash_file
 from pytest_prunegate.checkpoint.scan import digest_of
-from pytest_prunegate.checkpoint.stamps import TOKENIZER_FILES
+from pytest_prunegate.checkpoint.stamps import TOKENIZER_FILES, code_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 
 def checkpoint_fingerprint(folder: Path, scan: Scan) -> str:
     """Fingerprint of a checkpoint's weights, configuration, tokenizer and code: 32 hexadecimal digits (xxh3_128)."""
-    code = [["code", path.name, hash_file(path)] for path in sorted(folder.glob("*.py"))]
+    code = [["code", str(path.relative_to(folder)), hash_file(path)] for path in code_files(folder)]
     return digest_of([scan.digest, *_config_parts(folder), *_tokenizer_parts(folder), *code])
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.model_argument import ModelArgument
 
-_SMALL_FILES = ["*.json", "*.model", "*.txt", "*.jinja", "*.py"]
+_SMALL_FILES = ["*.json", "*.model", "*.txt", "*.jinja", "*.py", "*.tiktoken", "*.spm"]
 _WEIGHT_PATTERNS = (["*.safetensors"], ["*.bin"])  # pickled weights only where there are no others
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "chat_template.jinja", "chat_template.json",
+    "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "chat_template.jinja", "chat_template.json", "sentencepiece.bpe.model",
+    "sentencepiece.model", "source.spm", "target.spm", "bpe.codes", "tekken.json", "tiktoken.model", "qwen.tiktoken",
 )  # fmt: skip
 _CONFIGURATION = ("config.json", "generation_config.json", "adapter_config.json")
 
@@ -48,7 +49,12 @@ def checkpoint_files(folder: Path) -> list[Path]:
         ModelError: it has no weights.
     """
     fixed = [folder / name for name in (*WEIGHTS, *_CONFIGURATION)]
-    return [*weight_files(folder), *fixed, *sorted(folder.glob("*.py")), *tokenizer_files(folder)]
+    return [*weight_files(folder), *fixed, *code_files(folder), *tokenizer_files(folder)]
+
+
+def code_files(folder: Path) -> list[Path]:
+    """The Python files of a checkpoint, those of packages in it too."""
+    return sorted(folder.rglob("*.py"))
 
 
 def adapter_files(folder: Path) -> list[Path]:

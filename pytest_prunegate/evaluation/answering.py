@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import ModelError, ResponseError, StoreError
 from pytest_prunegate.evaluation.devices import hardware_name
@@ -19,42 +19,19 @@ from pytest_prunegate.evaluation.requests import Failure, request_keys
 from pytest_prunegate.evaluation.tokenizers import encoding_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.evaluation.executor import Executor
     from pytest_prunegate.evaluation.file_answers import KeptAnswers
     from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions, Request
     from pytest_prunegate.store import Response, Store
 
+_HOPELESS = 10  # failures in a row: then the model is broken, and no document is to blame
+_HOPELESS_FROM_THE_START = 3  # where it has answered nothing of the task
 _log = logging.getLogger("pytest_prunegate")
 _TIMED_REQUESTS = 2  # of a task, by the probe; one more before them warms up
-
-
-class Executor(Protocol):
-    """Executes requests on models. Where a response was made is nobody else's business."""
-
-    @property
-    def loaded_side(self) -> str | None:
-        """The side that costs no swap."""
-
-    def load(self, facts: ModelFacts, first: Request) -> None:
-        """Make a model ready, and see that it gives numbers for its first request."""
-
-    def run(
-        self,
-        facts: ModelFacts,
-        requests: Sequence[Request],
-        keep: Callable[[Request, Response | Failure], None],
-        long: frozenset[Request],
-    ) -> None:
-        """Execute requests on the model that was loaded last, and hand each response to `keep` as soon as it exists, in any order.
-
-        A request that the model raises on, and again when it is asked alone, is handed over as a failure; the others go on.
-        """
-
-    def unload(self) -> None:
-        """Free the model's memory."""
 
 
 class Answering:
@@ -90,6 +67,7 @@ class Answering:
         self._broken: dict[str, ModelError] = {}
         self._known_keys: dict[tuple[str, str], dict[Request, str]] = {}
         self._failed: dict[tuple[str, Request], Failure] = {}
+        self._failures_in_a_row: Counter[str] = Counter()
         self.executed: Counter[tuple[str, str]] = Counter()
         """Requests that a model had to answer in this run, by task and side."""
 
@@ -153,9 +131,11 @@ class Answering:
         """
         for side in reversed(self.cheapest_order()):
             first = wanted(side)
+            if first is None:  # what is kept needs no model, broken or not
+                continue
             if side in self._broken:
                 raise self._broken[side]
-            if first is not None and side not in self._probed:
+            if side not in self._probed:
                 self._load(side, first)
 
     def time_requests(self, prepared: PreparedTask, side: str, long: frozenset[Request]) -> None:
@@ -242,6 +222,7 @@ class Answering:
             "device": self._device,
             "hardware": "a server" if facts.served else hardware_name(self._device),
             "path": facts.path,
+            "revision": facts.revision,
             "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
         }
         self._load(side, requests[0])
@@ -252,11 +233,14 @@ class Answering:
         def keep(request: Request, response: Response | Failure) -> None:
             nonlocal answered
             if isinstance(response, Failure):
+                has_answered = answered > 0 or len(requests) < len(prepared.requests)
+                self._refuse_hopeless(side, response, most=_HOPELESS if has_answered else _HOPELESS_FROM_THE_START)
                 self._note_failure(prepared, side, request, response, provenance)
                 return
             _refuse_nan(facts, prepared.name, response)
             facts.refuse_changed()  # a stat for each file: nothing of another model is kept under this fingerprint
             self._store.put(facts.fingerprint, keys[request], response, provenance)
+            self._failures_in_a_row[side] = 0
             answered += 1
             self.executed[prepared.key, side] += 1
             progress(request)
@@ -269,6 +253,14 @@ class Answering:
                 self._store.add_timing(
                     facts.fingerprint, prepared.name, self._device, requests=answered, seconds=seconds
                 )
+
+    def _refuse_hopeless(self, side: str, failure: Failure, *, most: int) -> None:
+        """Where one failure follows the other, the model is broken, and no document is to blame."""
+        self._failures_in_a_row[side] += 1
+        if self._failures_in_a_row[side] >= most:
+            raise ModelError(
+                f"{self.facts[side].title}: failed while it answered: {failure.reason}. What was answered is kept."
+            )
 
     def _note_failure(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.checkpoint.facts import AS_SERVED
 from pytest_prunegate.evaluation.index import lm_eval_version
 from pytest_prunegate.evaluation.requests import Conditions, canonical_json
 
@@ -42,7 +43,7 @@ def _dtype(model: ModelFacts, original: ModelFacts, asked: str) -> str:
         return _own_dtype(model)
     if asked != "auto":
         return asked
-    if original.served:
+    if original.dtype == AS_SERVED:
         return model.dtype
     is_packed = any(side.quantised and not side.gguf for side in (model, original))  # a GGUF is unpacked into any dtype
     return model.dtype if is_packed else _own_dtype(original)

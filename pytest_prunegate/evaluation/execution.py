@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import traceback
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from pytest_prunegate.errors import ModelError, PrunegateError, ResponseError
 from pytest_prunegate.evaluation.batches import BatchSize, first_batch, groups_of, length_of
 from pytest_prunegate.evaluation.guarded import reason_of
 from pytest_prunegate.evaluation.memory import MemoryBound
-from pytest_prunegate.evaluation.requests import WINDOW, Failure, canonical_json
+from pytest_prunegate.evaluation.requests import WINDOW, canonical_json, failure_of
 from pytest_prunegate.evaluation.windows import window_loglikelihood
 from pytest_prunegate.store import Response
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.evaluation.batches import Group
-    from pytest_prunegate.evaluation.requests import Request
+    from pytest_prunegate.evaluation.requests import Failure, Request
     from pytest_prunegate.interruption import StopRequest
 
     Keep = Callable[[Request, Response | Failure], None]
@@ -37,7 +36,6 @@ _log = logging.getLogger("pytest_prunegate")
 _KINDS = ("generate_until", "loglikelihood", "loglikelihood_rolling", WINDOW)
 _ONE_BY_ONE = frozenset({"loglikelihood_rolling", WINDOW})  # lm-eval hands these over only when all are there
 _CHUNK = 256  # requests that a backend gets at once where it batches by itself
-_HOPELESS, _HOPELESS_FROM_THE_START = 10, 3  # requests in a row on which a model raises: then it is no document's fault
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _LARGEST_AUTO = 64  # lm-eval's own bound
 
@@ -98,14 +96,12 @@ class Execution:
         self._sizes = sizes
         self._stop = stop
         self._answered: set[Request] = set()
-        self._failures_in_a_row = 0
-        self._has_answered = False
 
     def run(self, requests: Sequence[Request]) -> None:
         """Execute the requests.
 
         Raises:
-            ModelError: not even one request fits into memory, or the model raises on one after the other.
+            ModelError: not even one request fits into memory; and what `keep` raises.
             RunStopped: the run was asked to stop.
         """
         for kind in _KINDS:
@@ -153,7 +149,8 @@ class Execution:
         raised = self._raised([request], 1)
         if raised is None or is_out_of_memory(raised):
             return raised is None
-        self._fail(request, raised)
+        self._answered.add(request)
+        self._keep(request, failure_of(raised))
         return True
 
     def _raised(self, requests: Sequence[Request], size: int) -> Exception | None:
@@ -166,18 +163,7 @@ class Execution:
             raise
         except Exception as error:  # noqa: BLE001 - the model, or a checkpoint's own code, may raise anything
             return error
-        self._failures_in_a_row = 0
         return None
-
-    def _fail(self, request: Request, error: Exception) -> None:
-        """Hand on that a request has no response; where one follows the other, the model is broken."""
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row >= (_HOPELESS if self._has_answered else _HOPELESS_FROM_THE_START):
-            raise ModelError(
-                f"{self._facts.title}: failed while it answered: {reason_of(error)}. What was answered is kept."
-            ) from error
-        self._answered.add(request)
-        self._keep(request, Failure(reason=reason_of(error), traceback="".join(traceback.format_exception(error))))
 
     def _call(self, requests: Sequence[Request], size: int) -> None:
         """One call of the model class. Sampling starts from the requests themselves: an interrupted run draws the same."""
@@ -202,7 +188,6 @@ class Execution:
     def _handed_on(self, request: Request, response: Response) -> None:
         self._keep(request, response)
         self._answered.add(request)
-        self._has_answered = True
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -77,10 +77,16 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _compiled_templates_kept() -> Iterator[None]:
-    """Let lm-eval's Jinja environment compile a template once; it would compile it anew for each document and example."""
+    """Render the templates of tasks in Jinja's sandbox, compiled once: lm-eval would compile them for each document and example."""
+    from jinja2.sandbox import SandboxedEnvironment
     from lm_eval import utils
 
-    utils.env.from_string = functools.lru_cache(maxsize=256)(utils.env.from_string)
+    usual = utils.env
+    sandbox = SandboxedEnvironment(
+        loader=usual.loader, undefined=usual.undefined, keep_trailing_newline=usual.keep_trailing_newline
+    )
+    sandbox.filters |= usual.filters
+    utils.env.from_string = functools.lru_cache(maxsize=256)(sandbox.from_string)
     try:
         yield
     finally:

@@ -111,9 +111,13 @@ class LocalModels:
     def _sizes_of(self, side: str, lm: Any) -> Sizes:
         """What is known of a side's batch sizes, whatever task it answers."""
         if side not in self._sizes:
-            self._sizes[side] = Sizes(
-                asked_batch_size(lm, self._settings.batch_size), on_cpu=str(getattr(lm, "device", "")) == "cpu"
-            )
+            try:
+                asked = asked_batch_size(lm, self._settings.batch_size)
+            except Exception as error:  # lm-eval tries forward passes
+                raise ModelError(
+                    f"{side} model: no batch size can be found: {reason_of(error)}. Name one with --prunegate-batch-size."
+                ) from error
+            self._sizes[side] = Sizes(asked, on_cpu=str(getattr(lm, "device", "")) == "cpu")
         return self._sizes[side]
 
     def unload(self) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import traceback
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import xxhash
+
+from pytest_prunegate.evaluation.guarded import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,6 +64,11 @@ class Failure:
 
     reason: str
     traceback: str
+
+
+def failure_of(error: Exception) -> Failure:
+    """A failure with what was raised."""
+    return Failure(reason=reason_of(error), traceback="".join(traceback.format_exception(error)))
 
 
 def canonical_json(value: Any) -> str:

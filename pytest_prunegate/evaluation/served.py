@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.errors import ModelError, PrunegateError
+from pytest_prunegate.errors import ModelError, PrunegateError, ResponseError
 from pytest_prunegate.evaluation.guarded import quiet, reason_of
-from pytest_prunegate.evaluation.requests import WINDOW, canonical_json
+from pytest_prunegate.evaluation.requests import WINDOW, canonical_json, failure_of
 from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.evaluation.answering import Executor
+    from pytest_prunegate.evaluation.executor import Executor
     from pytest_prunegate.evaluation.requests import Conditions, Failure, Request
     from pytest_prunegate.interruption import StopRequest
 
@@ -71,7 +71,7 @@ class ServedModels:
                 for chunk in _chunks(requests, lm.concurrent):
                     lm.repeat(chunk[0].repeat)
                     with self._stop.batch_in_hand():
-                        _execute(lm, chunk, arrivals)
+                        _attempt(lm, chunk, arrivals)
         except ModelError as error:
             raise ModelError(f"{error} What was answered is kept: the same command goes on from there.") from error
         except PrunegateError:
@@ -152,7 +152,7 @@ class _Arrivals:
     def __init__(
         self,
         requests: Sequence[Request],
-        keep: Callable[[Request, Response], None],
+        keep: Callable[[Request, Response | Failure], None],
         long: frozenset[Request],
         cut_rows: deque[bool | None],
     ) -> None:
@@ -161,6 +161,7 @@ class _Arrivals:
         self._cut_rows = cut_rows
         self._waiting: dict[tuple[int, str, str], deque[Request]] = defaultdict(deque)
         self.repeat = 0
+        self.answered: set[Request] = set()
         cut_rows.clear()
         for request in requests:
             self._waiting[request.repeat, request.kind, canonical_json(request.arguments)].append(request)
@@ -176,9 +177,10 @@ class _Arrivals:
         else:
             self.hand_on(request, Response(loglikelihood=float(result)))
 
-    def hand_on(self, request: Request, response: Response) -> None:
-        """Have a response kept."""
+    def hand_on(self, request: Request, response: Response | Failure) -> None:
+        """Have a response kept, or why there is none."""
         self._keep(request, response)
+        self.answered.add(request)
 
 
 def _chunks(requests: Sequence[Request], concurrent: int) -> Iterator[list[Request]]:
@@ -189,6 +191,24 @@ def _chunks(requests: Sequence[Request], concurrent: int) -> Iterator[list[Reque
     for (kind, _), group in groups.items():
         size = {WINDOW: concurrent, "loglikelihood_rolling": 1}.get(kind, _CHUNK * concurrent)
         yield from (group[start : start + size] for start in range(0, len(group), size))
+
+
+def _attempt(lm: Any, requests: list[Request], arrivals: _Arrivals) -> None:
+    """Ask; where the server refuses a request, or answers with what is none, those without an answer are asked alone."""
+    try:
+        _execute(lm, requests, arrivals)
+    except ResponseError:
+        for request in requests:
+            if request not in arrivals.answered:
+                _alone(lm, request, arrivals)
+
+
+def _alone(lm: Any, request: Request, arrivals: _Arrivals) -> None:
+    lm.cut_rows.clear()
+    try:
+        _execute(lm, [request], arrivals)
+    except ResponseError as error:
+        arrivals.hand_on(request, failure_of(error))
 
 
 def _execute(lm: Any, requests: list[Request], arrivals: _Arrivals) -> None:

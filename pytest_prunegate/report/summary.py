@@ -68,7 +68,7 @@ def build_summary(
         version=SUMMARY_VERSION,
         verdict=verdict(outcomes),
         headline=headline(outcomes, earlier=sum(check.is_earlier for check in checks)),
-        notes=(*(_unfinished(gate, command) if interrupted else ()), *_notes(gate)),
+        notes=(*(_unfinished(gate) if interrupted else ()), *_notes(gate)),
         stale=tuple(asdict(stale) for stale in earlier.stale),
         archive=None if archive is None else str(archive),
         checks_measured=measured(outcomes),
@@ -90,9 +90,9 @@ def build_summary(
     )
 
 
-def _unfinished(gate: Gate, command: str) -> Iterator[str]:
-    """How far an interrupted run came, and how it goes on."""
-    yield f"Stopped before its end ({gate.stop.reason or 'interrupted'}). Every answer so far is kept. To go on from there: {command}"
+def _unfinished(gate: Gate) -> Iterator[str]:
+    """How far an interrupted run came."""
+    yield f"Stopped before its end ({gate.stop.reason or 'interrupted'}). Every answer so far is kept, and the same command goes on from there."
     for name, sides in gate.unfinished().items():
         counts = ", ".join(f"{side} {kept} of {total}" for side, (kept, total) in sides.items())
         yield f"{name}: not finished; requests answered: {counts}."

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from pytest_prunegate.errors import ModelError
+from pytest_prunegate.errors import ModelError, ResponseError
 
 API_KEY = "OPENAI_API_KEY"  # the variable that lm-eval reads
 TIMEOUT, ATTEMPTS = 300, 3  # seconds for an answer, and how often it is asked for: lm-eval's own
 _LONGEST_WAIT = 10  # seconds between two attempts
 _SHOWN = 300  # characters of what a server says
+_OF_A_REQUEST = frozenset({400, 413, 422})  # what is asked cannot be answered; the next request may be
 _TOO_MANY, _BROKEN = 429, 500
 _ADVICE = {
     401: f"Set {API_KEY} in the environment to a key that it takes",
@@ -36,11 +37,12 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Failure(Exception):  # noqa: N818 - never leaves this module
-    """An attempt without an answer; `passes` says whether another one may have more luck."""
+    """An attempt without an answer; `passes` says whether another one may have more luck, `of_request` that only this one is refused."""
 
-    def __init__(self, message: str, *, passes: bool) -> None:
+    def __init__(self, message: str, *, passes: bool, of_request: bool = False) -> None:
         super().__init__(message)
         self.passes = passes
+        self.of_request = of_request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,8 @@ class Client:
             except _Failure as failure:
                 if not failure.passes or attempt == self.attempts:
                     tried = f" (asked {attempt} times)" if attempt > 1 else ""
-                    raise ModelError(f"{self.title}: {self.url}/{path}: {failure}{tried}.") from failure
+                    kind = ResponseError if failure.of_request else ModelError
+                    raise kind(f"{self.title}: {self.url}/{path}: {failure}{tried}.") from failure
             time.sleep(min(2 ** (attempt - 1), _LONGEST_WAIT))
         raise AssertionError("at least one attempt")
 
@@ -119,7 +122,8 @@ def _refused(error: urllib.error.HTTPError) -> _Failure:
         said = ""
     message = f"HTTP {error.code}: {said or error.reason}"
     advice = _ADVICE.get(error.code) or ("Look into the server's log" if error.code >= _BROKEN else "")
-    return _Failure(f"{message}. {advice}".removesuffix(". "), passes=error.code == _TOO_MANY or error.code >= _BROKEN)
+    passes = error.code == _TOO_MANY or error.code >= _BROKEN
+    return _Failure(f"{message}. {advice}".removesuffix(". "), passes=passes, of_request=error.code in _OF_A_REQUEST)
 
 
 def _clean(text: str) -> str:
