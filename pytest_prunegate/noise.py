@@ -88,7 +88,7 @@ class SecondAsking:
     ) -> None:
         self.batch_size = other_batch_size(batch_size)
         said = canonical_json(
-            {"arguments": conditions.arguments, "asked again": f"batch size {self.batch_size}, halved"}
+            {"arguments": conditions.arguments, "asked again": f"batch size {self.batch_size}, regrouped"}
         )
         self._progress = progress
         self._answering = Answering(
@@ -188,7 +188,7 @@ def _moved(first: MetricScores, second: MetricScores) -> tuple[int | None, float
 
 
 class _Regrouped:
-    """An executor that is asked in two halves: what shared a batch is apart."""
+    """An executor that is asked from the other end and in two halves: what shared a batch is apart."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -207,7 +207,8 @@ class _Regrouped:
         keep: Callable[[Request, Response | Failure], None],
         long: frozenset[Request],
     ) -> None:
-        for half in (requests[1::2], requests[::2]):
+        other_end = requests[::-1]
+        for half in (other_end[::2], other_end[1::2]):
             self._executor.run(facts, half, keep, long)
 
     def unload(self) -> None:

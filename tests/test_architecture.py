@@ -110,7 +110,7 @@ ROOMS = {
     "stats": [],
     "progress": [],
     "compare": ["thresholds", "scores", "checks"],
-    "evaluation": ["serving", "store", "scores", "checks"],
+    "evaluation": ["serving", "checkpoint", "store", "scores", "checks"],
     "baseline": ["checkpoint", "checks", "evaluation", "store", "task_words"],
     "resolution": ["checks", "group_metrics", "metric_names", "task_options", "thresholds", "evaluation"],
     "group_metrics": ["metric_names", "evaluation"],

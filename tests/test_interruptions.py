@@ -256,3 +256,41 @@ def test_a_document_whose_numbers_overflow_is_named(project: Bench, monkeypatch:
     result.stdout.fnmatch_lines(
         ["boolq: the original model original raised on document 7 (ResponseError: *is nan: its numbers overflow.*"]
     )
+
+
+def test_documents_that_were_named_are_named_again_by_the_next_run(project: Bench, at_generation: Any) -> None:
+    def on_some(_: int, prompt: str) -> None:
+        if any(f"number {number}?" in prompt for number in (3, 7, 11, 12, 16)):
+            raise RuntimeError("no")
+
+    at_generation(on_some)
+    expected = "gsm8k: the original model original raised on document 3 (RuntimeError: no); document 7 (RuntimeError: no); *and 2 more*"
+    for _ in range(2):
+        result = project.run()
+        result.assert_outcomes(passed=1, errors=1)
+        result.stdout.fnmatch_lines([expected])
+
+
+def test_a_kept_task_needs_no_model_that_cannot_be_loaded(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_prunegate.errors import ModelError
+    from pytest_prunegate.evaluation import models
+
+    project.run("-m", "boolq").assert_outcomes(passed=1)
+
+    def broken(facts: Any, *_: Any) -> None:
+        raise ModelError(f"{facts.title}: out of memory while it was loaded.")
+
+    monkeypatch.setattr(models, "_probe", broken)
+    result = project.run("-p", "no:randomly", "thresholds.yaml::gsm8k", "thresholds.yaml::boolq")
+    result.assert_outcomes(passed=1, errors=1)
+
+
+def test_a_signal_after_the_time_budget_does_not_cut_the_reports_short() -> None:
+    stop = StopRequest(budget=0)
+    with pytest.raises(RunStopped, match="time budget"):
+        stop.check()
+    with stop.listening(), stop.closing():
+        signal.raise_signal(signal.SIGTERM)
+        written = True
+    assert written
+    assert stop.reason == "the time budget is used up"

@@ -334,3 +334,48 @@ def test_a_server_needs_room_for_a_token_behind_what_it_scores(project: Project)
     result.stdout.fnmatch_lines([f"*pruned model w50: {longest} tokens, the model takes {longest - 1}"])
     assert not project.server.calls
     project.run(side_arguments=f"max_length={longest + 1}").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("settings", ["max_retries=1", "max_retries=1,num_concurrent=3"])
+def test_a_request_that_the_server_refuses_is_named_and_the_others_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch, settings: str
+) -> None:
+    complete, refused = project.server.complete, []
+    project.bench.thresholds(BOOLQ_AND_GSM8K)
+
+    def picky(body: dict[str, Any]) -> tuple[int, Any]:
+        texts = [project.server.tokenizer.decode(ids) for ids in body["prompt"]]
+        if any("number 7 " in text for text in texts):
+            refused.append(body)
+            return 400, {"error": "this prompt is not to my liking"}
+        return complete(body)
+
+    monkeypatch.setattr(project.server, "complete", picky)
+    result = project.run("-m", "boolq", side_arguments=settings)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["boolq: the pruned model w50 raised on document 7 (ResponseError: *HTTP 400: *not to my liking*"])  # fmt: skip
+    monkeypatch.setattr(project.server, "complete", complete)
+    project.server.calls = []
+    project.run("-m", "boolq").assert_outcomes(passed=1)
+    assert len(project.server.calls) == 2 + 1, "the two choices of that document, and the probe"
+    assert refused
+
+
+def test_a_served_models_baseline_takes_its_place(project: Project) -> None:
+    project.bench.run(
+        "--prunegate-baseline-only", "--prunegate-original-args=max_retries=1", f"--prunegate-original-args=tokenizer={project.models}/pruned",
+        models=(f"--original=dense={project.server.url}",),
+    )  # fmt: skip
+    baseline = project.bench.results / "baseline.json.gz"
+    baseline.rename(project.bench.path / "dense.json.gz")
+    calls = len(project.server.calls)
+    local = project.bench.run(models=("--original=dense.json.gz", f"--pruned={project.models}/pruned"))
+    local.assert_outcomes(passed=1)
+    assert len(project.server.calls) == calls, "the file answers"
+    assert project.summary["checks"][0]["difference"] == 0, "the same weights, served and loaded here"
+    project.run().assert_outcomes(passed=1)
+    served = project.bench.run(
+        "--prunegate-pruned-args=max_retries=1",
+        models=("--original=dense.json.gz", f"--pruned=w50={project.server.url}"),
+    )
+    served.assert_outcomes(passed=1)

@@ -233,8 +233,7 @@ class Answering:
         def keep(request: Request, response: Response | Failure) -> None:
             nonlocal answered
             if isinstance(response, Failure):
-                has_answered = answered > 0 or len(requests) < len(prepared.requests)
-                self._refuse_hopeless(side, response, most=_HOPELESS if has_answered else _HOPELESS_FROM_THE_START)
+                self._refuse_hopeless(prepared, side, response)
                 self._note_failure(prepared, side, request, response, provenance)
                 return
             _refuse_nan(facts, prepared.name, response)
@@ -254,10 +253,12 @@ class Answering:
                     facts.fingerprint, prepared.name, self._device, requests=answered, seconds=seconds
                 )
 
-    def _refuse_hopeless(self, side: str, failure: Failure, *, most: int) -> None:
+    def _refuse_hopeless(self, prepared: PreparedTask, side: str, failure: Failure) -> None:
         """Where one failure follows the other, the model is broken, and no document is to blame."""
         self._failures_in_a_row[side] += 1
-        if self._failures_in_a_row[side] >= most:
+        failed = sum((side, request) in self._failed for request in prepared.requests)
+        has_answered = len(self.missing(prepared, side)) + failed < len(prepared.requests)
+        if self._failures_in_a_row[side] >= (_HOPELESS if has_answered else _HOPELESS_FROM_THE_START):
             raise ModelError(
                 f"{self.facts[side].title}: failed while it answered: {failure.reason}. What was answered is kept."
             )

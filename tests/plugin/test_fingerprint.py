@@ -289,3 +289,24 @@ def test_an_unchanged_checkpoint_is_not_read_twice(fresh: Bench, monkeypatch: py
     assert read == ["original", "pruned", "pruned"], (
         "the pruned model's file is as young as a change that leaves no trace"
     )
+
+
+@pytest.mark.parametrize("name", ["tiktoken.model", "sentencepiece.bpe.model", "tekken.json", "code/modeling.py"])
+def test_every_file_that_a_tokenizer_or_a_model_may_read_counts(bench: Bench, name: str) -> None:
+    from pytest_prunegate.checkpoint.facts import read_facts
+    from pytest_prunegate.checkpoint.location import locate
+    from pytest_prunegate.checkpoint.scan_memory import ScanMemory
+    from pytest_prunegate.model_argument import parse_model
+
+    bench.models()
+    memory = ScanMemory(bench.path / "scans")
+    argument = parse_model("original", "original", bench.path)
+    before = read_facts(locate(argument, cache_dir=None), memory)
+    path = bench.path / "original" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("a")
+    found = read_facts(locate(argument, cache_dir=None), memory)
+    path.write_text("b")
+    after = read_facts(locate(argument, cache_dir=None), memory)
+    assert len({facts.fingerprint for facts in (before, found, after)}) == 3
+    assert found.change() is not None, "it is watched"
