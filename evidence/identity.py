@@ -93,7 +93,8 @@ def make_gate(data: Path, models: Path, work: Path, documents: tuple[int, int]) 
         original=parse_model("original", str(models / "smollm2"), work),
         pruned=parse_model("pruned", str(models / "magnitude-20"), work),
         thresholds=path, tasks=(), include_path=None, for_tasks=TaskOptions(), seed=1234, batch_size="1", device="cpu", dtype="float32",
-        backend="hf", cache_dir=None, output=work / "results", store=work / "store", record=False, noise_floor=False, preflight=False, given=(),
+        backend="hf", cache_dir=None, output=work / "results", store=work / "store", record=False, noise_floor=False, preflight=False,
+        time_budget=None, given=(),
     )  # fmt: skip
     return Gate(options=options, tasks=tasks, progress=Silent())
 
