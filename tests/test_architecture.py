@@ -62,6 +62,7 @@ ROOMS = {
     "collection": ["report", "gate", "checks", "compare"],
     "rootdir": ["flags"],
     "report": [
+        "atomic_file",
         "identity",
         "loss_interval",
         "plan",
@@ -111,7 +112,8 @@ ROOMS = {
     "progress": [],
     "compare": ["thresholds", "scores", "checks"],
     "evaluation": ["serving", "checkpoint", "store", "scores", "checks"],
-    "baseline": ["checkpoint", "checks", "evaluation", "store", "task_words"],
+    "atomic_file": [],
+    "baseline": ["atomic_file", "checkpoint", "checks", "evaluation", "store", "task_words"],
     "resolution": ["checks", "group_metrics", "metric_names", "task_options", "thresholds", "evaluation"],
     "group_metrics": ["metric_names", "evaluation"],
     "metric_names": ["checks", "thresholds"],

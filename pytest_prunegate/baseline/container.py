@@ -5,14 +5,16 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import tempfile
 import zlib
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
+from pytest_prunegate.atomic_file import replacing
 from pytest_prunegate.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAME = "baseline.json.gz"
 _FORMAT = "pytest-prunegate baseline"
@@ -43,16 +45,8 @@ def write_container(path: Path, content: dict[str, Any]) -> None:
     rest = {"format": _FORMAT, "version": _VERSION, "content": content}
     text = canonical(rest | {"digest": digest_of(rest)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
-                packed.write(text.encode())
-        except OSError:  # a full disk: what is there of it is no use
-            temporary.unlink()
-            raise
-    temporary.chmod(0o644)  # temporary files are private; baselines are shared
-    temporary.replace(path)
+    with replacing(path) as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+        packed.write(text.encode())
 
 
 def read_container(path: Path, where: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 from filelock import FileLock
 
+from pytest_prunegate.atomic_file import replacing
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
 from pytest_prunegate.report import wording
 from pytest_prunegate.report.records import RESULTS_FILE
@@ -192,20 +193,6 @@ def _write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
     for name, text in texts.items():
         for left_behind in folder.glob(f".{glob.escape(name)}.*"):  # by a run that was killed while it wrote
             left_behind.unlink(missing_ok=True)
-        _write(folder / name, text)
+        with replacing(folder / name) as file:
+            file.write(text.encode())
     return [folder / name for name in texts]
-
-
-def _write(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
-    ) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(text)
-            file.flush()
-        except OSError:  # the disk is full, and a half report would only take more of it
-            temporary.unlink()
-            raise
-    temporary.chmod(0o644)  # temporary files are private; reports are for everybody
-    temporary.replace(path)
