@@ -17,8 +17,8 @@ from scripted import BOOLQ, BOOLQ_AND_GSM8K, GSM8K
 from pytest_prunegate.errors import InputError, TaskError
 from pytest_prunegate.evaluation.index import TaskIndex
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
-from pytest_prunegate.report.files import render
 from pytest_prunegate.report.records import CheckSummary, ModelSummary, Summary, TaskSummary
+from pytest_prunegate.report.rendering import render
 from pytest_prunegate.resolution import resolve_tasks
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.task_options import TaskOptions

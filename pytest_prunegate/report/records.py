@@ -2,11 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-SUMMARY_VERSION = 4
+from pytest_prunegate.report.changed_records import ChangedAnswers
+
+SUMMARY_VERSION = 5
 RESULTS_FILE = "comparison_results.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSparsity:
+    """Zeros among the linear weights of one decoder layer, by its number in the tensors' names."""
+
+    layer: int
+    zeros: int
+    weights: int
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOnScale:
+    """A check on the scale that all checks share: its relative drop, positive for a loss, with 95% bounds.
+
+    `limit` is the largest relative drop that all of its thresholds allow (thresholds in score units are brought to it by the
+    original's score); None where they allow no loss to be named so. A bound is None where it is unbounded.
+    """
+
+    drop: float
+    low: float | None
+    high: float | None
+    limit: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSummary:
+    """A check's figures on a part of its documents. `by` names what parts them: answerable, or a field of the documents.
+
+    `difference` is pruned - original, `relative` has the sign that people know (None where the original scores 0).
+    """
+
+    by: str
+    name: str
+    documents: int
+    original: float
+    pruned: float
+    difference: float
+    relative: float | None
+    lost: int | None
+    gained: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +82,7 @@ class ModelSummary:
     base_sparsity: float | None
     wikitext_ppl: float | None
     wikitext_windows: str | None
+    layers: tuple[LayerSparsity, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +128,8 @@ class CheckSummary:
     identity: dict[str, str] | None
     measured: str | None
     is_earlier: bool
+    parts: tuple[PartSummary, ...] = ()
+    scale: LossOnScale | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +178,7 @@ class Summary:
     finished: str
     python: str
     libraries: dict[str, str]
+    changed: ChangedAnswers = field(default_factory=ChangedAnswers)
 
     @property
     def has_outputs(self) -> bool:
@@ -138,5 +186,5 @@ class Summary:
         return any(any(task.outputs.values()) for task in self.tasks)
 
     def as_json(self) -> dict[str, Any]:
-        """The summary as JSON values."""
-        return asdict(self)
+        """The summary as JSON values; of the answers that changed, how many there are and where."""
+        return asdict(replace(self, changed=ChangedAnswers())) | {"changed": self.changed.counts()}

@@ -1,0 +1,55 @@
+"""Renders templates from a summary, in Jinja's sandbox. They compute nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
+from pytest_prunegate.report import wording
+from pytest_prunegate.resources import resource_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_prunegate.report.records import Summary
+
+
+def render(summary: Summary, template: str) -> str:
+    """Render one of the shipped templates, in Jinja's sandbox.
+
+    Every text that a template writes is inert: in HTML it is escaped, in Markdown nothing comes of it either.
+    """
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    is_html = template.endswith(".html.j2")
+    environment = ImmutableSandboxedEnvironment(
+        loader=jinja2.FileSystemLoader(resource_path("templates")), undefined=jinja2.StrictUndefined, autoescape=is_html,
+        finalize=_inert(plain if is_html else markdown), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "score": wording.score_text,
+        "signed": wording.signed_text,
+        "percent": wording.percent_text,
+        "duration": wording.duration_text,
+        "size": wording.size_text,
+        "thousands": lambda number: f"{number:,}",
+    }
+    if not is_html:  # in HTML, Jinja's own escaping is the only way
+        environment.filters |= {
+            "item": lambda text: _Escaped(markdown_item(text)),
+            "line": lambda text: _Escaped(one_line(text)),
+            "code": lambda text: _Escaped(markdown_code(text)),
+        }
+    return environment.get_template(template).render(summary=summary)
+
+
+class _Escaped(str):
+    """Text that a filter has made inert for its place in Markdown."""
+
+    __slots__ = ()
+
+
+def _inert(escape: Callable[[str], str]) -> Callable[[Any], Any]:
+    """What Jinja does to each value before it is written; one that a filter has escaped stays."""
+    return lambda value: escape(value) if type(value) is str else value
