@@ -64,7 +64,7 @@ def made_check(task: str, name: str, outcome: str, original: float, pruned: floa
 
 def not_measured(task: str, name: str, outcome: str, reason: str, **changes: Any) -> CheckSummary:
     """A check that ended in an error, or was not run."""
-    nothing = dict.fromkeys(
+    nothing: dict[str, Any] = dict.fromkeys(
         ("original", "pruned", "difference", "relative", "recovery", "interval", "documents", "total_documents", "lost", "gained",
          "measured", "scale")
     )  # fmt: skip
