@@ -119,15 +119,10 @@ class Gate:
 
         self._store = Store(self.options.store)
         self._answering = Answering(
-            self._store,
-            self.facts,
-            conditions=self.conditions,
-            device=self.options.device,
+            self._store, self.facts, conditions=self.conditions, device=self.options.device, batch_size=self.options.batch_size,
             start_executor=lambda conditions: self._start_executor(conditions, self.options.batch_size),
-            files={
-                side: FileAnswers(self.facts[side].fingerprint, file.responses) for side, file in self.files.items()
-            },
-        )
+            files={side: FileAnswers(self.facts[side].fingerprint, file.responses) for side, file in self.files.items()},
+        )  # fmt: skip
         self.baselines = Baselines(self._store, self._answering, self.files, dtype=self.options.dtype)
         templates = ChatTemplates(self.facts)
         self._protocols = Protocols(

@@ -96,6 +96,7 @@ class SecondAsking:
             {SIDE: replace(original, side=SIDE)},
             conditions={SIDE: replace(conditions, arguments=said)},
             device=device,
+            batch_size=self.batch_size,
             start_executor=lambda own: _Regrouped(start_executor(own, self.batch_size)),
         )
 

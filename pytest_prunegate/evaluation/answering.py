@@ -42,6 +42,7 @@ class Answering:
         facts: the models by side, the original first.
         conditions: of each side.
         device: as the user wrote it, for the timings.
+        batch_size: as the user wrote it, for the provenance.
         start_executor: makes the executor once it is needed.
         files: answers of the sides that a file takes the place of; they are never loaded.
     """
@@ -53,6 +54,7 @@ class Answering:
         *,
         conditions: dict[str, Conditions],
         device: str,
+        batch_size: str,
         start_executor: Callable[[dict[str, Conditions]], Executor],
         files: Mapping[str, KeptAnswers] | None = None,
     ) -> None:
@@ -61,6 +63,7 @@ class Answering:
         self.facts = facts
         self.conditions = conditions
         self._device = device
+        self._batch_size = batch_size
         self._start_executor = start_executor
         self._executor: Executor | None = None
         self._probed: set[str] = set()
@@ -221,6 +224,7 @@ class Answering:
             "task_version": prepared.version,
             "device": self._device,
             "hardware": "a server" if facts.served else hardware_name(self._device),
+            "batch_size": self._batch_size,
             "path": facts.path,
             "revision": facts.revision,
             "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},

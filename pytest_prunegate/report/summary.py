@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.check_scores import joined_shares
 from pytest_prunegate.compare import Outcome
-from pytest_prunegate.identity import data_fingerprint
+from pytest_prunegate.identity import data_fingerprint, fewshot_seeds
 from pytest_prunegate.loss_interval import CONFIDENCE
 from pytest_prunegate.outlook import baseline_warning
 from pytest_prunegate.report.asked import asked_of
 from pytest_prunegate.report.headline import headline, measured, verdict
+from pytest_prunegate.report.provenance import answered_in, environment_of, with_provenance
 from pytest_prunegate.report.records import SUMMARY_VERSION, CheckSummary, ModelSummary, Summary, TaskSummary
 from pytest_prunegate.report.wording import change_bounds, interval_text, relative_change, verdict_sentence
 
@@ -64,7 +65,7 @@ def build_summary(
     checks = tuple(_check(gate, check, identities, earlier, begun) for check in gate.checks)
     outcomes = [Outcome(check.outcome) for check in checks]
     own = {name: _task(gate, name) for name, measurements in gate.measurements.items() if measurements}
-    return Summary(
+    summary = Summary(
         version=SUMMARY_VERSION,
         verdict=verdict(outcomes),
         headline=headline(outcomes, earlier=sum(check.is_earlier for check in checks)),
@@ -75,7 +76,7 @@ def build_summary(
         checks_total=len(checks),
         models={side: _model(gate, side, checks) for side in gate.facts},
         checks=checks,
-        tasks=(*own.values(), *(TaskSummary(**kept) for name, kept in earlier.tasks.items() if name not in own)),
+        tasks=(*own.values(), *(_kept_task(kept) for name, kept in earlier.tasks.items() if name not in own)),
         asked={task.name: asked_of(task, gate.options) for task in gate.tasks},
         thresholds_file=file.display,
         built_in_thresholds=file.built_in,
@@ -88,6 +89,7 @@ def build_summary(
         python=platform.python_version(),
         libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
     )
+    return with_provenance(summary, gate)
 
 
 def _unfinished(gate: Gate) -> Iterator[str]:
@@ -259,4 +261,11 @@ def _task(gate: Gate, name: str) -> TaskSummary:
         data_fingerprint=data_fingerprint(prepared), requests=sum(len(part.requests) for part in prepared),
         started=first.started.isoformat(timespec="seconds"),
         seconds=(max(measurement.finished for measurement in measurements) - first.started).total_seconds(),
+        fewshot_seeds=fewshot_seeds(gate.task(name), prepared), answered_in=answered_in(gate, name),
     )  # fmt: skip
+
+
+def _kept_task(kept: Mapping[str, Any]) -> TaskSummary:
+    """A task as an earlier run's results have it."""
+    places = {side: tuple(map(environment_of, found)) for side, found in kept["answered_in"].items()}
+    return TaskSummary(**{**kept, "answered_in": places, "fewshot_seeds": tuple(kept["fewshot_seeds"])})
