@@ -10,7 +10,7 @@ import pytest
 
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.plain import one_line, plain
-from pytest_prunegate.report.junit import mark_inconclusive
+from pytest_prunegate.report.junit import tell_ending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,9 +137,8 @@ class ShownVerdicts:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """JUnit knows no third way between a failure and an error: the type of the failure tells it."""
-        if _verdict(report) == Outcome.INCONCLUSIVE:
-            mark_inconclusive(self._config, report)
+        """In JUnit, how a check ended and why."""
+        tell_ending(self._config, report)
 
 
 def _verdict(report: pytest.TestReport) -> str:

@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_prunegate.checks import TaskKind
-from pytest_prunegate.compare import Comparison, Outcome
+from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.plain import plain
+from pytest_prunegate.report.junit import PREFIX, properties
 from pytest_prunegate.report.log import warnings_logged
-from pytest_prunegate.report.wording import (
-    change_bounds,
-    interval_text,
-    relative_change,
-    rerun_command,
-    verdict_sentence,
-)
+from pytest_prunegate.report.wording import rerun_command, verdict_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,10 +21,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.checks import Check, GateTask
     from pytest_prunegate.gate import Gate
     from pytest_prunegate.plan import CheckResult
-    from pytest_prunegate.verdicts import Verdict
 
 _NOT_IN_MARKS = re.compile(r"[^\w:+.\-\[\]\\/]")  # what pytest's -m expressions do not accept
-_PROPERTY = "prunegate_"
 
 
 class CheckFailedError(Exception):
@@ -114,6 +107,7 @@ class TaskCollector(pytest.Collector):
             for item in self.session.items:
                 if isinstance(item, CheckItem) and item.parent is self:
                     self.parent.gate.record_error(item.check, error)
+                    item.tell_properties()
             if isinstance(error, EvaluationError):
                 raise known_error(error) from None
             raise
@@ -147,8 +141,14 @@ class CheckItem(pytest.Item):
                 self.result = self.gate.judge(self.check)
         except EvaluationError as error:
             raise known_error(error) from None
-        others = [one for one in self.user_properties if not one[0].startswith(_PROPERTY)]
-        self.user_properties[:] = [*others, *_properties(self.result)]  # pytest-rerunfailures sets an item up again
+        finally:
+            self.tell_properties()
+
+    def tell_properties(self) -> None:
+        """Put what is known of the check into its JUnit properties, however it ended."""
+        result = self.gate.results.get(self.check)
+        others = [one for one in self.user_properties if not one[0].startswith(PREFIX)]
+        self.user_properties[:] = [*others, *(properties(result) if result else ())]  # an item may be set up again
 
     def runtest(self) -> None:
         """Assert the verdict.
@@ -178,42 +178,3 @@ def asks_the_gate(item: pytest.Item) -> bool:
     """Whether an item is a check, or a test that uses one of the fixtures."""
     uses_fixture = {"prunegate", "prunegate_check"} & set(getattr(item, "fixturenames", ()))
     return isinstance(item, CheckItem) or bool(uses_fixture)
-
-
-def _properties(result: CheckResult) -> list[tuple[str, object]]:
-    """A check's numbers, as JUnit properties."""
-    check, comparison = result.check, result.comparison
-    numbers: dict[str, object] = {
-        "task": check.task,
-        "metric": f"{check.metric},{check.filter}",
-        "thresholds": "; ".join(threshold.describe() for threshold in check.thresholds),
-        "documents": result.documents,
-        "counted": f"{result.documents} of {result.total} {result.unit}",
-        "original": None if result.baseline is None else float(result.baseline),
-        "verdict": result.outcome.value,
-    }
-    if comparison is not None:
-        numbers |= _compared(comparison)
-    if result.verdict is not None:
-        numbers |= _judged(result.verdict)
-    return [(f"{_PROPERTY}{name}", value) for name, value in numbers.items() if value is not None]
-
-
-def _judged(verdict: Verdict) -> dict[str, object]:
-    interval = verdict.interval
-    return {
-        "basis": verdict.basis.value,
-        "error_rate": verdict.error_rate,
-        "interval": None if interval is None else interval_text(*change_bounds(interval.relative)),
-    }
-
-
-def _compared(comparison: Comparison) -> dict[str, object]:
-    return {
-        "original": None if comparison.original is None else float(comparison.original),
-        "pruned": float(comparison.pruned),
-        "difference": None if comparison.difference is None else float(comparison.difference),
-        "relative": relative_change(comparison.relative_drop),
-        "lost": comparison.lost,
-        "gained": comparison.gained,
-    }

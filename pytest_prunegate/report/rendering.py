@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
@@ -9,9 +10,14 @@ from pytest_prunegate.report import wording
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from jinja2.sandbox import SandboxedEnvironment
 
     from pytest_prunegate.report.records import Summary
+
+TEMPLATE_SUFFIX = ".j2"
+_HTML, _MARKDOWN = {".html", ".htm", ".xml"}, {".md", ".markdown"}
 
 
 def render(summary: Summary, template: str) -> str:
@@ -19,15 +25,35 @@ def render(summary: Summary, template: str) -> str:
 
     Every text that a template writes is inert: in HTML it is escaped, in Markdown nothing comes of it either.
     """
+    return environment(resource_path("templates"), template).get_template(template).render(summary=summary)
+
+
+def environment(folder: Path, template: str) -> SandboxedEnvironment:
+    """The sandbox for a template, by its name without ``.j2``, with the filters that all templates may use.
+
+    In HTML and XML Jinja escapes; in Markdown every text is made inert; elsewhere a text only loses what a terminal would
+    act on. What was made inert once (by a filter for its place, or in a macro) stays as it is.
+
+    Args:
+        folder: where it is, with what it includes.
+        template: its name.
+    """
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    is_html = template.endswith(".html.j2")
-    environment = ImmutableSandboxedEnvironment(
-        loader=jinja2.FileSystemLoader(resource_path("templates")), undefined=jinja2.StrictUndefined, autoescape=is_html,
-        finalize=_inert(plain if is_html else markdown), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    class Sandbox(ImmutableSandboxedEnvironment):
+        """What a macro has written was escaped value by value."""
+
+        concat = staticmethod(_joined)  # as Jinja's own native types do it
+
+    suffix = PurePath(template.removesuffix(TEMPLATE_SUFFIX)).suffix.lower()
+    is_html = suffix in _HTML
+    found = Sandbox(
+        loader=jinja2.FileSystemLoader(folder, encoding="utf-8-sig"), undefined=jinja2.StrictUndefined, autoescape=is_html,
+        finalize=_inert(markdown if suffix in _MARKDOWN else plain), trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters |= {
+    found.filters |= {
         "score": wording.score_text,
         "signed": wording.signed_text,
         "percent": wording.percent_text,
@@ -36,18 +62,23 @@ def render(summary: Summary, template: str) -> str:
         "thousands": lambda number: f"{number:,}",
     }
     if not is_html:  # in HTML, Jinja's own escaping is the only way
-        environment.filters |= {
+        found.filters |= {
             "item": lambda text: _Escaped(markdown_item(text)),
             "line": lambda text: _Escaped(one_line(text)),
             "code": lambda text: _Escaped(markdown_code(text)),
         }
-    return environment.get_template(template).render(summary=summary)
+    return found
 
 
 class _Escaped(str):
-    """Text that a filter has made inert for its place in Markdown."""
+    """Text that is inert in its place already."""
 
     __slots__ = ()
+
+
+def _joined(pieces: Iterable[str]) -> str:
+    """What a macro, a block or the template wrote; each of its values is inert."""
+    return _Escaped("".join(pieces))
 
 
 def _inert(escape: Callable[[str], str]) -> Callable[[Any], Any]:

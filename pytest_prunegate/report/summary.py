@@ -17,7 +17,7 @@ from pytest_prunegate.report.asked import asked_of
 from pytest_prunegate.report.headline import headline, measured, verdict
 from pytest_prunegate.report.provenance import answered_in, environment_of, with_provenance
 from pytest_prunegate.report.records import SUMMARY_VERSION, CheckSummary, ModelSummary, Summary, TaskSummary
-from pytest_prunegate.report.wording import change_bounds, interval_text, relative_change, verdict_sentence
+from pytest_prunegate.report.wording import change_bounds, interval_text, reason, relative_change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -152,7 +152,7 @@ def _check(gate: Gate, check: Check, identities: Identities, earlier: Earlier, b
         outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=_interval(result),
         decision=_decision(result, earlier.results[check].decision if is_earlier else {}),
         noise=asdict(result.noise) if result and result.noise else None,
-        reason=_reason(result),
+        reason=reason(result),
         documents=result.documents if result else None, total_documents=result.total if result else None,
         unit=result.unit if result else "documents", members=_members(result), exact=_exact(comparison),
         identity=identities.of(check) if has_figures else None, measured=since if has_figures else None,
@@ -236,14 +236,6 @@ def _members(result: CheckResult | None) -> tuple[dict[str, Any], ...]:
 
 def _float(value: Any) -> float | None:
     return None if value is None else float(value)
-
-
-def _reason(result: CheckResult | None) -> str:
-    if result is None:
-        return "not run"
-    if result.comparison is None:
-        return result.error or "measured as a baseline; nothing was compared"
-    return verdict_sentence(result)
 
 
 def _task(gate: Gate, name: str) -> TaskSummary:
