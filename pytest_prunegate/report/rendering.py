@@ -25,7 +25,8 @@ def render(summary: Summary, template: str) -> str:
 
     Every text that a template writes is inert: in HTML it is escaped, in Markdown nothing comes of it either.
     """
-    return environment(resource_path("templates"), template).get_template(template).render(summary=summary)
+    drawn = _drawn(summary) if template.endswith(".html.j2") else {}
+    return environment(resource_path("templates"), template).get_template(template).render(summary=summary, **drawn)
 
 
 def environment(folder: Path, template: str) -> SandboxedEnvironment:
@@ -68,6 +69,19 @@ def environment(folder: Path, template: str) -> SandboxedEnvironment:
             "code": lambda text: _Escaped(markdown_code(text)),
         }
     return found
+
+
+def _drawn(summary: Summary) -> dict[str, Any]:
+    """The plots, ready to stand in a page, and why there are none where they could not be drawn: no report is lost for them."""
+    from markupsafe import Markup
+
+    from pytest_prunegate.report.plots import plots_of
+
+    try:
+        plots = plots_of(summary)
+    except Exception as error:  # noqa: BLE001 - a broken matplotlib, a full disk: whatever it is, the report is worth more
+        return {"plots": {}, "plots_problem": f"{type(error).__name__}: {error}"}
+    return {"plots": {name: Markup(svg) for name, svg in plots.items()}, "plots_problem": None}  # noqa: S704 - ours, and escaped
 
 
 class _Escaped(str):
