@@ -11,10 +11,11 @@ from pytest_prunegate.resources import resource_path
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_prunegate.report.candidate_records import CandidatesSummary
     from pytest_prunegate.report.records import Summary
 
 
-def render(summary: Summary, template: str) -> str:
+def render(summary: Summary | CandidatesSummary, template: str) -> str:
     """Render one of the shipped templates, in Jinja's sandbox.
 
     Every text that a template writes is inert: in HTML it is escaped, in Markdown nothing comes of it either.
