@@ -42,7 +42,21 @@ def render(summary: Summary | CandidatesSummary, template: str) -> str:
             "line": lambda text: _Escaped(one_line(text)),
             "code": lambda text: _Escaped(markdown_code(text)),
         }
-    return environment.get_template(template).render(summary=summary)
+    drawn = _drawn(summary) if is_html else {}
+    return environment.get_template(template).render(summary=summary, **drawn)
+
+
+def _drawn(summary: Summary) -> dict[str, Any]:
+    """The plots, ready to stand in a page, and why there are none where they could not be drawn: no report is lost for them."""
+    from markupsafe import Markup
+
+    from pytest_prunegate.report.plots import plots_of
+
+    try:
+        plots = plots_of(summary)
+    except Exception as error:  # noqa: BLE001 - a broken matplotlib, a full disk: whatever it is, the report is worth more
+        return {"plots": {}, "plots_problem": f"{type(error).__name__}: {error}"}
+    return {"plots": {name: Markup(svg) for name, svg in plots.items()}, "plots_problem": None}  # noqa: S704 - ours, and escaped
 
 
 class _Escaped(str):
