@@ -87,7 +87,7 @@ def _bounds(check: CheckSummary, scale: LossOnScale) -> tuple[float | None, floa
 
 def _draw(axes: Any, y: float, check: CheckSummary, scale: LossOnScale, shown: _Range) -> None:
     marker, colour, is_filled = _MARKS.get(check.outcome, _MARKS["recorded"])
-    axes.plot([0, 0], [y - 0.2, y + 0.3], color=INK, linewidth=1, alpha=0.75)
+    axes.plot([0, 0], [y - 0.17, y + 0.3], color=INK, linewidth=1, alpha=0.75)
     if scale.limit is not None:
         _draw_threshold(axes, y, scale.limit, shown.view)
     drop = min(max(scale.drop, shown.low), shown.high)
@@ -125,7 +125,7 @@ def _keys(checks: Sequence[CheckSummary], *, is_cut: bool) -> list[Any]:
     if any(check.scale and check.scale.limit is not None for check in checks):
         found.append(key("threshold", color=INK, marker="|", markersize=11, markeredgewidth=2))
     if is_cut:
-        found.append(key("beyond this axis", color=INK, marker=">"))
+        found.append(key("off this axis", color=INK, marker=">"))
     return found
 
 
