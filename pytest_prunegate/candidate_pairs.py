@@ -36,7 +36,9 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """What parts two candidates on a check. `change` is candidate - against in score units, `relative` the same over `against`.
+    """What parts two candidates on a check. `change` is candidate - against in score units.
+
+    `relative` is a perplexity's relative change, with the sign that people know: negative is worse.
 
     `bounds` are of `change`, or of `relative` where that is given (a perplexity); None without an interval, and `problem` says
     why, as it does where there is no difference at all. `better` and `worse` count documents that the candidate answers
@@ -67,10 +69,11 @@ class PairedDifference:
         if self.bounds is None:
             return None
         low, high = self.bounds
+        is_more_better = self.higher_is_better or self.relative is not None
         if low is not None and low > 0:
-            return "better" if self.higher_is_better else "worse"
+            return "better" if is_more_better else "worse"
         if high is not None and high < 0:
-            return "worse" if self.higher_is_better else "better"
+            return "worse" if is_more_better else "better"
         return "open"
 
 
@@ -149,7 +152,7 @@ def _counted(paired: Paired) -> PairedDifference:
     if paired.sizes is not None:
         against, candidate = (math.exp(sum(side) / sum(paired.sizes)) for side in (paired.original, paired.pruned))
         return PairedDifference(
-            documents=len(paired.keys), total=paired.total, candidate=candidate, against=against, relative=candidate / against - 1,
+            documents=len(paired.keys), total=paired.total, candidate=candidate, against=against, relative=1 - candidate / against,
             higher_is_better=False,
         )  # fmt: skip
     against, candidate = (_mean(paired, side) for side in (paired.original, paired.pruned))

@@ -89,7 +89,7 @@ def stopped_interval(stopped: EarlyStopping, paired: Paired) -> LossInterval:
 
 
 def change_interval(paired: Paired, *, confidence: float, of_full_run: bool) -> Bounds:
-    """Bounds of pruned - original in score units, or of a perplexity's relative increase.
+    """Bounds of pruned - original in score units, or of a perplexity's relative change (negative: it increases).
 
     Args:
         paired: the scores.
@@ -97,7 +97,7 @@ def change_interval(paired: Paired, *, confidence: float, of_full_run: bool) -> 
         of_full_run: as for `loss_interval`.
     """
     if paired.sizes is not None:
-        return _bounds(_relative(paired, confidence, of_full_run=of_full_run))
+        return _negated(_relative(paired, confidence, of_full_run=of_full_run))
     return _negated(_absolute(replace(paired, higher_is_better=True), confidence, of_full_run=of_full_run))
 
 

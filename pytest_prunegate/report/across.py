@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.candidate_pairs import Answered, PairedDifference, paired_difference
 from pytest_prunegate.report.candidate_records import CandidatePair, CheckAcross, CheckOfCandidate
+from pytest_prunegate.report.wording import percent_text, signed_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,9 +78,18 @@ def _pair(candidate: _Own, against: _Own, confidence: float) -> CandidatePair:
     return CandidatePair(
         candidate=candidate[0].name, against=against[0].name, documents=found.documents or None, total_documents=found.total,
         score=found.candidate, score_against=found.against, difference=found.change, relative=found.relative, low=low, high=high,
+        interval=None if found.bounds is None else bounds_text(low, high, relative=found.relative is not None),
         confidence=None if found.bounds is None else confidence, of_full_run=found.of_full_run, is_anytime=found.is_anytime,
         better=found.better, worse=found.worse, conclusion=found.conclusion, problem=found.problem,
     )  # fmt: skip
+
+
+def bounds_text(low: float | None, high: float | None, *, relative: bool) -> str:
+    """Bounds of a difference in score units, or of a relative one."""
+    ends = [percent_text(end, signed=True) if relative else signed_text(end) for end in (low, high)]
+    if low is None or high is None:
+        return "unbounded" if low is high else f"{ends[0]} or more" if high is None else f"{ends[1]} or less"
+    return f"{ends[0]} to {ends[1]}"
 
 
 def _difference(candidate: _Own, against: _Own, confidence: float) -> PairedDifference:

@@ -27,7 +27,7 @@ def candidate_lines(summary: CandidatesSummary) -> Iterator[tuple[str, str]]:
     for row, cells in zip(summary.candidates, rows, strict=True):
         yield _line(cells, widths), row.verdict
         if row.worst is not None:
-            yield _short(f"  {_worst_text(row)}", _WIDTH), ""
+            yield _short(f"  worst: {_worst_text(row)}", _WIDTH), ""
 
 
 def _cells(row: CandidateRow) -> tuple[str, ...]:
@@ -46,11 +46,8 @@ def _line(cells: tuple[str, ...], widths: list[int]) -> str:
 def _worst_text(row: CandidateRow) -> str:
     worst = row.worst
     assert worst is not None
-    place = "beyond" if worst.beyond > 0 else "nearest to"
-    return (
-        f"{place} its threshold: {worst.task} {worst.name}: {percent_text(-worst.drop or 0.0, signed=True)}, "
-        f"{percent_text(-worst.limit or 0.0)} allowed"
-    )
+    figures = f"{percent_text(worst.relative, signed=True)}, {percent_text(worst.limit, signed=True)} allowed"
+    return f"{_short(f'{worst.task} {worst.name}', _WIDTH - len(figures) - 12)}: {figures}"
 
 
 def _short(text: str, width: int) -> str:

@@ -22,14 +22,15 @@ class CandidateFile:
 
 @dataclass(frozen=True, kw_only=True)
 class WorstCheck:
-    """The check that comes nearest to its threshold, or lies farthest beyond it, by its relative drop (positive is a loss).
+    """The check that lies farthest beyond what its thresholds allow, or else nearest to it.
 
-    `limit` is the largest relative drop that its thresholds allow, `beyond` how far the drop lies above it (negative: below).
+    `relative` and `limit`, the most that may be lost, have the sign that people know (negative is a loss); `beyond` is how far
+    the loss exceeds the limit (negative where it does not).
     """
 
     task: str
     name: str
-    drop: float
+    relative: float
     limit: float
     beyond: float
 
@@ -93,11 +94,11 @@ class CheckOfCandidate:
 class CandidatePair:
     """Two candidates on one check, by the documents that both answered.
 
-    `difference` is candidate - against in score units, on those documents; `relative` the same over the score of `against`,
-    for a perplexity alone. `low` and `high` are bounds of the difference (of `relative` for a perplexity), at `confidence`,
+    `difference` is candidate - against in score units, on those documents; `relative` that of a perplexity over the
+    other's, with the sign that people know (negative is worse). `low` and `high` are bounds of the difference (of `relative` for a perplexity), at `confidence`,
     `of_full_run` or of other documents like these; `is_anytime` where data decided when to stop. `better` and `worse` count
     documents that the candidate answers better, and worse. `conclusion` is better, worse or open (the interval holds 0); None
-    without an interval. `problem` says why there is no interval, or no difference at all.
+    without an interval, of which `interval` is the text. `problem` says why there is none, or no difference at all.
     """
 
     candidate: str
@@ -110,6 +111,7 @@ class CandidatePair:
     relative: float | None
     low: float | None
     high: float | None
+    interval: str | None
     confidence: float | None
     of_full_run: bool
     is_anytime: bool
@@ -118,6 +120,12 @@ class CandidatePair:
     conclusion: str | None
     problem: str | None
 
+    @property
+    def subject(self) -> str:
+        """Whose difference the interval holds, in words."""
+        told = "the full run" if self.of_full_run else "others like these"
+        return f"{told}, wherever they stopped" if self.is_anytime else told
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckAcross:
@@ -125,7 +133,8 @@ class CheckAcross:
 
     `original` is the original's score where it is the same for all of them; otherwise they were judged on different
     documents, and `originals` has the least and the greatest. `best` leads in score. `pairs` are all pairs of candidates with
-    figures, the better score first as `against`; the first of them are those against `best`.
+    figures, the better score as `against`; the first of them are those against `best`, which `against_best` has by candidate,
+    in their order (None: `best` itself, and those without a figure).
     """
 
     task: str
@@ -141,9 +150,10 @@ class CheckAcross:
     pairs: tuple[CandidatePair, ...]
 
     @property
-    def against_best(self) -> tuple[CandidatePair, ...]:
-        """The pairs of the leading candidate."""
-        return tuple(pair for pair in self.pairs if pair.against == self.best)
+    def against_best(self) -> tuple[CandidatePair | None, ...]:
+        """What parts each candidate from the best."""
+        found = {pair.candidate: pair for pair in self.pairs if pair.against == self.best}
+        return tuple(found.get(own.candidate) for own in self.candidates)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +213,16 @@ class CandidatesSummary:
     started: str
     finished: str
     libraries: dict[str, str]
+
+    @property
+    def has_earlier(self) -> bool:
+        """Whether an earlier run measured some of it."""
+        return any(own.is_earlier for check in self.checks for own in check.candidates)
+
+    @property
+    def compared(self) -> tuple[CheckAcross, ...]:
+        """The checks on which candidates are compared with each other; sparsity is counted, and needs no such table."""
+        return tuple(check for check in self.checks if check.pairs and check.metric != "sparsity")
 
     def as_json(self) -> dict[str, Any]:
         """The summary as JSON values."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.loss_interval import CONFIDENCE
 from pytest_prunegate.report.across import checks_across
+from pytest_prunegate.report.candidate_page import candidate_page
 from pytest_prunegate.report.candidate_records import (
     CANDIDATES_MARKDOWN,
     CANDIDATES_PAGE,
@@ -24,7 +25,8 @@ from pytest_prunegate.report.candidate_records import (
 )
 from pytest_prunegate.report.candidate_verdict import overall_headline, overall_verdict
 from pytest_prunegate.report.files import as_text, write_all
-from pytest_prunegate.report.rendering import render
+from pytest_prunegate.report.rendering import environment
+from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,10 +87,14 @@ def write_candidates(summary: CandidatesSummary, folder: Path) -> list[Path]:
         folder,
         {
             CANDIDATES_RESULTS: as_text(summary.as_json()),
-            CANDIDATES_MARKDOWN: render(summary, "candidates.md.j2"),
-            CANDIDATES_PAGE: render(summary, "candidates.html.j2"),
+            CANDIDATES_MARKDOWN: _render(summary, "candidates.md.j2"),
+            CANDIDATES_PAGE: _render(summary, "candidates.html.j2", page=candidate_page(summary)),
         },
     )
+
+
+def _render(summary: CandidatesSummary, template: str, **parts: Any) -> str:
+    return environment(resource_path("templates"), template).get_template(template).render(summary=summary, **parts)
 
 
 def _row(number: int, entry: CandidateEntry) -> CandidateRow:
@@ -120,7 +126,7 @@ def report_files(name: str) -> dict[str, str]:
 
 def _worst(checks: Sequence[CheckSummary]) -> WorstCheck | None:
     found = [
-        WorstCheck(task=check.task, name=check.name, drop=check.scale.drop, limit=check.scale.limit,
+        WorstCheck(task=check.task, name=check.name, relative=-check.scale.drop or 0.0, limit=-check.scale.limit or 0.0,
                    beyond=check.scale.drop - check.scale.limit)
         for check in checks if check.scale is not None and check.scale.limit is not None
     ]  # fmt: skip
