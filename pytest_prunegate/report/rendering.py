@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
 from pytest_prunegate.report import wording
+from pytest_prunegate.report.page import page_parts, shorten
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ def render(summary: Summary, template: str) -> str:
             "line": lambda text: _Escaped(one_line(text)),
             "code": lambda text: _Escaped(markdown_code(text)),
         }
-    return environment.get_template(template).render(summary=summary)
+    else:
+        environment.filters["shorten"] = shorten
+    parts = {"page": page_parts(summary)} if is_html else {}
+    return environment.get_template(template).render(summary=summary, **parts)
 
 
 class _Escaped(str):
