@@ -23,6 +23,7 @@ HEAVY = (
     "huggingface_hub",
     "psutil",
     "xxhash",
+    "matplotlib",
 )
 # A room may import the rooms below it (at run time; types are free), errors, and plain.
 ROOMS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.plain import plain
@@ -13,7 +13,7 @@ from pytest_prunegate.report.wording import score_text
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from markupsafe import Markup
 
@@ -27,7 +27,7 @@ _READABLE = 4_000  # characters of one text where there is no script
 
 @dataclass(frozen=True, kw_only=True)
 class PageParts:
-    """Texts that the template writes as they are: style, script, plots (inline SVG by name), and the answers as JSON.
+    """Texts that the template writes as they are: style, script, and the answers as JSON.
 
     `policy` is the page's Content-Security-Policy: this script, no other, and nothing from anywhere.
     """
@@ -36,7 +36,6 @@ class PageParts:
     style: Markup
     script: Markup
     answers: Markup
-    plots: Mapping[str, Markup] = field(default_factory=dict)
 
 
 def page_parts(summary: Summary) -> PageParts:

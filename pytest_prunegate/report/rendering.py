@@ -44,8 +44,21 @@ def render(summary: Summary, template: str) -> str:
         }
     else:
         environment.filters["shorten"] = shorten
-    parts = {"page": page_parts(summary)} if is_html else {}
-    return environment.get_template(template).render(summary=summary, **parts)
+    of_page = {"page": page_parts(summary), **_drawn(summary)} if is_html else {}
+    return environment.get_template(template).render(summary=summary, **of_page)
+
+
+def _drawn(summary: Summary) -> dict[str, Any]:
+    """The plots, ready to stand in a page, and why there are none where they could not be drawn: no report is lost for them."""
+    from markupsafe import Markup
+
+    from pytest_prunegate.report.plots import plots_of
+
+    try:
+        plots = plots_of(summary)
+    except Exception as error:  # noqa: BLE001 - a broken matplotlib, a full disk: whatever it is, the report is worth more
+        return {"plots": {}, "plots_problem": f"{type(error).__name__}: {error}"}
+    return {"plots": {name: Markup(svg) for name, svg in plots.items()}, "plots_problem": None}  # noqa: S704 - ours, and escaped
 
 
 class _Escaped(str):
