@@ -30,7 +30,7 @@ def made_entry(name: str, checks: tuple[CheckSummary, ...], **model: Any) -> Can
 
 def six_entries() -> list[CandidateEntry]:
     """Six candidates in folders of one name: as measured, better, worse, one with errors alone, one quantised, one not run."""
-    checks = ten_checks()
+    checks = tuple(_moved(check, 1.0) for check in ten_checks())
     made: list[tuple[tuple[CheckSummary, ...], dict[str, Any]]] = [
         (checks, {}),
         (tuple(_moved(check, 0.3) for check in checks), {"sparsity": 0.501}),
@@ -61,7 +61,7 @@ def _moved(check: CheckSummary, times: float) -> CheckSummary:
     if check.original is None or check.pruned is None or check.metric == "sparsity":
         return check
     pruned = check.original + times * (check.pruned - check.original)
-    outcome = check.outcome if check.outcome in {"error", "inconclusive"} else "fail" if times > 1 else "pass"
+    outcome = check.outcome if times == 1 or check.outcome == "inconclusive" else "fail" if times > 1 else "pass"
     assert check.relative is not None
     changes: dict[str, Any] = {
         "thresholds": check.thresholds,
@@ -70,12 +70,16 @@ def _moved(check: CheckSummary, times: float) -> CheckSummary:
         "line": check.line,
     }
     made = made_check(check.task, check.name, outcome, check.original, pruned, documents=check.documents,
-                      total_documents=check.total_documents, **changes)  # fmt: skip
+                      total_documents=check.total_documents, measured=check.measured, is_earlier=check.is_earlier and times == 1, **changes)  # fmt: skip
     relative = check.relative * times
     scale = check.scale and LossOnScale(
         drop=-relative, low=-relative - 0.03, high=-relative + 0.03, limit=check.scale.limit
     )
-    return replace(made, relative=relative, scale=scale, location=check.location)
+    interval = made.interval and made.interval | {
+        "relative_change": [relative - 0.03, relative + 0.03],
+        "text": f"{relative - 0.03:+.1%} to {relative + 0.03:+.1%}",
+    }
+    return replace(made, relative=relative, scale=scale, interval=interval, location=check.location)
 
 
 def _broken(check: CheckSummary, outcome: str) -> CheckSummary:

@@ -40,7 +40,7 @@ class CandidateRow:
     """A candidate: what it is, how its checks ended, and where its own reports are.
 
     `number` marks it in plots. `passed` to `not_run` count the checks of the file by their outcome. `sparsity` is None where
-    zeros were not counted, and `sparsity_problem` says why. `files` are empty where it was not run, and nothing was written.
+    zeros were not counted, and `sparsity_problem` says why.
     """
 
     number: int
@@ -65,6 +65,11 @@ class CandidateRow:
     checks_total: int
     worst: WorstCheck | None
     files: tuple[CandidateFile, ...]
+
+    @property
+    def page(self) -> str:
+        """The address of its HTML report."""
+        return next(file.address for file in self.files if file.kind == "HTML")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +99,12 @@ class CheckOfCandidate:
 class CandidatePair:
     """Two candidates on one check, by the documents that both answered.
 
-    `difference` is candidate - against in score units, on those documents; `relative` that of a perplexity over the
-    other's, with the sign that people know (negative is worse). `low` and `high` are bounds of the difference (of `relative` for a perplexity), at `confidence`,
-    `of_full_run` or of other documents like these; `is_anytime` where data decided when to stop. `better` and `worse` count
-    documents that the candidate answers better, and worse. `conclusion` is better, worse or open (the interval holds 0); None
-    without an interval, of which `interval` is the text. `problem` says why there is none, or no difference at all.
+    `difference` is candidate - against in score units, on those documents; `relative` that of a perplexity over the other's,
+    with the sign that people know (negative is worse). `low` and `high` are bounds of the difference (of `relative` for a
+    perplexity), at `confidence`, `of_full_run` or of other documents like these; `is_anytime` where data decided when to stop.
+    `better` and `worse` count documents that the candidate answers better, and worse. `conclusion` is better, worse or open
+    (the interval holds 0); None without an interval, of which `interval` is the text. `problem` says why there is none, or no
+    difference at all.
     """
 
     candidate: str
