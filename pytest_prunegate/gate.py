@@ -56,7 +56,7 @@ class Gate:
     files: dict[str, Baseline] = field(default_factory=dict)
     """The baselines that take the place of models, by side."""
     baselines: Baselines | None = None
-    _judge: Judge | None = None
+    judging: Judge | None = None
     _measuring: Measuring | None = None
     _protocols: Protocols | None = None
     _answering: Answering | None = None
@@ -138,7 +138,7 @@ class Gate:
             protocols=self._protocols,
             baselines=self.baselines,
         )
-        self._judge = Judge(self._measuring.draws, self._protocols.of)
+        self.judging = Judge(self._measuring.draws, self._protocols.of)
         plans = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)
         plan = Plan(facts=self.facts, conditions=self.conditions, tasks=plans, device=self.options.device)
         # Where nothing is asked, torch is not imported to look.
@@ -260,13 +260,13 @@ class Gate:
 
     def _compared(self, task: GateTask, check: Check) -> tuple[Comparison, Verdict]:
         measured = self.measure(task.name)
-        assert self._judge is not None
-        return self._judge.judge(task, check, measured)
+        assert self.judging is not None
+        return self.judging.judge(task, check, measured)
 
     def _undecided(self, name: str, measured: tuple[Measurement, ...]) -> bool:
         """Whether a check of a task needs more documents; a baseline alone is measured in full."""
-        assert self._judge is not None
-        return self.baseline_only or self._judge.is_undecided(self.task(name), measured)
+        assert self.judging is not None
+        return self.baseline_only or self.judging.is_undecided(self.task(name), measured)
 
     def _device(self) -> str:
         from pytest_prunegate.evaluation.devices import resolve_device

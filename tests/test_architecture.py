@@ -64,6 +64,7 @@ ROOMS = {
     "rootdir": ["flags"],
     "report": [
         "atomic_file",
+        "candidate_pairs",
         "identity",
         "loss_interval",
         "plan",
@@ -103,6 +104,7 @@ ROOMS = {
     "outlook": ["check_scores", "checks", "paired", "stats", "thresholds"],
     "noise": ["check_scores", "evaluation", "progress", "thresholds"],
     "judging": ["verdicts", "paired", "check_scores", "checks", "compare", "scores"],
+    "candidate_pairs": ["check_scores", "loss_interval", "paired", "thresholds"],
     "verdicts": ["loss_interval", "compare", "stats", "thresholds"],
     "protocol": ["drawing", "thresholds"],
     "drawing": ["checks", "evaluation", "thresholds"],
