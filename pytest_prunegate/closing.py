@@ -37,7 +37,7 @@ class Closing:
     """What is shown after the last item. Plain values: a worker of pytest-xdist sends it to the process that shows it.
 
     `settings` were said before the first item, `table` has each line with its outcome, `problem` is why there is no `report`,
-    `stopped` why the run was asked to stop, and `command` what goes on from there.
+    `stopped` why the run was asked to stop, `command` what goes on from there, and `annotations` are for GitHub's runner.
     """
 
     title: str
@@ -49,6 +49,7 @@ class Closing:
     headline: str
     stopped: str | None
     command: str
+    annotations: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """As text, for another process."""
@@ -73,7 +74,7 @@ def closing_of(session: GateSession, gate: Gate) -> Closing | None:
         table=tuple((line, str(outcome)) for line, outcome in table_lines(summary)),
         lines=(*closing_lines(summary, said=gate.plan.notes if gate.plan else ()), *session.told), problem=session.problem,
         report=str(session.written[-1]) if session.written else None, headline=summary.headline,
-        stopped=gate.stop.reason, command=summary.command,
+        stopped=gate.stop.reason, command=summary.command, annotations=session.annotations,
     )  # fmt: skip
 
 
@@ -94,6 +95,8 @@ def show_closing(closing: Closing, terminal: pytest.TerminalReporter, *, interru
     if closing.report:
         terminal.write_line(one_line(f"Report: {closing.report}"))
     terminal.write_line(closing.headline, bold=True)
+    for command in closing.annotations:
+        terminal.write_line(command)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

@@ -70,6 +70,13 @@ class OptionReader:
             self.mistakes.append(f"{option.flag}={written}: this is a file; a folder is needed.")
         return path
 
+    def files(self, option: Flag) -> tuple[Path, ...]:
+        """Files, each behind an option of its own; in the ini file each on a line of its own."""
+        given: list[str] | None = self._config.getoption(option.dest)
+        if given is None:
+            given = (self._config.getini(option.ini) or "").splitlines() if option.ini else []
+        return tuple(dict.fromkeys(self.resolve(option, one.strip()) for one in given if one.strip()))
+
     def integer(self, option: Flag, *, least: int) -> int | None:
         """A whole number."""
         written = self.text(option)
@@ -200,7 +207,10 @@ class OptionReader:
             self.mistakes.append(f"{option.flag} is given {len(several)} times: {', '.join(several)}. Give one; run again for another.")  # fmt: skip
         if not wanted:
             said = {option.flag: written, arguments.flag: given, flags.PEFT_BASE.flag: self.text(flags.PEFT_BASE)}
-            said |= {flag.flag: self._config.getoption(flag.dest) for flag in (flags.RECORD, flags.NOISE_FLOOR)}
+            said |= {
+                flag.flag: self._config.getoption(flag.dest)
+                for flag in (flags.RECORD, flags.NOISE_FLOOR, flags.TEMPLATE)
+            }
             taken = ", ".join(flag for flag, value in said.items() if value)
             if taken:
                 self.mistakes.append(f"{flags.BASELINE_ONLY.flag} measures the original alone: take {taken} out.")

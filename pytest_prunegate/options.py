@@ -46,6 +46,8 @@ class Options:
     """Whether the original is asked twice."""
     time_budget: int | None
     """Seconds after which the run ends with the batch in hand."""
+    templates: tuple[Path, ...]
+    """The user's own, rendered beside the reports."""
     preflight: bool
     """Whether it only sees that a run could go through."""
     given: tuple[str, ...]
@@ -88,14 +90,20 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
         include_path=include_path, for_tasks=for_tasks, seed=flags.DEFAULT_SEED if seed is None else seed, batch_size=batch_size,
         device=reader.text(flags.DEVICE) or "auto", dtype=dtype, backend=reader.text(flags.BACKEND) or "hf", cache_dir=cache_dir,
         output=output, store=store, record=record, noise_floor=noise_floor, time_budget=time_budget,
-        preflight=bool(config.getoption(flags.PREFLIGHT.dest)),
-        given=tuple(_as_given(flag, config) for flag in flags.ALL if config.getoption(flag.dest)),
+        preflight=bool(config.getoption(flags.PREFLIGHT.dest)), templates=() if baseline_only else reader.files(flags.TEMPLATE),
+        given=tuple(text for flag in flags.ALL for text in _as_given(flag, config)),
     )  # fmt: skip
 
 
-def _as_given(flag: Flag, config: pytest.Config) -> str:
+def _as_given(flag: Flag, config: pytest.Config) -> list[str]:
     value = config.getoption(flag.dest)
-    return flag.flag if flag.metavar is None else f"{flag.flag}={value[0] if flag in flags.MODELS else value}"
+    if not value:
+        return []
+    return (
+        [flag.flag]
+        if flag.metavar is None
+        else [f"{flag.flag}={one}" for one in (value if flag in flags.SEVERAL else [value])]
+    )
 
 
 def _thresholds_path(written: str | None, reader: OptionReader) -> Path | None:

@@ -50,7 +50,9 @@ class GateSession:
         self.problem: str | None = None
         """Why the reports could not be written."""
         self.told: list[str] = []
-        """What there is to say of the baseline that was written."""
+        """What there is to say of the baseline that was written, and of what could not be shown to a CI job."""
+        self.annotations: tuple[str, ...] = ()
+        """Commands that show the checks in GitHub's files."""
 
     def open(self, names: Sequence[str]) -> None:
         """Find the models, open the store, build the named tasks, and say what will be done.
@@ -150,6 +152,7 @@ class GateSession:
         from pytest_prunegate.identity import Identities
         from pytest_prunegate.report import files
         from pytest_prunegate.report.earlier import Earlier, read_earlier
+        from pytest_prunegate.report.own_templates import write_own
         from pytest_prunegate.report.records import SUMMARY_VERSION
         from pytest_prunegate.report.summary import build_summary
 
@@ -163,10 +166,25 @@ class GateSession:
             self._gate, self._file, arguments=arguments, started=self._started, finished=datetime.now(UTC), identities=identities,
             earlier=earlier, archive=moved, interrupted=interrupted,
         )  # fmt: skip
+        if not alone:
+            self._tell_ci([self.summary])
         write = files.write_baseline if alone else files.write_reports
         self.written = write(self.summary, folder)
+        own, problems = write_own(self.summary, self._gate.options.templates, folder)
+        self.told += [f"Own report: {path}" for path in own]
+        self.problem = "\n".join(problems) or None
         if alone and self._gate.baselines is not None:
             self._write_baseline(self._gate.baselines, folder)
+
+    def _tell_ci(self, summaries: Sequence[Summary]) -> None:
+        """Show a CI job the reports where its users look, and the checks beside the thresholds."""
+        from pytest_prunegate.report.annotations import check_annotations
+        from pytest_prunegate.report.step_summary import append_step_summary
+
+        thresholds = None if self._file.built_in else self._file.path
+        self.annotations = check_annotations(summaries, thresholds=thresholds, rootdir=self._config.rootpath)
+        problem = append_step_summary(summaries)
+        self.told += [problem] if problem else []
 
     def _write_baseline(self, baselines: Baselines, folder: Path) -> None:
         """Write the answers themselves, so that the file can take the model's place."""

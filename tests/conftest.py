@@ -112,7 +112,8 @@ def real_bench(pytester: pytest.Pytester, index_dir: Path, monkeypatch: pytest.M
     ):
         monkeypatch.setenv(name, "1")  # so that what a run sets is undone
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # this suite may be distributed itself
+    for name in ("PYTEST_XDIST_WORKER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):  # of the run of this suite itself
+        monkeypatch.delenv(name, raising=False)
     gc.freeze()  # what libraries hold costs every swap of models a quarter of a second
     yield Bench(pytester, index_dir, ScriptedExecutor())
     gc.unfreeze()
