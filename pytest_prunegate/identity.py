@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate import Gate
 
 # Of a task's settings, those that change no figure, and its data, which is told apart.
-_NOT_SETTINGS = ("line", "metrics", "outputs", "marks", "dataset", "thresholds", "decision", "unsafe_code")
+_NOT_SETTINGS = ("line", "metrics", "outputs", "marks", "dataset", "slice_by", "thresholds", "decision", "unsafe_code")
 WORDS = {
     "original": "another original model, or loaded otherwise",
     "pruned": "another pruned model, or loaded otherwise",

@@ -62,7 +62,9 @@ ROOMS = {
     "fixtures": ["run", "collection", "report", "gate", "checks", "compare"],
     "collection": ["report", "gate", "checks", "compare"],
     "rootdir": ["flags"],
+    "answers": ["check_scores", "checks", "evaluation"],
     "report": [
+        "answers",
         "atomic_file",
         "candidate_pairs",
         "identity",

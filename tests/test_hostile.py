@@ -52,6 +52,7 @@ WORDS = [
     "dataset",
     "truncate",
     "cluster_by",
+    "slice_by",
     "marks",
     "decide",
     "error_rate",

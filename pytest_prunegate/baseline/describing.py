@@ -40,7 +40,17 @@ _PLAIN = {
 _SPARSITY = {"zeros": _COUNT_OR_NONE, "elements": _COUNT_OR_NONE, "problem": _TEXT_OR_NONE}
 _LAYER = {"layer": _COUNT, "zeros": _COUNT, "elements": _COUNT}
 # Of a task's settings, those that change no prompt, and the draw of documents, which is told apart.
-_NOT_SETTINGS = ("limit", "nsamples", "dataset", "marks", "cluster_by", "truncate", "num_fewshot", "fewshot_seed")
+_NOT_SETTINGS = (
+    "limit",
+    "nsamples",
+    "dataset",
+    "marks",
+    "cluster_by",
+    "slice_by",
+    "truncate",
+    "num_fewshot",
+    "fewshot_seed",
+)
 
 
 def model_json(facts: ModelFacts) -> dict[str, Any]:
