@@ -5,7 +5,7 @@ By these figures alone; `verdicts.py` says what they are worth. Equality with a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -14,8 +14,10 @@ from pytest_prunegate.errors import TaskError
 from pytest_prunegate.thresholds import RELATIVE_RULES, Rule, Threshold
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_prunegate.checks import Check
-    from pytest_prunegate.scores import MetricScores
+    from pytest_prunegate.scores import DocumentKey, MetricScores
 
 
 class Outcome(StrEnum):
@@ -37,7 +39,8 @@ class Comparison:
     `difference` is pruned - original in score units. `drop` is the loss in score units and `relative_drop` the loss
     over the original's score (None where that is 0): positive is worse, whichever direction is better. All three and
     `original` are None where only the pruned model could be measured, which is enough for its sparsity.
-    `lost` and `gained` count documents with a worse and a better score (None where the metric has none per document).
+    `lost` and `gained` count documents with a worse and a better score (None where the metric has none per document), and
+    `scores` has those documents with both models' scores: the very ones that the figures are over.
     """
 
     check: Check
@@ -52,6 +55,13 @@ class Comparison:
     gained: int | None
     broken: tuple[Threshold, ...]
     silent: bool
+    scores: Mapping[DocumentKey, tuple[Fraction, Fraction]] = field(default_factory=dict, repr=False, compare=False)
+    higher_is_better: bool = True
+
+    def loss(self, key: DocumentKey) -> Fraction:
+        """What a document lost in score units; negative where it gained."""
+        before, after = self.scores[key]
+        return before - after if self.higher_is_better else after - before
 
     @property
     def outcome(self) -> Outcome:
@@ -81,15 +91,16 @@ def compare(check: Check, original: MetricScores, pruned: MetricScores, *, silen
             f"{check.location}: {check.label}: the original model scores 0 on {original.documents} documents, so that no relative "
             "drop exists. Take more documents, another metric or filter, or a max_absolute_drop."
         )
-    pairs = [(score, pruned.by_document[doc_id]) for doc_id, score in original.by_document.items()]
+    pairs = {key: (score, pruned.by_document[key]) for key, score in original.by_document.items()}
     sign = 1 if original.higher_is_better else -1
     return Comparison(
         check=check, original=original.aggregate, pruned=pruned.aggregate, difference=difference, drop=drop,
         relative_drop=relative, recovery=pruned.aggregate / original.aggregate if original.aggregate else None,
         documents=original.documents,
-        lost=sum(sign * (after - before) < 0 for before, after in pairs) if pairs else None,
-        gained=sum(sign * (after - before) > 0 for before, after in pairs) if pairs else None,
-        broken=broken_thresholds(check, pruned.aggregate, drop, relative), silent=silent,
+        lost=sum(sign * (after - before) < 0 for before, after in pairs.values()) if pairs else None,
+        gained=sum(sign * (after - before) > 0 for before, after in pairs.values()) if pairs else None,
+        broken=broken_thresholds(check, pruned.aggregate, drop, relative), silent=silent, scores=pairs,
+        higher_is_better=original.higher_is_better,
     )  # fmt: skip
 
 

@@ -61,7 +61,9 @@ ROOMS = {
     "fixtures": ["run", "collection", "report", "gate", "checks", "compare"],
     "collection": ["answers", "report", "gate", "checks", "compare"],
     "rootdir": ["flags"],
+    "answers": ["check_scores", "checks", "evaluation"],
     "report": [
+        "answers",
         "atomic_file",
         "identity",
         "loss_interval",

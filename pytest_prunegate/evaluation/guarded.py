@@ -6,7 +6,7 @@ import contextlib
 import functools
 import io
 import random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_prunegate.errors import PrunegateError, TaskError
 
@@ -78,16 +78,25 @@ def quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def _compiled_templates_kept() -> Iterator[None]:
     """Render the templates of tasks in Jinja's sandbox, compiled once: lm-eval would compile them for each document and example."""
-    from jinja2.sandbox import SandboxedEnvironment
     from lm_eval import utils
 
-    usual = utils.env
-    sandbox = SandboxedEnvironment(
-        loader=usual.loader, undefined=usual.undefined, keep_trailing_newline=usual.keep_trailing_newline
-    )
-    sandbox.filters |= usual.filters
-    utils.env.from_string = functools.lru_cache(maxsize=256)(sandbox.from_string)
+    if "from_string" in vars(utils.env):  # a step inside of a step
+        yield
+        return
+    utils.env.from_string = _compile(utils.env)
     try:
         yield
     finally:
         del utils.env.from_string
+
+
+@functools.cache
+def _compile(usual: Any) -> Callable[[str], Any]:
+    """Compiles a template in a sandbox that is otherwise as the usual environment; what it compiled before, it knows."""
+    from jinja2.sandbox import SandboxedEnvironment
+
+    sandbox = SandboxedEnvironment(
+        loader=usual.loader, undefined=usual.undefined, keep_trailing_newline=usual.keep_trailing_newline
+    )
+    sandbox.filters |= usual.filters
+    return functools.lru_cache(maxsize=256)(sandbox.from_string)

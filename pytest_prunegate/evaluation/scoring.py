@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.evaluation import squad
 from pytest_prunegate.evaluation.guarded import reason_of
+from pytest_prunegate.evaluation.outputs import output_scores, output_shares
 from pytest_prunegate.evaluation.perplexity import score_perplexity
 from pytest_prunegate.evaluation.requests import Failure
-from pytest_prunegate.scores import DocumentKey, MetricScores, OutputShares, exact, mean_scores
+from pytest_prunegate.scores import DocumentKey, MetricScores, exact, mean_scores
 from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from fractions import Fraction
 
     from pytest_prunegate.evaluation.prepared import Document, PreparedTask
+    from pytest_prunegate.scores import OutputShares
 
 MetricKey = tuple[str, str]  # lm-eval's metric and filter
 _SQUAD_SCORERS = {"exact": squad.exact_match, "f1": squad.f1}
@@ -39,6 +41,7 @@ class Scorer:
         self._failures = {place: found for place, found in enumerate(responses) if isinstance(found, Failure)}
         self._model = model
         self._values: dict[str, dict[int, dict[str, Any]]] = {}
+        self._extracted: dict[str, dict[int, str]] = {}
         self._scores: dict[MetricKey, MetricScores] = {}
 
     def score(self, key: MetricKey) -> MetricScores:
@@ -61,6 +64,7 @@ class Scorer:
             return _score_squad(self._prepared, metric, self._responses)
         if name not in self._values:
             self._values[name] = _values_of_filter(self._prepared, name, self._responses)
+            self._extracted[name] = _extracted(self._prepared, name)
         return _aggregate(self._prepared, key, self._values[name])
 
     def _refuse_failures(self) -> None:
@@ -74,6 +78,14 @@ class Scorer:
                 f"{self._prepared.name}: the {self._model} raised on {_documents(found)}, and again when asked alone. The other documents were "
                 "measured. The traceback is in evaluation.log; the same command asks again."
             )
+
+    def response(self, position: int) -> Response | Failure:
+        """The response to one of the task's requests, or why there is none."""
+        return self._failures.get(position, self._responses[position])
+
+    def extracted(self, doc_id: int) -> dict[str, str]:
+        """What filters made of the output to a document, by filter: of those that a score was wanted of, and left one text."""
+        return {name: found[doc_id] for name, found in self._extracted.items() if doc_id in found}
 
     def truncated(self) -> int:
         """How many requests lost the beginning of their prompt."""
@@ -91,43 +103,6 @@ class Scorer:
     def shares(self) -> OutputShares | None:
         """Shares of empty and of cut outputs among those that there are; None for a task that generates nothing."""
         return output_shares(self._prepared, self._responses, without=self._failures)
-
-
-def output_shares(
-    prepared: PreparedTask, responses: Sequence[Response], *, without: Collection[int] = ()
-) -> OutputShares | None:
-    """Shares of empty and of cut outputs, some places left out; None for a task that generates nothing."""
-    outputs = [
-        response
-        for place, (request, response) in enumerate(zip(prepared.requests, responses, strict=True))
-        if request.kind == "generate_until" and place not in without
-    ]
-    if not outputs:
-        return None
-    empty = sum(not (response.text or "").strip() for response in outputs)
-    unknown = any(response.cut is None for response in outputs)
-    cut = None if unknown else Fraction(sum(bool(response.cut) for response in outputs), len(outputs))
-    return OutputShares(outputs=len(outputs), empty=Fraction(empty, len(outputs)), cut=cut)
-
-
-def output_scores(prepared: PreparedTask, responses: Sequence[Response], *, cut: bool) -> dict[int, Fraction]:
-    """Each document's share of outputs that are empty, or cut; nothing where outputs and documents do not go one to one.
-
-    Documents with the same prompt share an output, which then counts once among the outputs.
-    """
-    found: dict[int, Fraction] = {}
-    outputs = 0
-    for document in prepared.documents:
-        own = [
-            responses[position] for positions in document.requests for position in positions
-            if prepared.requests[position].kind == "generate_until"
-        ]  # fmt: skip
-        outputs += len(own)
-        if own:
-            hits = sum(bool(response.cut) if cut else not (response.text or "").strip() for response in own)
-            found[document.doc_id] = Fraction(hits, len(own))
-    distinct = sum(request.kind == "generate_until" for request in prepared.requests)
-    return found if outputs == distinct and len(found) == len(prepared.documents) else {}
 
 
 def _values_of_filter(prepared: PreparedTask, name: str, responses: Sequence[Response]) -> dict[int, dict[str, Any]]:
@@ -158,6 +133,16 @@ def _values_of_filter(prepared: PreparedTask, name: str, responses: Sequence[Res
             "the task is mended the run goes on from there."
         ) from ExceptionGroup(f"scoring of {prepared.name}", list(failures.values()))
     return found
+
+
+def _extracted(prepared: PreparedTask, name: str) -> dict[int, str]:
+    """What a filter that was just applied left of each document's one output, where that is a text."""
+    texts = {
+        document.doc_id: document.instances[0].filtered_resps[name]
+        for document in prepared.documents
+        if len(document.instances) == 1
+    }
+    return {doc_id: text for doc_id, text in texts.items() if isinstance(text, str)}
 
 
 def _filtered(ensemble: Any, instances: list[Any]) -> bool:
