@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_prunegate.answers import LOST, changed_documents
 from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import EvaluationError
-from pytest_prunegate.plain import plain
+from pytest_prunegate.report.changed_records import CHANGED_FILE
+from pytest_prunegate.report.failing import FEW, MANY, LostAnswer, failed_check
 from pytest_prunegate.report.junit import PREFIX, properties
 from pytest_prunegate.report.log import warnings_logged
-from pytest_prunegate.report.wording import rerun_command, verdict_sentence
+from pytest_prunegate.report.wording import rerun_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_prunegate.answers import ChangedDocument
     from pytest_prunegate.checks import Check, GateTask
     from pytest_prunegate.gate import Gate
     from pytest_prunegate.plan import CheckResult
@@ -163,15 +166,43 @@ class CheckItem(pytest.Item):
         """The verdict in words, and how to run the item alone; no traceback."""
         if not isinstance(excinfo.value, CheckFailedError):
             return super().repr_failure(excinfo, style)
-        sentence = verdict_sentence(excinfo.value.result)
+        from pytest_prunegate.report.files import COMPARISONS
+
+        result, is_long = excinfo.value.result, self.config.get_verbosity() > 1
         folder = self.config.invocation_params.dir  # a node id would be relative to rootdir, where nobody stands
         file = self.path.relative_to(folder) if self.path.is_relative_to(folder) else self.path
-        command = rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.name}")
-        return plain(f"{self.check.location}: {sentence}\nRun it alone: {command}")
+        output = self.gate.options.output
+        return failed_check(
+            result, self._lost(result, MANY if is_long else FEW), name=self.name, path=str(self.path),
+            rest=f"{output / COMPARISONS[-1]}, {CHANGED_FILE} beside it",
+            command=rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.name}"),
+            in_full=is_long, is_one_line=self.config.option.tbstyle == "line",
+        )  # fmt: skip
+
+    def _lost(self, result: CheckResult, most: int) -> list[LostAnswer]:
+        """The largest losses of the check, in words."""
+        measured = self.gate.measurements.get(self.check.task)
+        if not measured or not result.comparison or not result.comparison.lost:
+            return []
+        changed = changed_documents(self.parent.task, self.check, measured, comparison=result.comparison)
+        lost = [document for document in changed if document.change == LOST][:most]
+        return [_in_words(document) for document in lost]
 
     def reportinfo(self) -> tuple[Any, int, str]:
         """File, line (from 0) and name, for pytest's reports."""
         return self.path, max(self.check.line - 1, 0), f"{self.check.task}::{self.name}"
+
+
+def _in_words(document: ChangedDocument) -> LostAnswer:
+    texts = document.texts()
+    original, pruned = (
+        f"{answer.text} ({answer.note})" if answer.note else answer.text for answer in (texts.original, texts.pruned)
+    )
+    place = f"document {document.doc_id}"
+    return LostAnswer(
+        document=f"{document.member} {place}" if document.member else place, question=texts.prompt, gold=texts.gold,
+        original=original, pruned=pruned,
+    )  # fmt: skip
 
 
 def asks_the_gate(item: pytest.Item) -> bool:

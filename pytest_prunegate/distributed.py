@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_prunegate.closing import Closing, closing_of, exit_status, show_closing
+from pytest_prunegate.closing import Closing, closing_of, exit_status, show_closing, show_settings
 from pytest_prunegate.collection import CheckItem, asks_the_gate
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.flags import PREFLIGHT
 from pytest_prunegate.interruption import StopRequest
-from pytest_prunegate.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -171,7 +170,7 @@ class Controller:
         """Say where to look meanwhile: a worker has no screen. A signal ends the workers as Ctrl-C does."""
         self._signals.enter_context(StopRequest().listening())
         terminal = self._config.pluginmanager.getplugin("terminalreporter")
-        if terminal is not None:
+        if terminal is not None and self._config.get_verbosity() >= 0:
             log = self._options.output / "evaluation.log"
             terminal.write_line(f"prunegate: one worker measures; its settings and progress: tail -F {log}")
 
@@ -216,9 +215,7 @@ class Controller:
             closings = [end["closing"] for end in map(_end_of, self._nodes) if end and end["closing"]]
             self._closing = Closing.from_json(closings[-1]) if closings else None
         if self._closing is not None:
-            terminalreporter.section("settings", sep="-")
-            for line in self._closing.settings:
-                terminalreporter.write_line(plain(line))
+            show_settings(self._closing, terminalreporter)
             show_closing(self._closing, terminalreporter, interrupted=self._interrupted)
         elif self._broke or self._interrupted:
             what = "was interrupted" if self._interrupted else "crashed, and wrote no report"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import EvaluationError, InputError, StoreError
 from pytest_prunegate.evaluation.guarded import quiet
-from pytest_prunegate.plain import plain
 from pytest_prunegate.report.log import EvaluationLog, warnings_logged
 
 if TYPE_CHECKING:
@@ -140,10 +139,13 @@ class GateSession:
                 self._tell(f"{self._gate.options.output / 'evaluation.log'} is not whole: {self._log.problem}")
 
     def _tell(self, line: str) -> None:
+        from pytest_prunegate.report.terminal import said_lines
+
         self.said += [line] if line else []
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
-            reporter.write_line(plain(line))
+            for shown in said_lines(line, width=reporter._tw.fullwidth, verbosity=self._config.get_verbosity()):  # noqa: SLF001 - it has no other name
+                reporter.write_line(shown)
         if self._log and line:
             self._log.write(line)
 

@@ -60,7 +60,7 @@ ROOMS = {
     "fetch": ["run_input", "model_argument", "estimates", "places", "report", "checkpoint", "evaluation"],
     "run_input": ["options", "thresholds_reader", "resolution", "resources", "report", "evaluation"],
     "fixtures": ["run", "collection", "report", "gate", "checks", "compare"],
-    "collection": ["report", "gate", "checks", "compare"],
+    "collection": ["answers", "report", "gate", "checks", "compare"],
     "rootdir": ["flags"],
     "answers": ["check_scores", "checks", "evaluation"],
     "report": [

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.compare import Outcome
-from pytest_prunegate.report.wording import (
-    count_text,
-    duration_text,
-    percent_text,
-    score_text,
-    signed_text,
-    size_text,
-)
+from pytest_prunegate.plain import plain
+from pytest_prunegate.report.marked_lines import WIDTH, wrapped
+from pytest_prunegate.report.wording import count_text, duration_text, percent_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,10 +21,24 @@ if TYPE_CHECKING:
     from pytest_prunegate.report.records import CheckSummary, ModelSummary, Summary
     from pytest_prunegate.thresholds import ThresholdsFile
 
-_HEADS = ("task", "metric", "original", "pruned", "difference", "relative", "threshold", "n", "verdict")
-_LEFT = {"task", "metric", "threshold", "verdict"}
-_SHORT_RULES = {"relative drop at most": "drop", "relative increase at most": "increase", "absolute drop at most": "abs drop",
-                "recovery at least": "recovery", "score at least": "score", "share at most": "share", "sparsity at least": "min"}  # fmt: skip
+_LABELLED = re.compile(r"(\w+: +| +)(?=\S)")
+_SETTINGS = {"original", "pruned", "settings", "task", "check"}
+_EXPECTED = {"time", "note", "estimate"}
+
+
+def said_lines(line: str, *, width: int, verbosity: int) -> Iterator[str]:
+    """A line that is said before the first item, as the terminal shows it: wrapped behind its label.
+
+    At -q nothing is said of the settings, at -qq of nothing but problems.
+    """
+    label = line.partition(":")[0]
+    if verbosity < 0 and (label in _SETTINGS or not line or (verbosity < -1 and label in _EXPECTED)):
+        return
+    labelled = _LABELLED.match(line)
+    start = labelled[0] if labelled else ""
+    for part in wrapped(plain(line[len(start) :]), max(width, WIDTH) - len(start)):
+        yield start + part
+        start = " " * len(start)
 
 
 def plan_lines(plan: Plan, file: ThresholdsFile, options: Options) -> Iterator[str]:
@@ -135,15 +145,6 @@ def _outlook_line(expected: Outlook) -> str:
     return f"{expected.check.task} {expected.check.name}: {tells} (threshold {expected.most:.1%}){needed} [{', '.join(basis)}]"
 
 
-def table_lines(summary: Summary) -> Iterator[tuple[str, str]]:
-    """The table of all checks, each line with its outcome (empty for the head)."""
-    rows = [_row(check) for check in summary.checks]
-    widths = [max(len(row[column]) for row in [_HEADS, *rows]) for column in range(len(_HEADS))]
-    yield _join(_HEADS, widths), ""
-    for check, row in zip(summary.checks, rows, strict=True):
-        yield _join(row, widths), check.outcome
-
-
 def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
     """What the table does not say: notes that were not said before the run, sparsity, broken outputs, what is stale."""
     yield from (note for note in summary.notes if note not in said)
@@ -162,6 +163,13 @@ def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
         yield f"Failed in an earlier run, and not in this run's exit code: {', '.join(failed)}."
     if any(check.relative is not None for check in summary.checks):
         yield "Relative: negative is a loss, whichever direction is better for the metric."
+
+
+def passing_lines(summary: Summary) -> Iterator[str]:
+    """The sentence of each check that passed in this run, where `closing_lines` has not said it."""
+    for check in summary.checks:
+        if check.outcome in {Outcome.PASS, Outcome.RECORDED} and not check.is_earlier and not _needs_words(check):
+            yield f"{check.location}: {check.reason}"
 
 
 def _needs_words(check: CheckSummary) -> bool:
@@ -184,40 +192,3 @@ def _broken_outputs(summary: Summary) -> Iterator[str]:
 def _model_sparsity(model: ModelSummary) -> str:
     share = f"not counted ({model.sparsity_problem})" if model.sparsity is None else percent_text(model.sparsity)
     return f"{model.side} {share}"
-
-
-def _row(check: CheckSummary) -> tuple[str, ...]:
-    verdict = {Outcome.NOT_RUN: "-"}.get(Outcome(check.outcome), check.outcome.upper())
-    if check.is_earlier and check.measured:
-        verdict += f" ({check.measured[:10]})"
-    as_text = percent_text if check.metric == "sparsity" else score_text
-    return (
-        check.task, check.name, as_text(check.original), as_text(check.pruned), signed_text(check.difference),
-        percent_text(check.relative, signed=True), "; ".join(_short(text) for text in check.thresholds), _counted(check), verdict,
-    )  # fmt: skip
-
-
-def _counted(check: CheckSummary) -> str:
-    if check.documents is None:
-        return "-"
-    if check.unit == "documents":
-        return (
-            str(check.documents)
-            if check.documents == check.total_documents
-            else f"{check.documents} of {check.total_documents}"
-        )
-    return f"{check.documents} of {check.total_documents} {check.unit}" if check.unit != "weights" else "-"
-
-
-def _short(threshold: str) -> str:
-    for long, short in _SHORT_RULES.items():
-        threshold = threshold.replace(long, short)
-    return threshold
-
-
-def _join(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [
-        cell.ljust(width) if head in _LEFT else cell.rjust(width)
-        for cell, width, head in zip(cells, widths, _HEADS, strict=True)
-    ]  # fmt: skip
-    return "  ".join(padded).rstrip()

@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from pytest_prunegate.loss_interval import Bounds, LossInterval
     from pytest_prunegate.noise import Noise
     from pytest_prunegate.plan import CheckResult
+    from pytest_prunegate.thresholds import Threshold
     from pytest_prunegate.verdicts import Verdict
 
 _LARGE = 10  # scores lie in [0, 1]; perplexities and the like need fewer decimals
+_HUGE = 1e6  # a model that is broken has perplexities whose digits nobody reads
 
 
 def score_text(score: float | None) -> str:
     """A score as tables show it; a dash where nothing was measured."""
     if score is None:
         return "-"
+    if abs(score) >= _HUGE:
+        return f"{score:.3e}"
     return f"{score:.3f}" if abs(score) >= _LARGE else f"{score:.4f}"
 
 
@@ -33,6 +37,8 @@ def signed_text(difference: float | None) -> str:
     """A difference of scores with its sign."""
     if difference is None:
         return "-"
+    if abs(difference) >= _HUGE:
+        return f"{difference:+.3e}"
     return f"{difference:+.3f}" if abs(difference) >= _LARGE else f"{difference:+.4f}"
 
 
@@ -40,6 +46,8 @@ def percent_text(share: float | None, *, signed: bool = False) -> str:
     """A share in per cent."""
     if share is None:
         return "-"
+    if signed and abs(share) >= _HUGE / 100:
+        return f"{100 * share:+.2e}%"
     return f"{share:+.2%}" if signed else f"{share:.1%}"
 
 
@@ -91,25 +99,74 @@ def verdict_sentence(result: CheckResult) -> str:
     check, comparison = result.check, result.comparison
     assert comparison is not None
     thresholds = "; ".join(threshold.describe() for threshold in check.thresholds)
-    counted = count_text(result.documents or 0, result.total or 0, result.unit)
     parts = [
-        f"{check.task} {check.name} {_figures(comparison)} (threshold: {thresholds}).",
-        _conclusion(result, counted),
+        f"{check.task} {check.name} {figures_text(comparison)} (threshold: {thresholds}).",
+        *conclusion_texts(result),
+        *certainty_texts(result),
     ]
+    if comparison.lost is not None and result.outcome is not Outcome.PASS:
+        parts.append(f"{changed_text(comparison)}.")
+    return " ".join([*parts, *note_texts(result)])
+
+
+def loss_text(result: CheckResult) -> str:
+    """What was lost beside its threshold, in a few words: ``relative drop 93.75%, threshold 40%``; each one that is broken."""
+    comparison = result.comparison
+    assert comparison is not None
+    if comparison.silent:
+        return "all outputs of the pruned model are empty"
+    decisive = comparison.broken if result.outcome is Outcome.FAIL and comparison.broken else result.check.thresholds
+    said = "; ".join(_beside(threshold, comparison) for threshold in decisive)
+    return f"inconclusive: {said}" if result.outcome is Outcome.INCONCLUSIVE else said
+
+
+def _beside(threshold: Threshold, comparison: Comparison) -> str:
+    """A threshold's own figure and the threshold, with as many decimals as tell them apart."""
+    drop = comparison.relative_drop
+    figures = {
+        Rule.MAX_RELATIVE_DROP: ("relative drop", drop, True),
+        Rule.MAX_RELATIVE_INCREASE: ("relative increase", drop, True),
+        Rule.MAX_ABSOLUTE_DROP: ("absolute drop", comparison.drop, False),
+        Rule.MIN_RECOVERY: ("recovery", None if drop is None else 1 - drop, True),
+        Rule.MIN_SCORE: ("score", comparison.pruned, False),
+        Rule.MAX_SHARE: ("share", comparison.pruned, True),
+        Rule.MIN_SPARSITY: ("sparsity", comparison.pruned, True),
+    }
+    name, figure, is_share = figures[threshold.rule]
+    if figure is None:
+        return f"no {name} (the original scores 0), threshold {threshold.text}"
+    for decimals in range(2 if is_share else 4, 9):
+        shown, limit = (f"{float(value):.{decimals}{'%' if is_share else 'f'}}" for value in (figure, threshold.value))
+        if shown != limit or figure == threshold.value:
+            break
+    return f"{name} {shown}, threshold {threshold.text}"
+
+
+def changed_text(comparison: Comparison) -> str:
+    """How many answers were lost and gained; for a metric that has them."""
+    return f"{comparison.lost} answers lost, {comparison.gained} gained"
+
+
+def conclusion_texts(result: CheckResult) -> list[str]:
+    """The verdict on how many documents, what would decide it where it is open, and what broke where that is no matter of course."""
+    check, comparison, verdict = result.check, result.comparison, result.verdict
+    assert comparison is not None
+    parts = [_conclusion(result, count_text(result.documents or 0, result.total or 0, result.unit))]
+    if verdict is not None and verdict.outcome is Outcome.INCONCLUSIVE and result.outcome is not Outcome.RECORDED:
+        parts.append(_needed_text(verdict))
     if comparison.silent:
         parts.append("All outputs of the pruned model are empty.")
-    if len(check.thresholds) > 1 and comparison.broken and result.verdict and result.verdict.basis is Basis.MEASURED:
+    if len(check.thresholds) > 1 and comparison.broken and verdict and verdict.basis is Basis.MEASURED:
         parts.append(f"Broken: {'; '.join(threshold.describe() for threshold in comparison.broken)}.")
-    verdict = result.verdict
-    if verdict is not None and verdict.interval is not None:
-        parts += _certainty(verdict.interval, check, verdict)
-    if comparison.lost is not None and result.outcome is not Outcome.PASS:
-        parts.append(f"{comparison.lost} answers lost, {comparison.gained} gained.")
-    if verdict is not None and verdict.note:
-        parts.append(verdict.note)
-    if result.noise is not None:
-        parts += _noise_text(result.noise, check, comparison)
-    return " ".join(parts)
+    return parts
+
+
+def note_texts(result: CheckResult) -> list[str]:
+    """What a reader must know of how it was decided, and of what moves by itself."""
+    parts = [result.verdict.note] if result.verdict is not None and result.verdict.note else []
+    if result.noise is not None and result.comparison is not None:
+        parts += _noise_text(result.noise, result.check, result.comparison)
+    return parts
 
 
 def _noise_text(noise: Noise, check: Check, comparison: Comparison) -> list[str]:
@@ -133,7 +190,7 @@ def _conclusion(result: CheckResult, counted: str) -> str:
         return f"RECORDED on {counted} ({word} by these thresholds)."
     others = f"other {result.unit.partition(' ')[0]} like these" if verdict.basis is Basis.CONFIDENT else "the full run"
     if verdict.outcome is Outcome.INCONCLUSIVE:
-        return f"{word} on {counted}: {others} may fall on either side of the threshold. {_needed_text(verdict)}"
+        return f"{word} on {counted}: {others} may fall on either side of the threshold."
     if verdict.error_rate is None:
         return f"{word} on {counted}."
     place, bound = ("after", "at most") if verdict.basis is Basis.EARLY else ("on", "about")
@@ -168,8 +225,12 @@ def change_bounds(drop: Bounds) -> Bounds:
     return (None if high is None else -high, None if low is None else -low)
 
 
-def _certainty(interval: LossInterval, check: Check, verdict: Verdict) -> list[str]:
-    """The interval, and whether it leaves a threshold in doubt that the measured figures decided."""
+def certainty_texts(result: CheckResult) -> list[str]:
+    """The interval, and whether it leaves a threshold in doubt that the measured figures decided; nothing where there is none."""
+    check, verdict = result.check, result.verdict
+    if verdict is None or verdict.interval is None:
+        return []
+    interval = verdict.interval
     low, high = change_bounds(interval.relative)
     why = (
         ": too few documents, or an original that cannot be told from 0"
@@ -194,7 +255,8 @@ def _other_bounds(interval: LossInterval, check: Check) -> str:
     return absolute + score
 
 
-def _figures(comparison: Comparison) -> str:
+def figures_text(comparison: Comparison) -> str:
+    """Both scores and what lies between them."""
     if comparison.check.metric == "sparsity":
         before = None if comparison.original is None else float(comparison.original)
         return f"{percent_text(before)} -> {percent_text(float(comparison.pruned))}"
