@@ -150,6 +150,7 @@ class GateSession:
         from pytest_prunegate.identity import Identities
         from pytest_prunegate.report import files
         from pytest_prunegate.report.earlier import Earlier, read_earlier
+        from pytest_prunegate.report.history import append_run
         from pytest_prunegate.report.records import SUMMARY_VERSION
         from pytest_prunegate.report.summary import build_summary
 
@@ -165,6 +166,8 @@ class GateSession:
         )  # fmt: skip
         write = files.write_baseline if alone else files.write_reports
         self.written = write(self.summary, folder)
+        if not (alone or interrupted):
+            append_run(self.summary, folder)
         if alone and self._gate.baselines is not None:
             self._write_baseline(self._gate.baselines, folder)
 
