@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
 from pytest_prunegate.report import wording
+from pytest_prunegate.report.page import page_parts, shorten
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def render(summary: Summary, template: str) -> str:
 
     Every text that a template writes is inert: in HTML it is escaped, in Markdown nothing comes of it either.
     """
-    drawn = _drawn(summary) if template.endswith(".html.j2") else {}
-    return environment(resource_path("templates"), template).get_template(template).render(summary=summary, **drawn)
+    of_page = {"page": page_parts(summary), **_drawn(summary)} if template.endswith(".html.j2") else {}
+    return environment(resource_path("templates"), template).get_template(template).render(summary=summary, **of_page)
 
 
 def environment(folder: Path, template: str) -> SandboxedEnvironment:
@@ -68,6 +69,8 @@ def environment(folder: Path, template: str) -> SandboxedEnvironment:
             "line": lambda text: _Escaped(one_line(text)),
             "code": lambda text: _Escaped(markdown_code(text)),
         }
+    else:
+        found.filters["shorten"] = shorten
     return found
 
 
