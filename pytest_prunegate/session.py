@@ -154,6 +154,7 @@ class GateSession:
         from pytest_prunegate.identity import Identities
         from pytest_prunegate.report import files
         from pytest_prunegate.report.earlier import Earlier, read_earlier
+        from pytest_prunegate.report.history import append_run
         from pytest_prunegate.report.own_templates import write_own
         from pytest_prunegate.report.records import SUMMARY_VERSION
         from pytest_prunegate.report.summary import build_summary
@@ -172,6 +173,8 @@ class GateSession:
             self._tell_ci([self.summary])
         write = files.write_baseline if alone else files.write_reports
         self.written = write(self.summary, folder)
+        if not (alone or interrupted):
+            append_run(self.summary, folder)
         own, problems = write_own(self.summary, self._gate.options.templates, folder)
         self.told += [f"Own report: {path}" for path in own]
         self.problem = "\n".join(problems) or None
