@@ -115,7 +115,8 @@ def test_search_covers_prompt_gold_and_outputs(browser: Browser, text: str) -> N
         if any(wanted in found for found in (prompt_of(changed, answer), answer.gold, text_of(answer.original), text_of(answer.pruned)))
     ]  # fmt: skip
     assert browser.one("#hits").text.startswith(f"{len(hits)} of 100 answers match")
-    assert browser.texts(f"{ROWS} th") == [f"squadv2 {answer.doc_id}" for answer in hits[:25]]
+    assert browser.texts(f"{ROWS} th button") == [f"squadv2 {answer.doc_id}" for answer in hits[:25]]
+    assert browser.texts(f"{ROWS} .hit strong") == [wanted] * len(hits[:25]), "each says where"
     browser.one("#clear").click()
     assert browser.one("#hits").text == "100 answers; the first 25 are listed."
 
