@@ -112,11 +112,12 @@
   const detailOf = (row) => {
     const scores = row.scores.map(([name, before, after, change]) => `${name} ${before} → ${after}${change === "same" ? "" : ` (${change})`}`);
     const gold = row.gold ? [titled("Gold answer", element("pre", { textContent: row.gold }))] : [];
-    const side = (title, pieces) => titled(title, element("pre", { tabIndex: 0 }, ...orNothing(pieces)));
+    const noted = (note) => (note ? [element("p", { className: "note", textContent: note })] : []);
+    const side = (title, pieces, note) => titled(title, element("pre", { tabIndex: 0 }, ...orNothing(pieces)), ...noted(note));
     const cell = element(
       "td", { colSpan: 5 },
       titled("Prompt", element("pre", { tabIndex: 0, textContent: promptOf(row), className: "prompt" })), ...gold,
-      element("div", { className: "sides" }, side("Original's output", row.original), side("Pruned's output", row.pruned)),
+      element("div", { className: "sides" }, side("Original's output", row.original, row.notes[0]), side("Pruned's output", row.pruned, row.notes[1])),
       element("p", { className: "note", textContent: scores.join("; ") }),
     );
     return element("tr", { className: "detail", id: `answer-${rows.indexOf(row)}` }, cell);

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
 from pytest_prunegate.report import wording
-from pytest_prunegate.report.page import page_parts, shorten
+from pytest_prunegate.report.page import page_parts
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ def render(summary: Summary, template: str) -> str:
             "line": lambda text: _Escaped(one_line(text)),
             "code": lambda text: _Escaped(markdown_code(text)),
         }
-    else:
-        environment.filters["shorten"] = shorten
     of_page = {"page": page_parts(summary), **_drawn(summary)} if is_html else {}
     return environment.get_template(template).render(summary=summary, **of_page)
 

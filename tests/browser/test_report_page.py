@@ -286,11 +286,13 @@ def test_no_answer_changed(browser: Browser) -> None:
 
 def test_hostile_answers_are_text(browser: Browser) -> None:
     """A row for each of them, in every place that a changed answer has."""
-    texts = list(HOSTILE.values())
+    texts = [
+        text for text in HOSTILE.values() if len(text) < 1000
+    ]  # longer ones are shortened before a report has them
     answer = made_changes(1).shown[0]
     shown = tuple(
         replace(answer, doc_id=number, task=text, member=text, prompt=(number,), gold=text, original=((text, True),), pruned=((text, False),),
-                scores=(ChangedScore(check=text, original=1.0, pruned=0.0, change="lost"),))
+                original_note=text, pruned_note=text, scores=(ChangedScore(check=text, original=1.0, pruned=0.0, change="lost"),))
         for number, text in enumerate(texts)
     )  # fmt: skip
     changed = ChangedAnswers(total=len(texts), lost=len(texts), shown=shown, blocks=tuple(texts), file="changed.jsonl")
@@ -302,10 +304,7 @@ def test_hostile_answers_are_text(browser: Browser) -> None:
     browser.one("#clear").click()
     browser.one("#more").click()
     prompts = browser.texts(".prompt")
-    assert len(prompts) == len(texts)
-    for prompt, text in zip(prompts, texts, strict=True):
-        if len(text) < 1000:
-            assert prompt == plain(text)
+    assert prompts == [plain(text) for text in texts]
     unharmed(browser)
 
 
