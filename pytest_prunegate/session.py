@@ -149,6 +149,7 @@ class GateSession:
         """Write what was measured, with what earlier runs into the same folder measured of the same things."""
         from pytest_prunegate.identity import Identities
         from pytest_prunegate.report import files
+        from pytest_prunegate.report.changed import Changes
         from pytest_prunegate.report.earlier import Earlier, read_earlier
         from pytest_prunegate.report.records import SUMMARY_VERSION
         from pytest_prunegate.report.summary import build_summary
@@ -158,11 +159,14 @@ class GateSession:
         earlier = Earlier() if alone else read_earlier(self._gate, identities, folder, version=SUMMARY_VERSION)
         names = {side: facts.name for side, facts in self._gate.facts.items()}
         moved = files.archive(earlier, folder, names=names)
+        changes = None if alone else Changes(self._gate, earlier, moved)
         arguments = tuple(str(argument) for argument in self._config.invocation_params.args)
         self.summary = build_summary(
             self._gate, self._file, arguments=arguments, started=self._started, finished=datetime.now(UTC), identities=identities,
-            earlier=earlier, archive=moved, interrupted=interrupted,
+            earlier=earlier, archive=moved, changes=changes, interrupted=interrupted,
         )  # fmt: skip
+        if changes is not None:
+            changes.write(folder)
         write = files.write_baseline if alone else files.write_reports
         self.written = write(self.summary, folder)
         if alone and self._gate.baselines is not None:
