@@ -233,7 +233,7 @@ class Gate:
         return CheckResult(
             check=check, outcome=Outcome.RECORDED if self.options.record else verdict.outcome, comparison=comparison,
             documents=verdict.used, total=verdict.total or comparison.documents, unit=unit,
-            members=member_results(task, check, measured), verdict=verdict, noise=self._noise(task, check),
+            members=member_results(task, check, measured, comparison), verdict=verdict, noise=self._noise(task, check),
         )  # fmt: skip
 
     def _outlooks(self, plan: Plan) -> tuple[Outlook, ...]:

@@ -99,12 +99,14 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class MemberResult:
-    """What one member of a group scored on the group's metric."""
+    """What one member of a group scored on the group's metric; `lost` and `gained` are None where it has no scores of documents."""
 
     name: str
     documents: int
     original: Fraction
     pruned: Fraction
+    lost: int | None = None
+    gained: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,6 +153,7 @@ class GateSession:
         """Write what was measured, with what earlier runs into the same folder measured of the same things."""
         from pytest_prunegate.identity import Identities
         from pytest_prunegate.report import files
+        from pytest_prunegate.report.changed import Changes
         from pytest_prunegate.report.earlier import Earlier, read_earlier
         from pytest_prunegate.report.history import append_run
         from pytest_prunegate.report.own_templates import write_own
@@ -164,11 +165,14 @@ class GateSession:
         earlier = Earlier() if alone else read_earlier(self._gate, identities, folder, version=SUMMARY_VERSION)
         names = {side: facts.name for side, facts in self._gate.facts.items()}
         moved = files.archive(earlier, folder, names=names)
+        changes = None if alone else Changes(self._gate, earlier, moved)
         arguments = tuple(str(argument) for argument in self._config.invocation_params.args)
         self.summary = build_summary(
             self._gate, self._file, arguments=arguments, started=self._started, finished=datetime.now(UTC), identities=identities,
-            earlier=earlier, archive=moved, interrupted=interrupted,
+            earlier=earlier, archive=moved, changes=changes, interrupted=interrupted,
         )  # fmt: skip
+        if changes is not None:
+            changes.write(folder)
         if not alone:
             self._tell_ci([self.summary])
         write = files.write_baseline if alone else files.write_reports

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.compare import Comparison, Outcome, broken_thresholds
@@ -17,13 +18,14 @@ from pytest_prunegate.identity import WORDS, Identities, data_fingerprint
 from pytest_prunegate.loss_interval import LossInterval
 from pytest_prunegate.noise import Noise
 from pytest_prunegate.plan import CheckResult, MemberResult
+from pytest_prunegate.report.changed_records import CHANGED_FILE
 from pytest_prunegate.report.files import COMPARISONS, model_file
+from pytest_prunegate.report.records import PartSummary
 from pytest_prunegate.thresholds import RELATIVE_RULES, Decide
 from pytest_prunegate.verdicts import Basis, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from pytest_prunegate.checks import Check
     from pytest_prunegate.gate import Gate
@@ -34,11 +36,16 @@ _VERDICTS = ("pass", "fail", "inconclusive", "recorded")
 
 @dataclass(frozen=True, kw_only=True)
 class KeptResult:
-    """A check's figures from an earlier run, judged anew, and when that run began."""
+    """A check's figures from an earlier run, judged anew, and when that run began.
+
+    `changes` is the file with the answers that changed in that run, where that run says that there is one.
+    """
 
     result: CheckResult
     measured: str
     decision: Mapping[str, Any]
+    parts: tuple[PartSummary, ...] = ()
+    changes: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,20 +85,21 @@ def read_earlier(gate: Gate, identities: Identities, folder: Path, *, version: i
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["version"] != version:
             raise ValueError(f"version {found['version']}")
-        sorted_out = _sort(gate, identities, found)
+        sorted_out = _sort(gate, identities, found, folder)
     except _UNREADABLE as error:
         reason = f"the earlier {COMPARISONS[0]} cannot be read: {type(error).__name__}: {error}"
         models = sorted(path.name for path in folder.glob("*_model_results*.json"))
         stale = Stale(task="all", name="all", measured="", reason=reason)
-        sorted_out = Earlier(stale=(stale,), files=(*models, *COMPARISONS))
+        sorted_out = Earlier(stale=(stale,), files=(*models, *COMPARISONS, CHANGED_FILE))
     return _with_archived(gate, identities, sorted_out, folder / "archive", version)
 
 
-def _sort(gate: Gate, identities: Identities, found: dict[str, Any]) -> Earlier:
+def _sort(gate: Gate, identities: Identities, found: dict[str, Any], folder: Path) -> Earlier:
     by_name = {(check.task, check.name): check for check in gate.checks}
     tasks = {task["name"]: task for task in found["tasks"]}
     results: dict[Check, KeptResult] = {}
     stale: list[Stale] = []
+    changes = _changed_file(found)
     for kept in found["checks"]:
         if kept["outcome"] not in _VERDICTS:
             continue
@@ -103,8 +111,9 @@ def _sort(gate: Gate, identities: Identities, found: dict[str, Any]) -> Earlier:
             stale.append(Stale(task=kept["task"], name=kept["name"], measured=kept["measured"], reason="this run's ended in an error"))  # fmt: skip
         elif check not in gate.results:
             results[check] = KeptResult(
-                result=_judged_anew(check, kept), measured=kept["measured"], decision=kept["decision"]
-            )
+                result=_judged_anew(check, kept), measured=kept["measured"], decision=kept["decision"],
+                parts=tuple(PartSummary(**part) for part in kept["parts"]), changes=folder / changes if changes else None,
+            )  # fmt: skip
     still = {check.task for check in results}
     return Earlier(
         results=results, tasks={name: task for name, task in tasks.items() if name in still}, stale=tuple(stale),
@@ -118,7 +127,7 @@ def _with_archived(gate: Gate, identities: Identities, earlier: Earlier, archive
     for path in sorted(archive.glob(f"*/{COMPARISONS[0]}"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            older = _sort(gate, identities, found) if found["version"] == version else Earlier()
+            older = _sort(gate, identities, found, path.parent) if found["version"] == version else Earlier()
         except _UNREADABLE:  # it was told when it was moved
             continue
         results = {**older.results, **results}
@@ -189,7 +198,8 @@ def _judged_anew(check: Check, kept: dict[str, Any]) -> CheckResult:
     )  # fmt: skip
     members = tuple(
         MemberResult(
-            name=member["name"], documents=member["documents"], original=Fraction(member["exact"][0]), pruned=Fraction(member["exact"][1])
+            name=member["name"], documents=member["documents"], original=Fraction(member["exact"][0]), pruned=Fraction(member["exact"][1]),
+            lost=member["lost"], gained=member["gained"],
         ) for member in kept["members"]
     )  # fmt: skip
     verdict = _verdict(kept, comparison)
@@ -212,4 +222,14 @@ def _interval(kept: dict[str, Any] | None) -> LossInterval | None:
 
 def _files_of(found: dict[str, Any]) -> tuple[str, ...]:
     """The files that the earlier run wrote."""
-    return (*(model_file(side, model["name"]) for side, model in found["models"].items()), *COMPARISONS)
+    changes = _changed_file(found)
+    models = (model_file(side, model["name"]) for side, model in found["models"].items())
+    return (*models, *COMPARISONS, *([changes] if changes else []))
+
+
+def _changed_file(found: dict[str, Any]) -> str | None:
+    """The file beside the results that has the answers that changed; None where none did."""
+    name = found["changed"]["file"]
+    if name is not None and (not isinstance(name, str) or Path(name).name != name or Path(name).suffix != ".jsonl"):
+        raise ValueError(f"{name} is no name of a file")
+    return name

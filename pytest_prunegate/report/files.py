@@ -14,6 +14,7 @@ import xxhash
 from filelock import FileLock
 
 from pytest_prunegate.atomic_file import replacing
+from pytest_prunegate.report.changed_records import CHANGED_FILE
 from pytest_prunegate.report.records import RESULTS_FILE
 from pytest_prunegate.report.rendering import render
 
@@ -87,7 +88,11 @@ def archive(earlier: Earlier, folder: Path, *, names: dict[str, str | None]) -> 
     Raises:
         OSError: a file cannot be moved.
     """
-    rewritten = set() if earlier.stale else {*(model_file(side, name) for side, name in names.items()), *COMPARISONS}
+    rewritten = (
+        set()
+        if earlier.stale
+        else {*(model_file(side, name) for side, name in names.items()), *COMPARISONS, CHANGED_FILE}
+    )
     present = [folder / name for name in earlier.files if name not in rewritten and (folder / name).is_file()]
     if not present:
         return None

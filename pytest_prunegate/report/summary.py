@@ -14,7 +14,9 @@ from pytest_prunegate.identity import data_fingerprint, fewshot_seeds
 from pytest_prunegate.loss_interval import CONFIDENCE
 from pytest_prunegate.outlook import baseline_warning
 from pytest_prunegate.report.asked import asked_of
+from pytest_prunegate.report.changed_records import ChangedAnswers
 from pytest_prunegate.report.headline import headline, measured, verdict
+from pytest_prunegate.report.parts import parts_of_check, unknown_parts
 from pytest_prunegate.report.provenance import answered_in, environment_of, with_provenance
 from pytest_prunegate.report.records import (
     SUMMARY_VERSION,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate import Gate
     from pytest_prunegate.identity import Identities
     from pytest_prunegate.plan import CheckResult
+    from pytest_prunegate.report.changed import Changes
     from pytest_prunegate.report.earlier import Earlier
     from pytest_prunegate.thresholds import ThresholdsFile
 
@@ -53,6 +56,7 @@ def build_summary(
     identities: Identities,
     earlier: Earlier,
     archive: Path | None,
+    changes: Changes | None,
     interrupted: bool,
 ) -> Summary:
     """Summarise a run that was opened, however far it came.
@@ -66,6 +70,7 @@ def build_summary(
         identities: what its figures depend on.
         earlier: what earlier runs left in the output folder.
         archive: where those of their files were moved that this run is not about.
+        changes: the answers that changed; None of a baseline alone.
         interrupted: whether it was stopped before its end.
     """
     assert gate.plan is not None
@@ -77,7 +82,12 @@ def build_summary(
         version=SUMMARY_VERSION,
         verdict=verdict(outcomes),
         headline=headline(outcomes, earlier=sum(check.is_earlier for check in checks)),
-        notes=(*(_unfinished(gate) if interrupted else ()), *_notes(gate)),
+        notes=(
+            *(_unfinished(gate) if interrupted else ()),
+            *_notes(gate),
+            *unknown_parts(gate, earlier),
+            *(changes.notes if changes else ()),
+        ),
         stale=tuple(asdict(stale) for stale in earlier.stale),
         archive=None if archive is None else str(archive),
         checks_measured=measured(outcomes),
@@ -96,6 +106,7 @@ def build_summary(
         finished=finished.isoformat(timespec="seconds"),
         python=platform.python_version(),
         libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        changed=changes.answers() if changes else ChangedAnswers(),
     )
     return with_provenance(summary, gate)
 
@@ -168,7 +179,7 @@ def _check(gate: Gate, check: Check, identities: Identities, earlier: Earlier, b
         documents=result.documents if result else None, total_documents=result.total if result else None,
         unit=result.unit if result else "documents", members=_members(result), exact=_exact(comparison),
         identity=identities.of(check) if has_figures else None, measured=since if has_figures else None,
-        is_earlier=is_earlier, scale=scale_of(result), **_numbers(result),
+        is_earlier=is_earlier, parts=parts_of_check(gate, check, earlier), scale=scale_of(result), **_numbers(result),
     )  # fmt: skip
 
 
@@ -242,6 +253,7 @@ def _members(result: CheckResult | None) -> tuple[dict[str, Any], ...]:
         {
             "name": member.name, "documents": member.documents, "original": float(member.original), "pruned": float(member.pruned),
             "difference": float(member.pruned - member.original), "exact": [str(member.original), str(member.pruned)],
+            "lost": member.lost, "gained": member.gained,
         } for member in (result.members if result else ())
     )  # fmt: skip
 

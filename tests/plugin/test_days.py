@@ -78,7 +78,7 @@ def test_another_pruned_model_makes_the_earlier_results_stale(project: Bench) ->
     assert (folder / "comparison_results.json").read_text() == before, "nothing is lost"
     assert {path.name for path in folder.iterdir()} == {
         "comparison_results.json", "comparison_report.md", "comparison_report.html",
-        "original_model_results.json", "pruned_model_results.json",
+        "original_model_results.json", "pruned_model_results.json", "changed.jsonl",
     }  # fmt: skip
     for name in ("comparison_report.md", "comparison_report.html"):
         assert "another pruned model" in (project.results / name).read_text()
