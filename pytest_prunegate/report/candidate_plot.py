@@ -17,7 +17,7 @@ MOST_PANELS = 24  # the tables have the rest
 _WIDTH, _HEIGHT = 300, 190  # units
 _FAINT = 0.16
 _REACH = 3.0  # an interval goes on beyond the plot where it is so much wider than what the marks and the threshold span
-_NEAR = 0.07  # of the axis: marks that are nearer stand side by side
+_NEAR = 0.05  # of the axis: marks that are nearer stand side by side
 _LEAST_SPAN = 0.02  # of sparsity
 _MARKS = {
     "pass": ("o", PASS, True), "fail": ("s", FAIL, True), "inconclusive": ("D", DOUBT, True), "recorded": ("o", INK, False),

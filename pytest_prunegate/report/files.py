@@ -57,12 +57,12 @@ def write_reports(summary: Summary, folder: Path) -> list[Path]:
         OSError: a file cannot be written.
     """
     texts = {
-        model_file(side, model.name): as_text(model_results(summary, side)) for side, model in summary.models.items()
+        model_file(side, model.name): _json(model_results(summary, side)) for side, model in summary.models.items()
     }
-    texts[RESULTS_FILE] = as_text(summary.as_json())
+    texts[RESULTS_FILE] = _json(summary.as_json())
     texts["comparison_report.md"] = render(summary, "report.md.j2")
     texts["comparison_report.html"] = render(summary, "report.html.j2")
-    return write_all(folder, texts)
+    return _write_all(folder, texts)
 
 
 def write_baseline(summary: Summary, folder: Path) -> list[Path]:
@@ -71,7 +71,7 @@ def write_baseline(summary: Summary, folder: Path) -> list[Path]:
     Raises:
         OSError: the file cannot be written.
     """
-    return write_all(folder, {BASELINE: as_text(model_results(summary, "original"))})
+    return _write_all(folder, {BASELINE: _json(model_results(summary, "original"))})
 
 
 def archive(earlier: Earlier, folder: Path, *, names: dict[str, str | None]) -> Path | None:
@@ -146,17 +146,11 @@ def model_file(side: str, name: str | None) -> str:
     return f"{side}_model_results{suffix}.json"
 
 
-def as_text(value: dict[str, Any]) -> str:
-    """JSON values as a file holds them."""
+def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=2, allow_nan=False, default=str) + "\n"
 
 
-def write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
-    """Write files into a folder, each whole or not at all; they replace those of these names.
-
-    Raises:
-        OSError: one cannot be written.
-    """
+def _write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         for left_behind in folder.glob(f".{glob.escape(name)}.*"):  # by a run that was killed while it wrote
@@ -164,3 +158,12 @@ def write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
         with replacing(folder / name) as file:
             file.write(text.encode())
     return [folder / name for name in texts]
+
+
+def write_texts(folder: Path, texts: dict[str, str]) -> list[Path]:
+    """Write files by their names into a folder, each whole or not at all; they replace those that are there.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    return _write_all(folder, texts)
