@@ -76,7 +76,7 @@ def closing_of(session: GateSession, gates: Gates) -> Closing | None:
         return None
     return Closing(
         settings=tuple(session.said), sections=tuple(_section(session, ended) for ended in session.ended),
-        overview=None, problem=session.problem, stopped=gates.stop.reason,
+        overview=_overview(session, gates) if gates.are_several else None, problem=session.problem, stopped=gates.stop.reason,
         command=session.ended[0].summary.command,
     )  # fmt: skip
 
@@ -90,6 +90,21 @@ def _section(session: GateSession, ended: Ended) -> Section:
         table=tuple((line, str(outcome)) for line, outcome in table_lines(summary)),
         lines=(*closing_lines(summary, said=gate.plan.notes if gate.plan else ()), *session.told),
         report=str(ended.written[-1]) if ended.written else None, headline=summary.headline,
+    )  # fmt: skip
+
+
+def _overview(session: GateSession, gates: Gates) -> Section:
+    """What is said of all candidates; the last line says in words what the exit code says."""
+    from pytest_prunegate.report.candidate_lines import candidate_lines
+
+    overview = session.overview
+    if overview is None:
+        names = ", ".join(str(ended.gate.candidate) for ended in session.ended)
+        headline = f"INCOMPLETE: {len(session.ended)} of {len(gates.candidates)} candidates selected ({names})"
+        return Section(title="candidates", table=(), lines=(), report=None, headline=headline)
+    return Section(
+        title="candidates", table=tuple(candidate_lines(overview)), lines=overview.notes,
+        report=str(session.overview_page) if session.overview_page else None, headline=overview.headline,
     )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ class Gate:
     baselines: Baselines | None = None
     shared: Shared | None = None
     """With the other candidates of the run."""
-    _judge: Judge | None = None
+    judging: Judge | None = None
     _measuring: Measuring | None = None
     _protocols: Protocols | None = None
     _answering: Answering | None = None
@@ -138,7 +138,7 @@ class Gate:
             self._answering, templates=templates, progress=self.progress, protocols=self._protocols,
             baselines=self.baselines, shared=shared, candidate=self.candidate,
         )  # fmt: skip
-        self._judge = Judge(self._measuring.draws, self._protocols.of)
+        self.judging = Judge(self._measuring.draws, self._protocols.of)
         plans = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)
         plan = Plan(facts=self.facts, conditions=self.conditions, tasks=plans, device=self.options.device)
         # Where nothing is asked, torch is not imported to look.
@@ -245,13 +245,13 @@ class Gate:
 
     def _compared(self, task: GateTask, check: Check) -> tuple[Comparison, Verdict]:
         measured = self.measure(task.name)
-        assert self._judge is not None
-        return self._judge.judge(task, check, measured)
+        assert self.judging is not None
+        return self.judging.judge(task, check, measured)
 
     def _undecided(self, name: str, measured: tuple[Measurement, ...]) -> bool:
         """Whether a check of a task needs more documents; a baseline alone is measured in full."""
-        assert self._judge is not None
-        return self.baseline_only or self._judge.is_undecided(self.task(name), measured)
+        assert self.judging is not None
+        return self.baseline_only or self.judging.is_undecided(self.task(name), measured)
 
     def _device(self) -> str:
         from pytest_prunegate.evaluation.devices import resolve_device

@@ -99,8 +99,14 @@ class Gates:
         self.opened = tuple(gate for gate in self._all if needed.get(gate.candidate))
         for gate in self.opened:
             plan = gate.open(needed[gate.candidate], shared)
-            gate.plan = replace(plan, notes=(*self._store.notes, *plan.notes))
+            gate.plan = replace(plan, notes=(*self._store.notes, *self._twins(gate), *plan.notes))
         return self._planned()
+
+    def _twins(self, gate: Gate) -> Iterator[str]:
+        """That a candidate is another one under a second name, which costs nothing and says nothing."""
+        same = [other.candidate for other in self.opened if _pruned(other) == _pruned(gate)]
+        if len(same) > 1:
+            yield f"{' and '.join(map(str, same))} are the same model, asked in the same way; only their names differ."
 
     def probe(self) -> RunPlan:
         """Time the first requests of tasks whose time is not known, with the first candidate; what it took holds for the others."""
@@ -121,3 +127,8 @@ class Gates:
     def _planned(self) -> RunPlan:
         self.plan = RunPlan(by_candidate={gate.candidate: gate.plan for gate in self.opened if gate.plan})
         return self.plan
+
+
+def _pruned(gate: Gate) -> object:
+    """What tells two candidates apart: the model and how it is asked."""
+    return (gate.facts["pruned"].fingerprint, gate.conditions["pruned"]) if "pruned" in gate.facts else None

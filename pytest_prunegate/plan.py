@@ -142,14 +142,13 @@ class RunPlan:
         return self.told({name: plan.notes for name, plan in self.by_candidate.items()})
 
     def told(self, said: Mapping[str | None, Sequence[str]]) -> tuple[str, ...]:
-        """What is said of several candidates: once where it holds for all, else with a candidate's name in brackets before it."""
-        lines: dict[str, list[str | None]] = {}
+        """What is said of several candidates: once where it holds for all, else with the names in brackets before it."""
+        lines: dict[str, dict[str, None]] = {}
         for name, own in said.items():
             for line in own:
-                lines.setdefault(line, []).append(name)
+                lines.setdefault(line, {})[str(name)] = None
         return tuple(
-            f"{'' if len(set(names)) == len(said) else ''.join(f'[{name}]' for name in dict.fromkeys(names)) + ' '}{line}"
-            for line, names in lines.items()
+            line if len(names) == len(said) else f"[{', '.join(names)}] {line}" for line, names in lines.items()
         )
 
 

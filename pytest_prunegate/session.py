@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gates import Gates, Needed
     from pytest_prunegate.plan import RunPlan
     from pytest_prunegate.preflight import Findings
+    from pytest_prunegate.report.candidate_records import CandidatesSummary
     from pytest_prunegate.report.records import Summary
     from pytest_prunegate.thresholds import ThresholdsFile
 
@@ -54,6 +55,8 @@ class GateSession:
         """Whether items may be measured."""
         self.ended: list[Ended] = []
         """What was summarised of each candidate, and written."""
+        self.overview: CandidatesSummary | None = None
+        self.overview_page: Path | None = None
         self.said: list[str] = []
         self.problem: str | None = None
         """Why the reports could not be written."""
@@ -158,6 +161,19 @@ class GateSession:
             self._report(gate, interrupted=interrupted)
         if self._gates.are_several:
             files.write_original([ended.summary for ended in self.ended], self._gates.options.output)
+        if self._gates.are_several and len(self.ended) == len(self._gates.candidates):
+            self._report_overview()
+
+    def _report_overview(self) -> None:
+        """Write what there is to say across the candidates; a run of some of them would hide the others."""
+        from pytest_prunegate.report.candidates import CandidateEntry, build_candidates, write_candidates
+
+        entries = [
+            CandidateEntry(name=ended.gate.candidate, gate=ended.gate, summary=ended.summary)
+            for ended in self.ended if ended.gate.candidate is not None
+        ]  # fmt: skip
+        self.overview = build_candidates(entries, require=self._gates.options.require)
+        self.overview_page = write_candidates(self.overview, self._gates.options.output)[-1]
 
     def _report(self, gate: Gate, *, interrupted: bool) -> None:
         """Write what was measured, with what earlier runs into the same folder measured of the same things."""

@@ -23,6 +23,7 @@ HEAVY = (
     "huggingface_hub",
     "psutil",
     "xxhash",
+    "matplotlib",
 )
 # A room may import the rooms below it (at run time; types are free), errors, and plain.
 ROOMS = {
@@ -65,6 +66,7 @@ ROOMS = {
     "rootdir": ["flags"],
     "report": [
         "atomic_file",
+        "candidate_pairs",
         "identity",
         "loss_interval",
         "plan",
@@ -106,6 +108,7 @@ ROOMS = {
     "outlook": ["check_scores", "checks", "paired", "stats", "thresholds"],
     "noise": ["check_scores", "evaluation", "progress", "thresholds"],
     "judging": ["verdicts", "paired", "check_scores", "checks", "compare", "scores"],
+    "candidate_pairs": ["check_scores", "loss_interval", "paired", "thresholds"],
     "verdicts": ["loss_interval", "compare", "stats", "thresholds"],
     "protocol": ["drawing", "thresholds"],
     "drawing": ["checks", "evaluation", "thresholds"],

@@ -57,14 +57,14 @@ def write_reports(summary: Summary, folder: Path, names: FileNames) -> list[Path
         OSError: a file cannot be written.
     """
     texts = {
-        model_file(side, model.name): _json(model_results(summary, side))
+        model_file(side, model.name): as_text(model_results(summary, side))
         for side, model in summary.models.items() if side == "pruned" or names.candidate is None
     }  # fmt: skip
     results, markdown, page = names.comparisons
-    texts[results] = _json(summary.as_json())
+    texts[results] = as_text(summary.as_json())
     texts[markdown] = render(summary, "report.md.j2")
     texts[page] = render(summary, "report.html.j2")
-    return _write_all(folder, texts)
+    return write_all(folder, texts)
 
 
 def write_original(summaries: Sequence[Summary], folder: Path) -> list[Path]:
@@ -84,7 +84,7 @@ def write_original(summaries: Sequence[Summary], folder: Path) -> list[Path]:
     text = next((own for own in summaries if own.models["original"].wikitext_ppl is not None), summaries[0])
     joined = replace(summaries[0], checks=tuple(checks), tasks=tuple(tasks.values()), models=text.models)
     found = model_results(joined, "original") | {"compared_with": _names_by_check(checks, of)}
-    return _write_all(folder, {model_file("original", joined.models["original"].name): _json(found)})
+    return write_all(folder, {model_file("original", joined.models["original"].name): as_text(found)})
 
 
 def _documents_of(check: CheckSummary) -> int:
@@ -105,7 +105,7 @@ def write_baseline(summary: Summary, folder: Path) -> list[Path]:
     Raises:
         OSError: the file cannot be written.
     """
-    return _write_all(folder, {BASELINE: _json(model_results(summary, "original"))})
+    return write_all(folder, {BASELINE: as_text(model_results(summary, "original"))})
 
 
 def model_results(summary: Summary, side: str) -> dict[str, Any]:
@@ -135,11 +135,17 @@ def model_results(summary: Summary, side: str) -> dict[str, Any]:
     }
 
 
-def _json(value: dict[str, Any]) -> str:
+def as_text(value: dict[str, Any]) -> str:
+    """JSON values as a file holds them."""
     return json.dumps(value, indent=2, allow_nan=False, default=str) + "\n"
 
 
-def _write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
+def write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
+    """Write files into a folder, each whole or not at all; they replace those of these names.
+
+    Raises:
+        OSError: one cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         for left_behind in folder.glob(f".{glob.escape(name)}.*"):  # by a run that was killed while it wrote

@@ -37,12 +37,11 @@ def plan_lines(run: RunPlan, file: ThresholdsFile, options: Options) -> Iterator
     source = "built-in thresholds" if file.built_in else file.display
     several = f", required: {options.require} of {len(options.candidates)} candidates" if options.candidate else ""
     yield f"settings: {source}, seed {options.seed}, batch size {options.batch_size}, device {run.device}{several}"
-    for name, plan in run.by_candidate.items():
-        whose = f"[{name}] " if name else ""
-        yield from (f"task:     {whose}{_task_line(task, plan)}" for task in plan.tasks)
-    for name, plan in run.by_candidate.items():
-        whose = f"[{name}] " if name else ""
-        yield from (f"check:    {whose}{_outlook_line(expected)}" for expected in plan.outlooks)
+    plans = run.by_candidate.items()
+    for line in run.told({name: [_task_line(task, plan) for task in plan.tasks] for name, plan in plans}):
+        yield f"task:     {line}"
+    for line in run.told({name: [_outlook_line(expected) for expected in plan.outlooks] for name, plan in plans}):
+        yield f"check:    {line}"
     for note in run.notes:
         yield f"note:     {note}"
     yield f"time:     {time_text(run)}"
@@ -53,7 +52,7 @@ def _models(run: RunPlan) -> Iterator[str]:
     for name, plan in run.by_candidate.items():
         for side, facts in plan.facts.items():
             if side != "original" or plan is run.plans[0]:
-                yield f"{(name if name and side == 'pruned' else side) + ':':<10}{_model_line(facts, plan, is_named=not name)}"
+                yield f"{(name if name and side == 'pruned' else side) + ': ':<10}{_model_line(facts, plan, is_named=not name)}"
         if plan.is_same_model:
             yield "          Both are the same model: no comparison will find a loss, and none says anything about pruning."
 
