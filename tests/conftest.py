@@ -114,7 +114,9 @@ def real_bench(pytester: pytest.Pytester, index_dir: Path, monkeypatch: pytest.M
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("PYTEST_XDIST_WORKER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):  # of the run of this suite itself
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("COLUMNS", "500")  # a sentence stands in one line; what 80 columns make of it is tested by itself
+    monkeypatch.setenv(
+        "COLUMNS", "500"
+    )  # a sentence stands in one line; what 80 columns make of it is tested by itself
     gc.freeze()  # what libraries hold costs every swap of models a quarter of a second
     yield Bench(pytester, index_dir, ScriptedExecutor())
     gc.unfreeze()

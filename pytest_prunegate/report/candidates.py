@@ -93,10 +93,15 @@ def write_candidates(summary: CandidatesSummary, folder: Path) -> list[Path]:
         folder,
         {
             CANDIDATES_RESULTS: json.dumps(summary.as_json(), indent=2, allow_nan=False) + "\n",
-            CANDIDATES_MARKDOWN: _render(summary, "candidates.md.j2"),
+            CANDIDATES_MARKDOWN: overview_markdown(summary),
             CANDIDATES_PAGE: _render(summary, "candidates.html.j2", page=candidate_page(summary)),
         },
     )
+
+
+def overview_markdown(summary: CandidatesSummary) -> str:
+    """The overview as Markdown, which a CI job shows before the candidates' own reports."""
+    return _render(summary, "candidates.md.j2")
 
 
 def _render(summary: CandidatesSummary, template: str, **parts: Any) -> str:

@@ -29,10 +29,11 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[CandidateEntry]:
 
     def spy(self: GateSession, *, interrupted: bool) -> None:
         finish(self, interrupted=interrupted)
-        if self.summary is not None and not self._gate.baseline_only:
-            name = self._gate.facts["pruned"].name
-            assert name is not None
-            found.append(CandidateEntry(name=name, gate=self._gate, summary=self.summary))
+        for ended in self.reports.ended:
+            if not ended.gate.baseline_only:
+                name = ended.gate.facts["pruned"].name
+                assert name is not None
+                found.append(CandidateEntry(name=name, gate=ended.gate, summary=ended.summary))
 
     monkeypatch.setattr(GateSession, "finish", spy)
     return found

@@ -11,7 +11,7 @@ import pytest
 from families import write_group, write_task
 from scripted import BOOLQ, GSM8K, SQUAD, TWO_TASKS, write_checkpoint, write_data
 
-from pytest_prunegate.session import GateSession
+from pytest_prunegate.reporting import Reporting
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 def summaries(monkeypatch: pytest.MonkeyPatch) -> list[Summary]:
     """The summaries of inner runs."""
     found: list[Summary] = []
-    report = GateSession._report
+    write = Reporting.write
 
-    def spy(self: GateSession, *, interrupted: bool) -> None:
-        report(self, interrupted=interrupted)
-        assert self.summary is not None
-        found.append(self.summary)
+    def spy(self: Reporting, *, interrupted: bool) -> None:
+        write(self, interrupted=interrupted)
+        found.extend(ended.summary for ended in self.ended)
 
-    monkeypatch.setattr(GateSession, "_report", spy)
+    monkeypatch.setattr(Reporting, "write", spy)
     return found
 
 
