@@ -17,6 +17,12 @@ SHIPPED = (
     "templates/report.md.j2", "templates/report.html.j2", "templates/report.css", "templates/report.js", "thresholds.yaml",
     "thresholds.schema.json",
 )  # fmt: skip
+SHIPPED += (
+    "templates/candidates.md.j2",
+    "templates/candidates.html.j2",
+    "templates/candidates.css",
+    "candidates.schema.json",
+)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
