@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from made_summary import made_changes, made_check, made_summary, not_measured
 
 from pytest_prunegate.report.page import embedded, shorten
-from pytest_prunegate.report.records import CheckSummary
 from pytest_prunegate.report.rendering import render
+
+if TYPE_CHECKING:
+    from pytest_prunegate.report.records import CheckSummary
 
 
 def test_what_fits_is_whole() -> None:
