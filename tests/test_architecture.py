@@ -27,8 +27,9 @@ HEAVY = (
 )
 # A room may import the rooms below it (at run time; types are free), errors, and plain.
 ROOMS = {
-    "__main__": ["fetch_command", "proposal", "ratchet", "recorded", "store_command"],
+    "__main__": ["fetch_command", "history_command", "proposal", "ratchet", "recorded", "store_command"],
     "store_command": ["baseline", "store"],
+    "history_command": ["atomic_file", "report"],
     "proposal": ["needs", "recorded", "thresholds", "thresholds_reader"],
     "ratchet": ["needs", "recorded", "task_words", "thresholds", "thresholds_reader"],
     "needs": ["recorded", "thresholds"],

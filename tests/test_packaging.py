@@ -14,8 +14,9 @@ from pytest_prunegate.resources import resource_path
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHIPPED = (
-    "templates/report.md.j2", "templates/report.html.j2", "templates/report.css", "templates/report.js", "thresholds.yaml",
-    "thresholds.schema.json",
+    "templates/report.md.j2", "templates/report.html.j2", "templates/report.css", "templates/report.js", "templates/history.html.j2",
+    "templates/history.css", "thresholds.yaml", "thresholds.schema.json", "results.schema.json", "model_results.schema.json",
+    "history.schema.json",
 )  # fmt: skip
 SHIPPED += (
     "templates/candidates.md.j2",

@@ -60,6 +60,7 @@ def environment(folder: Path, template: str) -> SandboxedEnvironment:
         "signed": wording.signed_text,
         "percent": wording.percent_text,
         "duration": wording.duration_text,
+        "interval": lambda bounds: "-" if bounds is None else wording.interval_text(*bounds),
         "size": wording.size_text,
         "thousands": lambda number: f"{number:,}",
     }
