@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
 from pytest_prunegate.report import wording
+from pytest_prunegate.report.page import page_parts, shorten
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def render(summary: Summary, template: str) -> str:
 
     Every text that a template writes is inert: in HTML it is escaped, in Markdown nothing comes of it either.
     """
-    return environment(resource_path("templates"), template).get_template(template).render(summary=summary)
+    of_page = {"page": page_parts(summary), **_drawn(summary)} if template.endswith(".html.j2") else {}
+    return environment(resource_path("templates"), template).get_template(template).render(summary=summary, **of_page)
 
 
 def environment(folder: Path, template: str) -> SandboxedEnvironment:
@@ -68,7 +70,22 @@ def environment(folder: Path, template: str) -> SandboxedEnvironment:
             "line": lambda text: _Escaped(one_line(text)),
             "code": lambda text: _Escaped(markdown_code(text)),
         }
+    else:
+        found.filters["shorten"] = shorten
     return found
+
+
+def _drawn(summary: Summary) -> dict[str, Any]:
+    """The plots, ready to stand in a page, and why there are none where they could not be drawn: no report is lost for them."""
+    from markupsafe import Markup
+
+    from pytest_prunegate.report.plots import plots_of
+
+    try:
+        plots = plots_of(summary)
+    except Exception as error:  # noqa: BLE001 - a broken matplotlib, a full disk: whatever it is, the report is worth more
+        return {"plots": {}, "plots_problem": f"{type(error).__name__}: {error}"}
+    return {"plots": {name: Markup(svg) for name, svg in plots.items()}, "plots_problem": None}  # noqa: S704 - ours, and escaped
 
 
 class _Escaped(str):

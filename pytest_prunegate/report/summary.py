@@ -15,7 +15,15 @@ from pytest_prunegate.loss_interval import CONFIDENCE
 from pytest_prunegate.outlook import baseline_warning
 from pytest_prunegate.report.asked import asked_of
 from pytest_prunegate.report.headline import headline, measured, verdict
-from pytest_prunegate.report.records import SUMMARY_VERSION, CheckSummary, ModelSummary, Summary, TaskSummary
+from pytest_prunegate.report.records import (
+    SUMMARY_VERSION,
+    CheckSummary,
+    LayerSparsity,
+    ModelSummary,
+    Summary,
+    TaskSummary,
+)
+from pytest_prunegate.report.scale import scale_of
 from pytest_prunegate.report.wording import change_bounds, interval_text, reason, relative_change
 
 if TYPE_CHECKING:
@@ -135,6 +143,10 @@ def _model(gate: Gate, side: str, checks: tuple[CheckSummary, ...]) -> ModelSumm
         sparsity_problem=facts.sparsity.problem, base_sparsity=None if base is None else float(base),
         wikitext_ppl=None if text is None else text.original if side == "original" else text.pruned,
         wikitext_windows=None if text is None or text.documents is None else f"{text.documents} of {text.total_documents} {text.unit}",
+        layers=tuple(
+            LayerSparsity(layer=layer.layer, zeros=layer.zeros, weights=layer.elements, share=layer.zeros / layer.elements)
+            for layer in facts.sparsity.layers
+        ),
     )  # fmt: skip
 
 
@@ -154,7 +166,7 @@ def _check(gate: Gate, check: Check, identities: Identities, earlier: Earlier, b
         documents=result.documents if result else None, total_documents=result.total if result else None,
         unit=result.unit if result else "documents", members=_members(result), exact=_exact(comparison),
         identity=identities.of(check) if has_figures else None, measured=since if has_figures else None,
-        is_earlier=is_earlier, **_numbers(result),
+        is_earlier=is_earlier, scale=scale_of(result), **_numbers(result),
     )  # fmt: skip
 
 
@@ -215,6 +227,7 @@ def _decision(result: CheckResult | None, kept: Mapping[str, Any]) -> dict[str, 
         "needed": verdict.needed,
         "seed": terms.seed if terms and verdict.is_estimate else kept.get("seed"),
         "checks": terms.checks if terms else kept.get("checks"),
+        "candidates": terms.candidates if terms else kept.get("candidates", 1),
         "earlier_looks": [at for at, _ in terms.looks] if terms else kept.get("earlier_looks", []),
         "strictest": {
             threshold.rule.value: value for threshold, value in zip(result.check.thresholds, verdict.strictest, strict=False)

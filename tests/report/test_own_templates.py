@@ -13,8 +13,9 @@ from made_summary import made_check, made_model, made_summary
 
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.report import changed_records, own_templates, records
-from pytest_prunegate.report.files import BASELINE, COMPARISONS, model_file
-from pytest_prunegate.report.own_templates import check_templates, output_name, write_own
+from pytest_prunegate.report.file_names import COMPARISONS, FileNames, model_file
+from pytest_prunegate.report.files import BASELINE
+from pytest_prunegate.report.own_templates import check_templates, write_own
 from pytest_prunegate.report.rendering import environment
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def written(folder: Path, name: str, text: str, summary: Summary | None = None) 
     (folder / name).write_text(text)
     check_templates([folder / name], folder / "out")
     (folder / "out").mkdir(exist_ok=True)
-    [path], problems = write_own(summary or made_summary(), [folder / name], folder / "out")
+    [path], problems = write_own(summary or made_summary(), [folder / name], folder / "out", FileNames())
     assert problems == []
     return path.read_text()
 
@@ -191,7 +192,9 @@ def test_a_mistake_that_shows_late_loses_nothing_else(
         (tmp_path / name).write_text(content)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x.md").write_text("of an earlier run")
-    paths, [problem] = write_own(made_summary(), [tmp_path / "x.md.j2", tmp_path / "good.txt"], tmp_path / "out")
+    paths, [problem] = write_own(
+        made_summary(), [tmp_path / "x.md.j2", tmp_path / "good.txt"], tmp_path / "out", FileNames()
+    )
     assert re.match(message, problem)
     assert "x.md was not written" in problem
     assert paths == [tmp_path / "out" / "good.txt"]
@@ -199,14 +202,11 @@ def test_a_mistake_that_shows_late_loses_nothing_else(
 
 
 def test_a_name_for_each_candidate(tmp_path: Path) -> None:
-    assert output_name(Path("a/chat.md.j2")) == "chat.md"
-    assert output_name(Path("a/chat.md.j2"), "wanda50") == "chat_wanda50.md"
-    assert output_name(Path("chat"), "wanda50") == "chat_wanda50"
     (tmp_path / "chat.md.j2").write_text("{{ summary.models.pruned.name }}")
     for name in ("wanda50", "sparsegpt50"):
         summary = made_summary(models={"original": made_model("original"), "pruned": made_model("pruned", name=name)})
         (tmp_path / "out").mkdir(exist_ok=True)
-        write_own(summary, [tmp_path / "chat.md.j2"], tmp_path / "out", candidate=name)
+        write_own(summary, [tmp_path / "chat.md.j2"], tmp_path / "out", FileNames(name))
     assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {
         "chat_wanda50.md": "wanda50", "chat_sparsegpt50.md": "sparsegpt50",
     }  # fmt: skip
