@@ -73,7 +73,7 @@ class Reporting:
                 files.write_original([ended.summary for ended in self.ended], self._gates.options.output)
                 self._write_overview()
         finally:  # a job sees the verdicts even where the output folder cannot take the files
-            if not self._gates.baseline_only:
+            if self.ended and not self._gates.baseline_only:
                 self._tell_ci()
 
     def _write_of(self, gate: Gate, *, interrupted: bool) -> None:
@@ -94,7 +94,7 @@ class Reporting:
         ended.written = files.write_reports(ended.summary, folder, names)
         if not interrupted:
             append_run(ended.summary, folder)
-        own, problems = write_own(ended.summary, gate.options.templates, folder, candidate=gate.candidate)
+        own, problems = write_own(ended.summary, gate.options.templates, folder, names)
         self.told += [f"Own report: {path}" for path in own]
         self.problems += problems
 

@@ -17,6 +17,7 @@ from pytest_prunegate.report.rendering import TEMPLATE_SUFFIX, environment
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pytest_prunegate.report.file_names import FileNames
     from pytest_prunegate.report.records import Summary
 
 OPTION = "--prunegate-template"
@@ -55,15 +56,13 @@ def check_templates(templates: Sequence[Path], output: Path) -> None:
         raise InputError("\n".join(mistakes))
 
 
-def output_name(path: Path, candidate: str | None = None) -> str:
-    """Name of a template's result: its own without ``.j2``; one of several candidates stands before the last ending."""
-    name = path.name.removesuffix(TEMPLATE_SUFFIX)
-    stem, dot, ending = name.rpartition(".")
-    return name if candidate is None else f"{stem}_{candidate}.{ending}" if dot else f"{name}_{candidate}"
+def output_name(path: Path) -> str:
+    """Name of a template's result: its own without ``.j2``."""
+    return path.name.removesuffix(TEMPLATE_SUFFIX)
 
 
 def write_own(
-    summary: Summary, templates: Sequence[Path], folder: Path, *, candidate: str | None = None
+    summary: Summary, templates: Sequence[Path], folder: Path, names: FileNames
 ) -> tuple[list[Path], list[str]]:
     """Render templates into a folder, each whole or not at all; one that fails loses no other's result.
 
@@ -71,14 +70,14 @@ def write_own(
         summary: what they get.
         templates: as `check_templates` let them pass.
         folder: takes the results. What an earlier run left of a template that fails is removed: it is not of this run.
-        candidate: goes into the results' names, where there are several.
+        names: of the comparison's files; those of one of several candidates carry its name.
 
     Returns:
         The files, and what went wrong, each in a sentence with the template's line.
     """
     written, problems = [], []
     for path in templates:
-        target = folder / output_name(path, candidate)
+        target = folder / names.named(output_name(path))
         try:
             text = _rendered(path, summary)
             with replacing(target) as file:

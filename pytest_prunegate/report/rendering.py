@@ -55,6 +55,7 @@ def environment(folder: Path, template: str) -> SandboxedEnvironment:
         finalize=_inert(markdown if suffix in _MARKDOWN else plain), trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
+    found.policies["json.dumps_kwargs"] = {"default": str}  # a model's arguments may be anything
     found.filters |= {
         "score": wording.score_text,
         "signed": wording.signed_text,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted import TWO_TASKS
+from scripted import TWO_TASKS, write_checkpoint
 from test_distributed import CONFTEST
 
 if TYPE_CHECKING:
@@ -58,3 +58,31 @@ def test_a_task_that_only_the_command_line_names_has_no_line(job: Bench) -> None
     assert first.startswith(f"::error file={job.path.name}/thresholds.yaml,line=5,title=boolq%3A%3Aacc FAIL::")
     assert others
     assert all(command.startswith("::error title=piqa%3A%3A") for command in others)
+
+
+def test_several_candidates_share_summary_and_annotations(job: Bench) -> None:
+    write_checkpoint(job.path / "other", wrong=[1])
+    (job.path / "seed.txt.j2").write_text("{{ summary.models.pruned.name }}")
+    models = ("--original=original", "--pruned=wanda50=pruned", "--pruned=sparse=other")
+    result = job.run("-m", "boolq", "--prunegate-template=seed.txt.j2", models=models)
+    [command] = commands(result)
+    assert ",title=boolq%3A%3Aacc[wanda50] FAIL::" in command
+    reports = [
+        job.results / name
+        for name in ("candidates_report.md", "comparison_report_wanda50.md", "comparison_report_sparse.md")
+    ]
+    assert (job.path / "step-summary").read_text() == "\n".join(report.read_text() for report in reports)
+    assert {path.name: path.read_text() for path in job.results.glob("*.txt")} == {
+        "seed_wanda50.txt": "wanda50",
+        "seed_sparse.txt": "sparse",
+    }
+    assert result.stdout.str().count("Own report: ") == 2
+
+
+def test_a_folder_that_takes_no_report_does_not_keep_the_job_from_its_summary(job: Bench) -> None:
+    (job.results / "comparison_report.html").mkdir(parents=True)
+    result = job.run("-m", "boolq")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["the reports could not be written to *"])
+    assert (job.path / "step-summary").read_text().startswith("# INCOMPLETE, FAIL: 1 of 2 checks measured")
+    assert len(commands(result)) == 1
