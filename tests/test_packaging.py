@@ -16,13 +16,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 SHIPPED = (
     "templates/report.md.j2", "templates/report.html.j2", "templates/report.css", "templates/report.js", "thresholds.yaml",
     "thresholds.schema.json",
+    "templates/candidates.md.j2", "templates/candidates.html.j2", "templates/candidates.css", "candidates.schema.json",
 )  # fmt: skip
-SHIPPED += (
-    "templates/candidates.md.j2",
-    "templates/candidates.html.j2",
-    "templates/candidates.css",
-    "candidates.schema.json",
-)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
