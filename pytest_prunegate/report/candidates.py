@@ -89,10 +89,15 @@ def write_candidates(summary: CandidatesSummary, folder: Path) -> list[Path]:
         folder,
         {
             CANDIDATES_RESULTS: json.dumps(summary.as_json(), indent=2, allow_nan=False) + "\n",
-            CANDIDATES_MARKDOWN: _render(summary, "candidates.md.j2"),
+            CANDIDATES_MARKDOWN: markdown_of(summary),
             CANDIDATES_PAGE: _render(summary, "candidates.html.j2", page=candidate_page(summary)),
         },
     )
+
+
+def markdown_of(summary: CandidatesSummary) -> str:
+    """The overview in Markdown."""
+    return _render(summary, "candidates.md.j2")
 
 
 def _render(summary: CandidatesSummary, template: str, **parts: Any) -> str:
