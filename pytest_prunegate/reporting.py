@@ -136,13 +136,13 @@ class Reporting:
     def _tell_ci(self) -> None:
         """Show a CI job the reports where its users look, and the checks beside the thresholds."""
         from pytest_prunegate.report.annotations import check_annotations
-        from pytest_prunegate.report.candidates import overview_markdown
+        from pytest_prunegate.report.candidates import markdown_of
         from pytest_prunegate.report.step_summary import append_step_summary
 
         thresholds = None if self._file.built_in else self._file.path
         summaries = [ended.summary for ended in self.ended]
         self.annotations = check_annotations(summaries, thresholds=thresholds, rootdir=self._config.rootpath)
-        lead = overview_markdown(self.overview) if self.overview else ""
+        lead = markdown_of(self.overview) if self.overview else ""
         problem = append_step_summary(summaries, lead=lead)
         self.told += [problem] if problem else []
 
