@@ -112,7 +112,9 @@ def real_bench(pytester: pytest.Pytester, index_dir: Path, monkeypatch: pytest.M
     ):
         monkeypatch.setenv(name, "1")  # so that what a run sets is undone
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("COLUMNS", "500")  # a sentence stands in one line; what 80 columns make of it is tested by itself
+    monkeypatch.setenv(
+        "COLUMNS", "500"
+    )  # a sentence stands in one line; what 80 columns make of it is tested by itself
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # this suite may be distributed itself
     gc.freeze()  # what libraries hold costs every swap of models a quarter of a second
     yield Bench(pytester, index_dir, ScriptedExecutor())

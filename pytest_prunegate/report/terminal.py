@@ -174,7 +174,9 @@ def passing_lines(summary: Summary) -> Iterator[str]:
 
 def _needs_words(check: CheckSummary) -> bool:
     """Whether a check's figures mislead without its sentence: nobody knows, or they are of a part of the documents."""
-    if check.outcome in {Outcome.FAIL, Outcome.ERROR} and not check.is_earlier:  # its item said it
+    if (
+        check.outcome in {Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE} and not check.is_earlier
+    ):  # its item said it
         return False
     return check.outcome == Outcome.INCONCLUSIVE or bool(check.decision and check.decision["is_estimate"])
 
