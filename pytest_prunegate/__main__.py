@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError, PrunegateError
 from pytest_prunegate.fetch_command import add_fetch
+from pytest_prunegate.history_command import add_history
 from pytest_prunegate.recorded import read_run
 from pytest_prunegate.store_command import add_store
 
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_thresholds(commands)
     add_store(commands)
     add_fetch(commands)
+    add_history(commands)
     given = parser.parse_args(arguments)
     try:
         given.run(given)

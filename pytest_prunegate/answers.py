@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pytest_prunegate.plan import Measurement
     from pytest_prunegate.scores import DocumentKey
 
+__all__ = [
+    "GAINED", "LOST", "SAME", "Answer", "ChangedDocument", "Texts", "changed_documents", "doc_id_of", "member_of", "texts_of",
+]  # fmt: skip
 LOST, GAINED, SAME = "lost", "gained", "same"
 
 

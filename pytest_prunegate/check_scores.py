@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from fractions import Fraction
 
+    from pytest_prunegate.compare import Comparison
     from pytest_prunegate.plan import Measurement
     from pytest_prunegate.scores import DocumentKey
 
@@ -36,15 +37,38 @@ def scores_of(task: GateTask, check: Check, measured: Sequence[Measurement], sid
     return group_scores(_members(task, check, measured, side), weight_by_size=task.aggregate_of(check).weight_by_size)
 
 
-def member_results(task: GateTask, check: Check, measured: Sequence[Measurement]) -> tuple[MemberResult, ...]:
-    """What each member of a group scored on the group's metric; nothing for a task that is no group."""
+def member_results(
+    task: GateTask, check: Check, measured: Sequence[Measurement], comparison: Comparison
+) -> tuple[MemberResult, ...]:
+    """What each member of a group scored on the group's metric; nothing for a task that is no group.
+
+    Args:
+        task: the check's.
+        check: one of its checks.
+        measured: the group's members.
+        comparison: of the check; where it is over scores of documents, members are over the same ones.
+    """
     if task.kind is not TaskKind.GROUP or check.measure is not Measure.METRIC:
         return ()
     original, pruned = (_members(task, check, measured, side) for side in ("original", "pruned"))
+    if comparison.scores:
+        found = [_member_of_comparison(member.name, comparison) for member in original]
+        return tuple(member for member in found if member is not None)
     return tuple(
         MemberResult(name=before.name, documents=before.scores.documents, original=before.scores.aggregate, pruned=after.scores.aggregate)
         for before, after in zip(original, pruned, strict=True)
     )  # fmt: skip
+
+
+def _member_of_comparison(name: str, comparison: Comparison) -> MemberResult | None:
+    """A member's figures; None where the check was decided before one of its documents was drawn."""
+    keys = [key for key in comparison.scores if isinstance(key, tuple) and key[0] == name]
+    if not keys:
+        return None
+    part = comparison.part(keys)
+    return MemberResult(
+        name=name, documents=len(keys), original=part.original, pruned=part.pruned, lost=part.lost, gained=part.gained
+    )
 
 
 def joined_shares(measured: Sequence[Measurement], side: str) -> OutputShares | None:

@@ -1,55 +1,75 @@
-"""What a run says and returns at its end, in whichever process its checks ran."""
+"""What a run says at its end, in whichever process its checks ran."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.plain import one_line, plain
 from pytest_prunegate.report.failing import FailedCheck
-from pytest_prunegate.report.junit import mark_inconclusive
+from pytest_prunegate.report.junit import tell_ending
 from pytest_prunegate.report.marked_lines import MARKUP, WIDTH, kind_of, wrapped, write_line
 from pytest_prunegate.report.table import TableRow, table_lines, table_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator
 
-    from pytest_prunegate.gate import Gate
+    from pytest_prunegate.gates import Gates
+    from pytest_prunegate.report.candidate_records import CandidatesSummary
+    from pytest_prunegate.reporting import Ended
     from pytest_prunegate.session import GateSession
 
-ERROR_EXIT, INCONCLUSIVE_EXIT = 10, 11
-_CODES = ((Outcome.FAIL, 1), (Outcome.ERROR, ERROR_EXIT), (Outcome.INCONCLUSIVE, INCONCLUSIVE_EXIT))
-_BAD = {outcome for outcome, _ in _CODES}
+_BAD = {Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE}
 _INCONCLUSIVE = "inconclusive"
 _OWN_STATUS = {_INCONCLUSIVE: (_INCONCLUSIVE, "?", "INCONCLUSIVE"), "baseline": ("baseline", "b", "BASELINE"),
                "recorded": ("recorded", "r", "RECORDED")}  # fmt: skip
 _FAILED = "prunegate_failed"
-_Key = TypeVar("_Key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What is shown of one candidate: a `table` of checks, why each passed (`passing`, for -v), and other `lines`."""
+
+    title: str
+    table: tuple[TableRow, ...]
+    passing: tuple[str, ...]
+    lines: tuple[str, ...]
+    report: str | None
+    verdict: str
+    headline: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """What is shown of several candidates together; each line of `table` has the outcome that tells its colour."""
+
+    table: tuple[tuple[str, str], ...]
+    lines: tuple[str, ...]
+    report: str | None
+    verdict: str
+    headline: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Closing:
     """What is shown after the last item. Plain values: a worker of pytest-xdist sends it to the process that shows it.
 
-    `settings` were said before the first item, `passing` says of each check that passed why (for -v), `problem` is why there is
-    no `report`, `stopped` why the run was asked to stop, and `command` what goes on from there.
+    `settings` were said before the first item, `told` is of files that were written, `problems` say what could not be,
+    `stopped` why the run was asked to stop, `command` what goes on from there, and `annotations` are for GitHub's runner.
     """
 
-    title: str
     settings: tuple[str, ...]
-    table: tuple[TableRow, ...]
-    passing: tuple[str, ...]
-    lines: tuple[str, ...]
-    problem: str | None
-    report: str | None
-    verdict: str
-    headline: str
+    sections: tuple[Section, ...]
+    overview: Overview | None
+    told: tuple[str, ...]
+    problems: tuple[str, ...]
     stopped: str | None
     command: str
+    annotations: tuple[str, ...]
 
     def as_json(self) -> str:
         """As text, for another process."""
@@ -59,22 +79,45 @@ class Closing:
     def from_json(cls, text: str) -> Closing:
         """What `as_json` made."""
         values = json.loads(text)
-        return cls(**values | {"table": tuple(TableRow(**row) for row in values["table"])})
+        sections = tuple(
+            Section(**section | {"table": tuple(TableRow(**row) for row in section["table"])})
+            for section in values["sections"]
+        )
+        overview = Overview(**values["overview"]) if values["overview"] else None
+        return cls(**values | {"sections": sections, "overview": overview})
 
 
-def closing_of(session: GateSession, gate: Gate) -> Closing | None:
-    """What to show of a session that has finished; None where nothing was measured."""
-    if session.summary is None:
+def closing_of(session: GateSession, gates: Gates) -> Closing | None:
+    """What to show of a session that has finished; None where nothing was summarised."""
+    reports = session.reports
+    if not reports.ended:
         return None
+    overview = _overview(reports.overview, str(reports.overview_page)) if reports.overview else None
+    return Closing(
+        settings=tuple(session.said), sections=tuple(_section(ended) for ended in reports.ended), overview=overview,
+        told=tuple(reports.told), problems=tuple(session.problems), stopped=gates.stop.reason,
+        command=reports.ended[0].summary.command, annotations=reports.annotations,
+    )  # fmt: skip
+
+
+def _section(ended: Ended) -> Section:
     from pytest_prunegate.report.terminal import closing_lines, passing_lines
 
-    summary = session.summary
-    return Closing(
-        title="original alone" if gate.baseline_only else "original against pruned", settings=tuple(session.said),
+    gate, summary = ended.gate, ended.summary
+    return Section(
+        title="original alone" if gate.baseline_only else f"original against {gate.candidate or 'pruned'}",
         table=tuple(table_rows(summary)), passing=tuple(passing_lines(summary)),
-        lines=(*closing_lines(summary, said=gate.plan.notes if gate.plan else ()), *session.told), problem=session.problem,
-        report=str(session.written[-1]) if session.written else None, verdict=summary.verdict, headline=summary.headline,
-        stopped=gate.stop.reason, command=summary.command,
+        lines=tuple(closing_lines(summary, said=gate.plan.notes if gate.plan else ())),
+        report=str(ended.written[-1]) if ended.written else None, verdict=summary.verdict, headline=summary.headline,
+    )  # fmt: skip
+
+
+def _overview(summary: CandidatesSummary, page: str) -> Overview:
+    from pytest_prunegate.report.candidate_lines import candidate_lines
+
+    return Overview(
+        table=tuple(candidate_lines(summary)), lines=summary.notes, report=page, verdict=summary.verdict,
+        headline=summary.headline,
     )  # fmt: skip
 
 
@@ -91,27 +134,54 @@ def show_settings(closing: Closing, terminal: pytest.TerminalReporter) -> None:
 
 
 def show_closing(closing: Closing, terminal: pytest.TerminalReporter, *, interrupted: bool) -> None:
-    """The table of all checks, and where the reports are. At -q only what is bad of it, at -qq the headline alone."""
+    """Each candidate's table, where the reports are, and the verdict. At -q only what is bad of it, at -qq the headlines alone."""
     verbosity, width = terminal.config.get_verbosity(), _width(terminal)
-    rows = [row for row in closing.table if verbosity >= 0 or row.outcome in _BAD]
     terminal.ensure_newline()
-    if verbosity >= 0:
-        terminal.section(closing.title, sep="=", bold=True)
-    if rows and verbosity >= -1:
-        for line in table_lines(rows, width):
-            write_line(terminal, line)
-    lines = [*(closing.passing if verbosity > 0 else ()), *(closing.lines if verbosity >= 0 else ())]
-    for sentence in lines:
-        _write(terminal, sentence, width)
-    if closing.problem:
-        _write(terminal, closing.problem, width, "bad")
+    for section in closing.sections:
+        _show_section(section, terminal)
+        if section is not closing.sections[-1] or closing.overview:
+            _show_end(section, terminal)
+    if closing.overview:
+        _show_overview(closing.overview, terminal)
+    for line in closing.told if verbosity >= 0 else ():
+        _write(terminal, line, width)
+    for line in closing.problems:
+        _write(terminal, line, width, "bad")
     if interrupted:
         reason = closing.stopped or "by Ctrl-C or another plugin"
         said = f"Interrupted ({reason}). Every answer so far is kept. To go on from there: {closing.command}"
         _write(terminal, said, width)
-    if closing.report and verbosity >= -1:
-        terminal.write_line(one_line(f"Report: {closing.report}"))
-    terminal.write_line(one_line(closing.headline), bold=True, **MARKUP[kind_of(closing.verdict)])
+    _show_end(closing.overview or closing.sections[-1], terminal)
+    for command in closing.annotations:
+        terminal.write_line(command)
+
+
+def _show_section(section: Section, terminal: pytest.TerminalReporter) -> None:
+    verbosity, width = terminal.config.get_verbosity(), _width(terminal)
+    rows = [row for row in section.table if verbosity >= 0 or row.outcome in _BAD]
+    if verbosity >= 0:
+        terminal.section(section.title, sep="=", bold=True)
+    if rows and verbosity >= -1:
+        for line in table_lines(rows, width):
+            write_line(terminal, line)
+    for sentence in (*(section.passing if verbosity > 0 else ()), *(section.lines if verbosity >= 0 else ())):
+        _write(terminal, sentence, width)
+
+
+def _show_overview(overview: Overview, terminal: pytest.TerminalReporter) -> None:
+    verbosity, width = terminal.config.get_verbosity(), _width(terminal)
+    if verbosity >= 0:
+        terminal.section("candidates", sep="=", bold=True)
+    for line, outcome in overview.table if verbosity >= -1 else ():
+        write_line(terminal, ((one_line(line), kind_of(outcome)),))
+    for sentence in overview.lines if verbosity >= 0 else ():
+        _write(terminal, sentence, width)
+
+
+def _show_end(shown: Section | Overview, terminal: pytest.TerminalReporter) -> None:
+    if shown.report and terminal.config.get_verbosity() >= -1:
+        terminal.write_line(one_line(f"Report: {shown.report}"))
+    terminal.write_line(one_line(shown.headline), bold=True, **MARKUP[kind_of(shown.verdict)])
 
 
 def _width(terminal: pytest.TerminalReporter) -> int:
@@ -121,35 +191,6 @@ def _width(terminal: pytest.TerminalReporter) -> int:
 def _write(terminal: pytest.TerminalReporter, text: str, width: int, kind: str = "") -> None:
     for line in wrapped(plain(text), width):
         write_line(terminal, ((line, kind),))
-
-
-def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """Exit code of a run of checks alone: 0 all passed, 1 one failed, 10 one errored, 11 one is inconclusive."""
-    return next((code for outcome, code in _CODES if outcome in outcomes), 0)
-
-
-def exit_status(
-    status: int, outcomes: Mapping[_Key, Outcome], wanted: Sequence[_Key], *, alone: bool, stopped: bool, broke: bool
-) -> int:
-    """Exit code of the run. A check that was to run and has no result (skipped, ended by another plugin) is an error.
-
-    Args:
-        status: pytest's own: nothing or something failed.
-        outcomes: of the checks that ran.
-        wanted: the checks that were selected.
-        alone: whether nothing else was.
-        stopped: whether ``-x`` or ``--maxfail`` ended the run.
-        broke: whether something went wrong that no check tells.
-    """
-    found = [outcomes.get(check, Outcome.ERROR) for check in wanted]
-    if stopped and any(outcome in _BAD for outcome in outcomes.values()):  # those behind it never started
-        found = [outcomes[check] for check in wanted if check in outcomes]
-    if broke:
-        found.append(Outcome.ERROR)
-    broke = status == pytest.ExitCode.TESTS_FAILED or Outcome.ERROR in found
-    if wanted and alone:
-        return exit_code(found) or (ERROR_EXIT if broke else 0)
-    return status or (ERROR_EXIT if broke else 0)
 
 
 class ShownVerdicts:
@@ -195,9 +236,8 @@ class ShownVerdicts:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """JUnit knows no third way between a failure and an error: the type of the failure tells it."""
-        if _verdict(report) == Outcome.INCONCLUSIVE:
-            mark_inconclusive(self._config, report)
+        """In JUnit, how a check ended and why."""
+        tell_ending(self._config, report)
 
 
 def _verdict(report: pytest.TestReport) -> str:

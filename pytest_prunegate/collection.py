@@ -9,29 +9,23 @@ import pytest
 
 from pytest_prunegate.answers import LOST, changed_documents
 from pytest_prunegate.checks import TaskKind
-from pytest_prunegate.compare import Comparison, Outcome
+from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.report.changed_records import CHANGED_FILE
 from pytest_prunegate.report.failing import EMPTY, FEW, MANY, LostAnswer, failed_check
+from pytest_prunegate.report.junit import PREFIX, properties
 from pytest_prunegate.report.log import warnings_logged
-from pytest_prunegate.report.wording import (
-    change_bounds,
-    interval_text,
-    relative_change,
-    rerun_command,
-)
+from pytest_prunegate.report.wording import rerun_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pytest_prunegate.answers import ChangedDocument
     from pytest_prunegate.checks import Check, GateTask
     from pytest_prunegate.gate import Gate
     from pytest_prunegate.plan import CheckResult
-    from pytest_prunegate.verdicts import Verdict
 
 _NOT_IN_MARKS = re.compile(r"[^\w:+.\-\[\]\\/]")  # what pytest's -m expressions do not accept
-_PROPERTY = "prunegate_"
 
 
 class CheckFailedError(Exception):
@@ -70,33 +64,39 @@ def _kind_marks(task: GateTask) -> list[str]:
 class ThresholdsFile(pytest.File):
     """The collected thresholds file."""
 
-    gate: Gate
+    gates: Iterable[Gate]
 
     @classmethod
-    def from_gate(cls, parent: pytest.Collector, *, gate: Gate, **kwargs: Any) -> ThresholdsFile:
-        """Make the node, with the gate that its items ask."""
+    def from_gates(cls, parent: pytest.Collector, *, gates: Iterable[Gate], **kwargs: Any) -> ThresholdsFile:
+        """Make the node, with the gates that its items ask."""
         node: ThresholdsFile = cls.from_parent(parent, **kwargs)
-        node.gate = gate
+        node.gates = gates
         return node
 
     def collect(self) -> Iterator[TaskCollector]:
-        """One collector for each selected task; sparsity is of the pruned model, which a baseline alone lacks."""
-        for task in self.gate.tasks:
-            if task.selected and not (self.gate.baseline_only and task.kind is TaskKind.SPARSITY):
-                yield TaskCollector.from_task(self, task=task)
+        """For each candidate one collector for each selected task; sparsity is of a pruned model, which a baseline alone lacks.
+
+        The tasks of several candidates have the same names, so that ``thresholds.yaml::gsm8k`` selects that of each.
+        """
+        for gate in self.gates:
+            for task in gate.tasks:
+                if task.selected and not (gate.baseline_only and task.kind is TaskKind.SPARSITY):
+                    yield TaskCollector.from_task(self, task=task, gate=gate)
 
 
 class TaskCollector(pytest.Collector):
-    """A task; its setup measures once for all of its selected checks."""
+    """A task of one candidate; its setup measures once for all of its selected checks."""
 
     parent: ThresholdsFile
     task: GateTask
+    gate: Gate
 
     @classmethod
-    def from_task(cls, parent: ThresholdsFile, *, task: GateTask) -> TaskCollector:
+    def from_task(cls, parent: ThresholdsFile, *, task: GateTask, gate: Gate) -> TaskCollector:
         """Make the node with the task's marks."""
         node: TaskCollector = cls.from_parent(parent, name=task.name)
         node.task = task
+        node.gate = gate
         for name in mark_names(task):
             node.add_marker(name)
         node.add_marker(pytest.mark.prunegate)
@@ -111,11 +111,12 @@ class TaskCollector(pytest.Collector):
         """Let both models answer. pytest remembers a failure for each of the items below."""
         try:
             with warnings_logged():
-                self.parent.gate.measure(self.task.name)
+                self.gate.measure(self.task.name)
         except Exception as error:
             for item in self.session.items:
                 if isinstance(item, CheckItem) and item.parent is self:
-                    self.parent.gate.record_error(item.check, error)
+                    self.gate.record_error(item.check, error)
+                    item.tell_properties()
             if isinstance(error, EvaluationError):
                 raise known_error(error) from None
             raise
@@ -131,7 +132,7 @@ class CheckItem(pytest.Item):
     @classmethod
     def from_check(cls, parent: TaskCollector, *, check: Check) -> CheckItem:
         """Make the node; a named candidate stands behind the check's name, in brackets."""
-        pruned = parent.parent.gate.options.pruned
+        pruned = parent.gate.options.pruned
         candidate = pruned.name if pruned else None
         node: CheckItem = cls.from_parent(parent, name=f"{check.name}[{candidate}]" if candidate else check.name)
         node.check = check
@@ -139,8 +140,8 @@ class CheckItem(pytest.Item):
 
     @property
     def gate(self) -> Gate:
-        """The gate of the file."""
-        return self.parent.parent.gate
+        """The gate of the candidate."""
+        return self.parent.gate
 
     def setup(self) -> None:
         """Compare; what broke is an error, not a failure."""
@@ -149,8 +150,14 @@ class CheckItem(pytest.Item):
                 self.result = self.gate.judge(self.check)
         except EvaluationError as error:
             raise known_error(error) from None
-        others = [one for one in self.user_properties if not one[0].startswith(_PROPERTY)]
-        self.user_properties[:] = [*others, *_properties(self.result)]  # pytest-rerunfailures sets an item up again
+        finally:
+            self.tell_properties()
+
+    def tell_properties(self) -> None:
+        """Put what is known of the check into its JUnit properties, however it ended."""
+        result = self.gate.results.get(self.check)
+        others = [one for one in self.user_properties if not one[0].startswith(PREFIX)]
+        self.user_properties[:] = [*others, *(properties(result) if result else ())]  # an item may be set up again
 
     def runtest(self) -> None:
         """Assert the verdict.
@@ -165,17 +172,18 @@ class CheckItem(pytest.Item):
         """The verdict in words, and how to run the item alone; no traceback."""
         if not isinstance(excinfo.value, CheckFailedError):
             return super().repr_failure(excinfo, style)
-        from pytest_prunegate.report.files import COMPARISONS
+        from pytest_prunegate.report.file_names import FileNames
 
         result, is_long = excinfo.value.result, self.config.get_verbosity() > 1
         folder = self.config.invocation_params.dir  # a node id would be relative to rootdir, where nobody stands
+        names = FileNames(self.gate.candidate)
         file, report = (
             path.relative_to(folder) if path.is_relative_to(folder) else path
-            for path in (self.path, self.gate.options.output / COMPARISONS[-1])
+            for path in (self.path, self.gate.options.output / names.comparisons[-1])
         )
         return failed_check(
             result, self._lost(result, MANY if is_long else FEW), name=self.name, path=str(self.path),
-            rest=f"{report}, {CHANGED_FILE} beside it",
+            rest=f"{report}, {names.named(CHANGED_FILE)} beside it",
             command=rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.name}"),
             in_full=is_long, is_one_line=self.config.option.tbstyle == "line",
         )  # fmt: skip
@@ -207,46 +215,22 @@ def _in_words(document: ChangedDocument) -> LostAnswer:
     )  # fmt: skip
 
 
+def wanted_checks(items: Iterable[pytest.Item]) -> dict[str | None, list[str]]:
+    """The node ids of the checks among some items, by candidate."""
+    found: dict[str | None, list[str]] = {}
+    for item in items:
+        if isinstance(item, CheckItem):
+            found.setdefault(item.gate.candidate, []).append(item.nodeid)
+    return found
+
+
+def outcomes_of(items: Iterable[pytest.Item]) -> dict[str, Outcome]:
+    """How the checks among some items ended, as far as they ran, by node id."""
+    checks = [item for item in items if isinstance(item, CheckItem)]
+    return {item.nodeid: item.gate.results[item.check].outcome for item in checks if item.check in item.gate.results}
+
+
 def asks_the_gate(item: pytest.Item) -> bool:
     """Whether an item is a check, or a test that uses one of the fixtures."""
     uses_fixture = {"prunegate", "prunegate_check"} & set(getattr(item, "fixturenames", ()))
     return isinstance(item, CheckItem) or bool(uses_fixture)
-
-
-def _properties(result: CheckResult) -> list[tuple[str, object]]:
-    """A check's numbers, as JUnit properties."""
-    check, comparison = result.check, result.comparison
-    numbers: dict[str, object] = {
-        "task": check.task,
-        "metric": f"{check.metric},{check.filter}",
-        "thresholds": "; ".join(threshold.describe() for threshold in check.thresholds),
-        "documents": result.documents,
-        "counted": f"{result.documents} of {result.total} {result.unit}",
-        "original": None if result.baseline is None else float(result.baseline),
-        "verdict": result.outcome.value,
-    }
-    if comparison is not None:
-        numbers |= _compared(comparison)
-    if result.verdict is not None:
-        numbers |= _judged(result.verdict)
-    return [(f"{_PROPERTY}{name}", value) for name, value in numbers.items() if value is not None]
-
-
-def _judged(verdict: Verdict) -> dict[str, object]:
-    interval = verdict.interval
-    return {
-        "basis": verdict.basis.value,
-        "error_rate": verdict.error_rate,
-        "interval": None if interval is None else interval_text(*change_bounds(interval.relative)),
-    }
-
-
-def _compared(comparison: Comparison) -> dict[str, object]:
-    return {
-        "original": None if comparison.original is None else float(comparison.original),
-        "pruned": float(comparison.pruned),
-        "difference": None if comparison.difference is None else float(comparison.difference),
-        "relative": relative_change(comparison.relative_drop),
-        "lost": comparison.lost,
-        "gained": comparison.gained,
-    }

@@ -14,7 +14,7 @@ from pytest_prunegate.errors import TaskError
 from pytest_prunegate.thresholds import RELATIVE_RULES, Rule, Threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_prunegate.checks import Check
     from pytest_prunegate.scores import DocumentKey, MetricScores
@@ -30,6 +30,17 @@ class Outcome(StrEnum):
     NOT_RUN = "not run"
     BASELINE = "baseline"
     RECORDED = "recorded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Both models' mean scores on some of a comparison's documents; `drop` is the loss in score units."""
+
+    original: Fraction
+    pruned: Fraction
+    drop: Fraction
+    lost: int
+    gained: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +73,15 @@ class Comparison:
         """What a document lost in score units; negative where it gained."""
         before, after = self.scores[key]
         return before - after if self.higher_is_better else after - before
+
+    def part(self, keys: Sequence[DocumentKey]) -> Part:
+        """The figures on some of the documents that `scores` has, of which there must be one."""
+        original, pruned = (sum((self.scores[key][side] for key in keys), Fraction()) / len(keys) for side in (0, 1))
+        losses = [self.loss(key) for key in keys]
+        return Part(
+            original=original, pruned=pruned, drop=original - pruned if self.higher_is_better else pruned - original,
+            lost=sum(loss > 0 for loss in losses), gained=sum(loss < 0 for loss in losses),
+        )  # fmt: skip
 
     @property
     def outcome(self) -> Outcome:

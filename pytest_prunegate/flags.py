@@ -30,7 +30,14 @@ ORIGINAL = Flag(
     "the original model: a directory, a .gguf file, a hub id or id@revision, a baseline.json.gz in its place, or "
     "NAME=http://HOST:PORT/v1; NAME=MODEL names it",
 )
-PRUNED = Flag("--pruned", "MODEL", "the pruned model, likewise, or an adapter; both together switch the gate on")
+PRUNED = Flag(
+    "--pruned",
+    "MODEL",
+    "the pruned model, likewise, or an adapter; both together switch the gate on. Several candidates: --pruned NAME=MODEL for each",
+)
+REQUIRE = Flag(
+    "--prunegate-require", "WHICH", "of several candidates: all have to pass for exit code 0 (default), or any one of them"
+)  # fmt: skip
 THRESHOLDS = Flag(
     "--thresholds",
     "FILE",
@@ -145,11 +152,18 @@ STORE = Flag(
 PREFLIGHT = Flag(
     "--prunegate-preflight", None, "load no model: see that a run could go through, and say what it would take of memory, disk and time"
 )  # fmt: skip
+TEMPLATE = Flag(
+    "--prunegate-template",
+    "FILE",
+    "a Jinja2 template of your own, rendered into the output folder under its name without .j2; may be given several times",
+    ini="prunegate_template",
+)
 MODELS = (ORIGINAL, PRUNED)
+SEVERAL = (*MODELS, TEMPLATE)  # a second original is noticed
 ALL = (
-    ORIGINAL, PRUNED, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
+    ORIGINAL, PRUNED, REQUIRE, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
     BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, BASELINE_ONLY, CACHE, OUTPUT, STORE, DECIDE,
-    EARLY_STOP, ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET, TRUST, PREFLIGHT,
+    EARLY_STOP, ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET, TRUST, PREFLIGHT, TEMPLATE,
 )  # fmt: skip
 
 
@@ -160,7 +174,7 @@ def add_options(parser: pytest.Parser) -> None:
         if option.metavar is None:
             group.addoption(option.flag, dest=option.dest, action="store_true", default=False, help=option.help)
             continue
-        action = "append" if option in MODELS else "store"  # appended, so that a second one is noticed
+        action = "append" if option in SEVERAL else "store"
         group.addoption(
             option.flag, dest=option.dest, action=action, metavar=option.metavar, default=None, help=option.help
         )

@@ -11,6 +11,7 @@ import xxhash
 
 from pytest_prunegate.checkpoint.hashing import hash_file
 from pytest_prunegate.checks import Check, GateTask, TaskKind
+from pytest_prunegate.evaluation.task_loading import FEWSHOT_SEED
 from pytest_prunegate.thresholds import TaskSpec
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate import Gate
 
 # Of a task's settings, those that change no figure, and its data, which is told apart.
-_NOT_SETTINGS = ("line", "metrics", "outputs", "marks", "dataset", "thresholds", "decision", "unsafe_code")
+_NOT_SETTINGS = ("line", "metrics", "outputs", "marks", "dataset", "slice_by", "thresholds", "decision", "unsafe_code")
 WORDS = {
     "original": "another original model, or loaded otherwise",
     "pruned": "another pruned model, or loaded otherwise",
@@ -64,6 +65,13 @@ def data_fingerprint(parts: Sequence[PreparedTask]) -> str:
     if len(parts) == 1:
         return parts[0].data_fingerprint
     return xxhash.xxh3_128("-".join(part.data_fingerprint for part in parts).encode()).hexdigest()
+
+
+def fewshot_seeds(task: GateTask, parts: Sequence[PreparedTask]) -> tuple[int, ...]:
+    """The seeds that draw a task's examples, or those of a group's members; none where there are no examples."""
+    shown = [own for own, part in zip(task.parts, parts, strict=True) if part.num_fewshot]
+    seeds = (own.settings.fewshot_seed for own in shown)
+    return tuple(dict.fromkeys(FEWSHOT_SEED if seed is None else seed for seed in seeds))
 
 
 def _digest(value: Any) -> str:

@@ -10,7 +10,9 @@ _ALL = 200_000  # characters altogether
 _ACTIVE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
-_ACTIVE_IN_MARKDOWN = re.compile(r"[\\`*\[|]|&(?=[#\w])|<")
+_ACTIVE_IN_MARKDOWN = re.compile(
+    r"[\\`*\[|]|&(?=[#\w])|<|(?<![^\W_])_|_(?![^\W_])|~(?!/)"
+)  # an underscore within a word is none
 _BEGINS_A_BLOCK = re.compile(r"[#>+=~-]|\d+(?=[.)])")
 
 

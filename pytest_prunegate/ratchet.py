@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.thresholds import PerplexitySpec, ThresholdsFile
 
 _BOM = "\ufeff"
-_FREE = ("limit", "marks", "decide", "error_rate", "indifference", "inconclusive")
+_FREE = ("limit", "marks", "slice_by", "decide", "error_rate", "indifference", "inconclusive")
 """Settings that change what a figure is an estimate of, or nothing at all, but not what is measured."""
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _TASK_KEYS = (
     "metrics", "outputs", "num_fewshot", "fewshot_seed", "limit", "repeats", "max_gen_toks", "gen_kwargs", "apply_chat_template",
-    "chat_template_kwargs", "system_instruction", "fewshot_as_multiturn", "dataset", "truncate", "cluster_by", "marks",
+    "chat_template_kwargs", "system_instruction", "fewshot_as_multiturn", "dataset", "truncate", "cluster_by", "slice_by", "marks",
     *DECISION_KEYS,
 )  # fmt: skip
 _PERPLEXITY_KEYS = ("seqlen", "nsamples", "dataset", "marks", *PERPLEXITY_DECISION_KEYS)
@@ -208,6 +208,19 @@ class TaskReader:
 
     def _read_cluster_by(self, node: Node) -> str | None:
         return node.text if expect_text(node, "the name of a field of the task's documents") else None
+
+    def _read_slice_by(self, node: Node) -> tuple[str, ...]:
+        what = "the name of a field of the task's documents, or a list of them"
+        nodes = list(node.items(what=what)) if node.kind == "seq" else [node]
+        names = [value for value in nodes if expect_text(value, what)]
+        seen: set[str] = set()
+        for value in names:
+            if value.text in seen:
+                value.wrong(f"{value.text} is there twice. Keep one.")
+            seen.add(value.text)
+        if not nodes:
+            node.wrong(f"expected {what}, found an empty list.")
+        return tuple(value.text for value in names)
 
     def _read_marks(self, node: Node) -> tuple[str, ...]:
         names = [value for value in node.items(what="a list of pytest marks") if expect_text(value, "a mark's name")]

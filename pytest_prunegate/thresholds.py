@@ -131,7 +131,8 @@ class TaskSpec:
     """A task as the file describes it. None means: as lm-eval has it.
 
     `limit` is a number of documents, or below 1 a share of them. `apply_chat_template` is a template's name where the
-    tokenizer has several. Documents with the same value of the field `cluster_by` are alike. `unsafe_code`: whether a task
+    tokenizer has several. Documents with the same value of the field `cluster_by` are alike; reports show figures by the
+    values of the fields `slice_by`. `unsafe_code`: whether a task
     that runs what a model writes may do so, which only the command line says.
     """
 
@@ -152,6 +153,7 @@ class TaskSpec:
     dataset: Mapping[str, Any] | None = None
     truncate: bool = False
     cluster_by: str | None = None
+    slice_by: tuple[str, ...] = ()
     unsafe_code: bool = False
     marks: tuple[str, ...] = ()
     decision: DecisionSpec = DecisionSpec()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.plan import Measurement
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "headless"]
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -112,10 +112,11 @@ def real_bench(pytester: pytest.Pytester, index_dir: Path, monkeypatch: pytest.M
     ):
         monkeypatch.setenv(name, "1")  # so that what a run sets is undone
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in ("PYTEST_XDIST_WORKER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):  # of the run of this suite itself
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(
         "COLUMNS", "500"
     )  # a sentence stands in one line; what 80 columns make of it is tested by itself
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # this suite may be distributed itself
     gc.freeze()  # what libraries hold costs every swap of models a quarter of a second
     yield Bench(pytester, index_dir, ScriptedExecutor())
     gc.unfreeze()

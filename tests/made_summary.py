@@ -9,6 +9,7 @@ from typing import Any
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.report.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
 from pytest_prunegate.report.headline import headline, measured, verdict
+from pytest_prunegate.report.provenance_records import Environment, ModelProvenance, RunProvenance, TaskProvenance
 from pytest_prunegate.report.records import (
     SUMMARY_VERSION,
     CheckSummary,
@@ -125,6 +126,33 @@ def made_changes(total: int, shown: int = 500) -> ChangedAnswers:
                           file="changed.jsonl" if total else None)  # fmt: skip
 
 
+def made_provenance(side: str) -> ModelProvenance:
+    """A model whose answers were made in two places."""
+    model = made_model(side)
+    places = tuple(
+        Environment(hardware=hardware, libraries={"torch": "2.13.0"}, batch_sizes=("8",), answers=answers, first=first, last="2026-11-25")
+        for hardware, answers, first in (("cuda: NVIDIA L4", 900, "2026-11-24"), ("cpu: x86_64", 100, "2026-11-25"))
+    )  # fmt: skip
+    return ModelProvenance(
+        path=model.path, name=model.name, revision=None, base=None, fingerprint=model.fingerprint, file=None, backend="hf", dtype="bfloat16",
+        arguments={}, max_length=2048, lm_eval="0.4.13", environments=places,
+    )  # fmt: skip
+
+
+def made_run(tasks: tuple[TaskSummary, ...]) -> RunProvenance:
+    """The run's own block."""
+    return RunProvenance(
+        command="pytest --original=/models/original --pruned=wanda50=/models/pruned", started="2026-11-25T10:00:00+00:00",
+        finished="2026-11-25T10:21:12+00:00", seed=1234, batch_size="8", device="cpu", python="3.12.1", platform="Linux-x86_64",
+        libraries={"lm_eval": "0.4.13", "torch": "2.13.0"}, commit=None,
+        tasks={
+            task.name: TaskProvenance(version=task.version, data_fingerprint=task.data_fingerprint, num_fewshot=task.num_fewshot,
+                                      fewshot_seeds=(), started=task.started, seconds=task.seconds)
+            for task in tasks
+        },
+    )  # fmt: skip
+
+
 def made_summary(checks: tuple[CheckSummary, ...] | None = None, *, changes: int = 24, **changed: Any) -> Summary:
     """A summary of these checks, of every kind where none are given."""
     checks = ten_checks() if checks is None else checks
@@ -144,6 +172,7 @@ def made_summary(checks: tuple[CheckSummary, ...] | None = None, *, changes: int
         "thresholds_file": "thresholds.yaml", "built_in_thresholds": False, "seed": 1234, "batch_size": "8", "device": "cpu",
         "command": "pytest --original=/models/original --pruned=wanda50=/models/pruned", "started": "2026-11-25T10:00:00+00:00",
         "finished": "2026-11-25T10:21:12+00:00", "python": "3.12.1", "libraries": {"lm_eval": "0.4.13", "torch": "2.13.0"},
-        "changed": made_changes(changes),
+        "changed": made_changes(changes), "run": made_run(tasks),
+        "provenance": {side: made_provenance(side) for side in ("original", "pruned")},
     }  # fmt: skip
     return Summary(**(values | changed))

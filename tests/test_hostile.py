@@ -17,7 +17,8 @@ from scripted import BOOLQ, BOOLQ_AND_GSM8K, GSM8K
 from pytest_prunegate.errors import InputError, TaskError
 from pytest_prunegate.evaluation.index import TaskIndex
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
-from pytest_prunegate.report.records import CheckSummary, ModelSummary, Summary, TaskSummary
+from pytest_prunegate.report.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
+from pytest_prunegate.report.records import CheckSummary, ModelSummary, PartSummary, Summary, TaskSummary
 from pytest_prunegate.report.rendering import render
 from pytest_prunegate.resolution import resolve_tasks
 from pytest_prunegate.resources import resource_path
@@ -51,6 +52,7 @@ WORDS = [
     "dataset",
     "truncate",
     "cluster_by",
+    "slice_by",
     "marks",
     "decide",
     "error_rate",
@@ -319,6 +321,7 @@ class Page(html.parser.HTMLParser):
         super().__init__(convert_charrefs=True)
         self.elements: list[tuple[str, tuple[tuple[str, str | None], ...]]] = []
         self.text = ""
+        self.scripts: dict[str | None, str] = {}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, tuple(attrs)))
@@ -328,6 +331,9 @@ class Page(html.parser.HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+        if self.elements and self.elements[-1][0] == "script":
+            kind = dict(self.elements[-1][1]).get("type")
+            self.scripts[kind] = self.scripts.get(kind, "") + data
 
 
 def parsed(document: str) -> Page:
@@ -356,12 +362,22 @@ def summary_with(text: str) -> Summary:
         name=text, version=text, num_fewshot=0, documents=1, total_documents=1, unit=text, data_fingerprint="", requests=1,
         outputs=outputs, started="", seconds=0.0,
     )  # fmt: skip
+    answer = ChangedAnswer(
+        task=text, member=text, doc_id=7, change="lost", size=1.0, scores=(ChangedScore(check=text, original=1.0, pruned=0.0, change="lost"),),
+        prompt=(0, 0), gold=text, original=((text, False), (text, True)), pruned=((text, True),),
+        original_note=text, pruned_note=text,
+    )  # fmt: skip
+    changed = ChangedAnswers(total=2, lost=2, gained=0, shown=(answer, answer), blocks=(text,), file=text)
+    part = PartSummary(
+        by=text, name=text, documents=1, original=0.5, pruned=0.4, difference=-0.1, relative=-0.2, lost=1, gained=0
+    )
+    check = replace(check, parts=(part,))
     others = [replace(check, outcome=outcome) for outcome in ("not run", "pass", "error")]
     return Summary(
         version=3, verdict="fail", headline=text, notes=(text,), stale=({"task": text, "name": text, "measured": text, "reason": text},),
         archive=text, checks_measured=1, checks_total=1, models={"original": replace(model, side="original", name=text), "pruned": model},
         checks=(check, *others), tasks=(task,), asked={}, thresholds_file=text, built_in_thresholds=False, seed=1, batch_size=text, device=text,
-        command=f"pytest {text}", started=text, finished=text, python=text, libraries={text: text},
+        command=f"pytest {text}", started=text, finished=text, python=text, libraries={text: text}, changed=changed,
     )  # fmt: skip
 
 
@@ -378,7 +394,8 @@ def test_nothing_in_the_page_comes_of_a_text(name: str, usual: Page) -> None:
     assert page.elements == usual.elements
     document.encode("utf-8")
     assert not set(re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]", page.text))
-    assert len(document) < 150 * 210_000
+    assert len(document) < 200 * 210_000
+    json.loads(page.scripts["application/json"])
     if len(HOSTILE[name]) < 1000 and HOSTILE[name].isascii() and HOSTILE[name].isprintable():
         assert HOSTILE[name] in page.text, "nothing is lost"
 
@@ -453,7 +470,7 @@ def test_a_scorer_that_raises_with_it(bench: Bench, name: str) -> None:
     page = parsed(page_report)
     assert {tag for tag, _ in page.elements} <= {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "ul", "li", "span", "code", "div", "table", "thead", "tr", "th", "tbody",
-        "td", "p", "pre",
+        "td", "p", "pre", "header", "main", "section", "nav", "a", "b", "dl", "dt", "dd", "details", "summary", "button", "script", "h3",
     }  # fmt: skip
     assert len([tag for tag, _ in page.elements if tag == "title"]) == 1
     assert page.text.count("cannot be scored") == 1

@@ -13,7 +13,7 @@ from pytest_prunegate.baseline.records import Asking
 from pytest_prunegate.baseline.tokenizer_files import collect
 from pytest_prunegate.checkpoint.facts import ModelFacts, TokenizerSource
 from pytest_prunegate.checkpoint.fingerprint import template_digest, tokenizer_digest
-from pytest_prunegate.checkpoint.sparsity import Sparsity
+from pytest_prunegate.checkpoint.sparsity import LayerZeros, Sparsity
 from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.evaluation.requests import canonical_json
 from pytest_prunegate.evaluation.task_loading import FEWSHOT_SEED
@@ -38,8 +38,19 @@ _PLAIN = {
     "gguf": _TEXT_OR_NONE, "base": _TEXT_OR_NONE,
 }  # fmt: skip
 _SPARSITY = {"zeros": _COUNT_OR_NONE, "elements": _COUNT_OR_NONE, "problem": _TEXT_OR_NONE}
+_LAYER = {"layer": _COUNT, "zeros": _COUNT, "elements": _COUNT}
 # Of a task's settings, those that change no prompt, and the draw of documents, which is told apart.
-_NOT_SETTINGS = ("limit", "nsamples", "dataset", "marks", "cluster_by", "truncate", "num_fewshot", "fewshot_seed")
+_NOT_SETTINGS = (
+    "limit",
+    "nsamples",
+    "dataset",
+    "marks",
+    "cluster_by",
+    "slice_by",
+    "truncate",
+    "num_fewshot",
+    "fewshot_seed",
+)
 
 
 def model_json(facts: ModelFacts) -> dict[str, Any]:
@@ -81,12 +92,19 @@ def facts_of(baseline: Baseline, argument: ModelArgument, cache_dir: Path) -> Mo
         raise ValueError(f"its name is {plain['name']!r}")
     facts = ModelFacts(
         side=argument.side, folder=folder, file=argument.file, arguments=dict(model["arguments"]),
-        sparsity=Sparsity(**_checked(model["sparsity"], _SPARSITY)),
-        base_sparsity=None if base is None else Sparsity(**_checked(base, _SPARSITY)),
+        sparsity=_sparsity(model["sparsity"]), base_sparsity=None if base is None else _sparsity(base),
         tokenizer=TokenizerSource(folder=folder, gguf=None, digest=tokenizer_digest(folder), template=template_digest(folder)),
         **plain,
     )  # fmt: skip
     return replace(facts, name=argument.name) if argument.name else facts
+
+
+def _sparsity(found: Mapping[str, Any]) -> Sparsity:
+    """Files of before layers were told apart hold none."""
+    layers = tuple(LayerZeros(**_checked(layer, _LAYER)) for layer in found.get("layers", ()))
+    if any(not 0 <= layer.zeros <= layer.elements or not layer.elements for layer in layers):
+        raise ValueError("a layer has more zeros than weights, or no weights")
+    return Sparsity(**_checked(found, _SPARSITY), layers=layers)
 
 
 def _checked(found: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from pytest_prunegate.baseline.describing import asking_of, model_json, tokenize
 from pytest_prunegate.baseline.kept_facts import KeptFacts, side_key
 from pytest_prunegate.baseline.records import Baseline, joined_askings, read_baseline
 from pytest_prunegate.baseline.refusal import refuse, refuse_unanswerable
-from pytest_prunegate.errors import EvaluationError, InputError
+from pytest_prunegate.errors import EvaluationError, InputError, StoreError
 from pytest_prunegate.evaluation.conditions import SERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+    from typing import Any
 
     from pytest_prunegate.baseline.records import Asking
     from pytest_prunegate.checks import GateTask
@@ -60,6 +61,23 @@ class Baselines:
                 else:
                     self._asked.setdefault(task.name, []).append(asked)
                     self._keep(side, asked)
+
+    def environments(self, side: str, parts: Iterable[PreparedTask]) -> list[Mapping[str, Any]]:
+        """Where a model's answers to what was asked of it were computed; a file says how many only where that was one place.
+
+        Nothing where the store cannot be read any more: that costs no report.
+        """
+        facts = self._answering.facts[side]
+        keys = {key for part in parts for key in self._answering.keys(part, side).values()}
+        if side in self._files:
+            file = self._files[side]
+            known = len(keys & file.responses.keys()) if len(file.environments) == 1 else None
+            return [{**one, "batch_sizes": [], "answers": known} for one in file.environments]
+        try:
+            return [*self._kept.environments(facts.fingerprint, keys)]
+        except StoreError as error:
+            _log.warning("%s: where its answers were made cannot be told: %s", facts.title, error)
+            return []
 
     def write(self, folder: Path, tasks: Iterable[str]) -> tuple[Path, list[str]]:
         """Write the original's answers to tasks that were measured, with what a file of the same model there holds already.

@@ -87,8 +87,16 @@ class KeptFacts:
         """A model's answers by key, and where they were computed."""
         wanted = set(keys)
         rows = [row for row in self._store.rows(model) if row.key in wanted]
-        environments = [_environment(row.provenance, row.created) for row in rows]
+        environments = [_environment(row.provenance, row.created, row.created) for row in rows]
         return {row.key: row.response for row in rows}, joined_environments(environments)
+
+    def environments(self, model: str, keys: Iterable[str]) -> list[dict[str, Any]]:
+        """Where a model's answers to these requests were computed, in batches of which size, and how many were."""
+        return [
+            _environment(found.provenance, found.first, found.last)
+            | {"batch_sizes": [found.provenance["batch_size"]] if "batch_size" in found.provenance else [], "answers": found.responses}
+            for found in self._store.provenances(model, keys)
+        ]  # fmt: skip
 
 
 def _packed(text: str) -> str:
@@ -104,7 +112,10 @@ def side_key(fingerprint: str, conditions: Conditions) -> str:
     return f"{fingerprint[:12]}-{digest_of([fingerprint, asdict(conditions)])[:12]}"
 
 
-def _environment(provenance: Mapping[str, Any], created: float) -> dict[str, Any]:
-    day = time.strftime("%Y-%m-%d", time.gmtime(created))
+def _environment(provenance: Mapping[str, Any], first: float, last: float) -> dict[str, Any]:
     hardware = str(provenance.get("hardware") or provenance.get("device"))
-    return {"hardware": hardware, "libraries": dict(provenance.get("libraries") or {}), "first": day, "last": day}
+    return {"hardware": hardware, "libraries": dict(provenance.get("libraries") or {}), "first": _day(first), "last": _day(last)}  # fmt: skip
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))

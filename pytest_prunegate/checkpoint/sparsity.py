@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Unsigned integers of the same width, and a mask that drops the sign: -0.0 has no other bit set.
 _WORDS = {"F64": ("<u8", 0x7FFF_FFFF_FFFF_FFFF), "F32": ("<u4", 0x7FFF_FFFF), "F16": ("<u2", 0x7FFF), "BF16": ("<u2", 0x7FFF)}  # fmt: skip
-_IN_A_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block|blk)\.\d+\.")
+_IN_A_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block|blk)\.(\d+)\.")
 _OTHER_PARTS = re.compile(
     r"(?:^|[._])(?:norm|ln|embed|lora|vision|visual|audio|image|encoder)\w*\.|_norm\.|layernorm\.", re.IGNORECASE
 )
@@ -27,12 +27,25 @@ _MATRIX, _EXPERTS = 2, 3
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerZeros:
+    """Zeros among the linear weights of one decoder layer, all its experts included."""
+
+    layer: int
+    zeros: int
+    elements: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sparsity:
-    """Zeros among the decoder's linear weights; `problem` says why they cannot be counted, and then both are None."""
+    """Zeros among the decoder's linear weights; `problem` says why they cannot be counted, and then both are None.
+
+    `layers` has them layer by layer, by the number in the tensors' names; empty where that is not known.
+    """
 
     zeros: int | None = None
     elements: int | None = None
     problem: str | None = None
+    layers: tuple[LayerZeros, ...] = ()
 
     @property
     def share(self) -> Fraction | None:
@@ -81,7 +94,22 @@ def sparsity(tensors: Sequence[StoredTensor], zeros: Sequence[int | None], packe
     odd = sorted({tensor.dtype for tensor, _ in counted if not can_count(tensor)})
     if odd:
         return Sparsity(problem=f"weights are stored as {', '.join(odd)}")
-    return Sparsity(zeros=sum(zero or 0 for _, zero in counted), elements=sum(tensor.elements for tensor, _ in counted))
+    layers = _by_layer([(tensor, zero or 0) for tensor, zero in counted])
+    return Sparsity(
+        zeros=sum(layer.zeros for layer in layers), elements=sum(layer.elements for layer in layers), layers=layers
+    )
+
+
+def _by_layer(counted: Sequence[tuple[StoredTensor, int]]) -> tuple[LayerZeros, ...]:
+    sums: dict[int, tuple[int, int]] = {}
+    for tensor, zero in counted:
+        found = _IN_A_LAYER.search(tensor.name)
+        assert found is not None, "a decoder's linear weight is in a layer"
+        zeros, elements = sums.get(int(found[1]), (0, 0))
+        sums[int(found[1])] = (zeros + zero, elements + tensor.elements)
+    return tuple(
+        LayerZeros(layer=layer, zeros=zeros, elements=elements) for layer, (zeros, elements) in sorted(sums.items())
+    )
 
 
 def packed_format(config: dict[str, Any]) -> str | None:

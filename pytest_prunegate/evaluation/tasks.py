@@ -8,10 +8,12 @@ template, which needs the tokenizer.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import xxhash
 
+from pytest_prunegate.errors import TaskError
 from pytest_prunegate.evaluation.guarded import guarded, seeded_as_lm_eval
 from pytest_prunegate.evaluation.index import is_of_lm_eval
 from pytest_prunegate.evaluation.prepared import Document, PreparedTask
@@ -36,7 +38,8 @@ def prepare_task(gate_task: GateTask, *, chat_template: Callable[[TaskSpec], Cha
         chat_template: makes the one that a task's settings ask for.
 
     Raises:
-        TaskError: the task or its data cannot be loaded, or it needs what a gate does not do.
+        TaskError: the task or its data cannot be loaded, it needs what a gate does not do, or its documents lack a field
+            that they are sliced by.
     """
     spec = gate_task.settings
     with seeded_as_lm_eval():  # once for both steps: as in lm-eval, building goes on where loading left the generators
@@ -47,12 +50,22 @@ def prepare_task(gate_task: GateTask, *, chat_template: Callable[[TaskSpec], Cha
     by_document: dict[int, list[Any]] = {}
     for instance in task.instances:
         by_document.setdefault(instance.doc_id, []).append(instance)
+    _refuse_missing_fields(spec, [instances[0].doc for instances in by_document.values()])
     documents, requests = _collect([by_document[doc_id] for doc_id in sorted(by_document)], gate_task)
     return PreparedTask(
         key=gate_task.key, name=spec.name, task=task, version=str(task.VERSION), num_fewshot=num_fewshot, documents=documents,
         total_documents=len(by_document), data_fingerprint=_data_fingerprint(task.eval_docs), requests=requests, truncate=spec.truncate,
         own_version=_own_version(task, gate_task),
     )  # fmt: skip
+
+
+def _refuse_missing_fields(spec: TaskSpec, documents: Iterable[Any]) -> None:
+    """What reports cannot be sliced by is told before hours of work."""
+    for document in documents:
+        known = list(document) if isinstance(document, Mapping) else []
+        if lacking := [name for name in spec.slice_by if name not in known]:
+            has = f"It has: {', '.join(map(str, known))}." if known else "It has no fields."
+            raise TaskError(f"{spec.name}: slice_by: a document has no field {lacking[0]}. {has}")
 
 
 def _own_version(task: Any, gate_task: GateTask) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.compare import Comparison, Outcome, broken_thresholds
@@ -17,16 +18,17 @@ from pytest_prunegate.identity import WORDS, Identities, data_fingerprint
 from pytest_prunegate.loss_interval import LossInterval
 from pytest_prunegate.noise import Noise
 from pytest_prunegate.plan import CheckResult, MemberResult
-from pytest_prunegate.report.files import COMPARISONS, model_file
+from pytest_prunegate.report.changed_records import CHANGED_FILE
+from pytest_prunegate.report.records import PartSummary
 from pytest_prunegate.thresholds import RELATIVE_RULES, Decide
 from pytest_prunegate.verdicts import Basis, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
     from pytest_prunegate.checks import Check
     from pytest_prunegate.gate import Gate
+    from pytest_prunegate.report.file_names import FileNames
 
 _UNREADABLE = (OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError)
 _VERDICTS = ("pass", "fail", "inconclusive", "recorded")
@@ -34,11 +36,16 @@ _VERDICTS = ("pass", "fail", "inconclusive", "recorded")
 
 @dataclass(frozen=True, kw_only=True)
 class KeptResult:
-    """A check's figures from an earlier run, judged anew, and when that run began."""
+    """A check's figures from an earlier run, judged anew, and when that run began.
+
+    `changes` is the file with the answers that changed in that run, where that run says that there is one.
+    """
 
     result: CheckResult
     measured: str
     decision: Mapping[str, Any]
+    parts: tuple[PartSummary, ...] = ()
+    changes: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,36 +69,39 @@ class Earlier:
     started: str = ""
 
 
-def read_earlier(gate: Gate, identities: Identities, folder: Path, *, version: int) -> Earlier:
+def read_earlier(gate: Gate, identities: Identities, folder: Path, names: FileNames, *, version: int) -> Earlier:
     """Sort what the output folder holds.
 
     Args:
         gate: this run, after its last check.
         identities: what its figures depend on.
         folder: the output folder; it may not exist.
+        names: of this run's files; those of other candidates are none of its business.
         version: of the results that can be read.
     """
-    path = folder / COMPARISONS[0]
+    path = folder / names.results
+    archived = (folder / "archive").glob(f"*/{names.results}")
     if not path.is_file():
-        return _with_archived(gate, identities, Earlier(), folder / "archive", version)
+        return _with_archived(gate, identities, Earlier(), archived, version)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["version"] != version:
             raise ValueError(f"version {found['version']}")
-        sorted_out = _sort(gate, identities, found)
+        sorted_out = replace(_sort(gate, identities, found, folder), files=_files_of(found, names))
     except _UNREADABLE as error:
-        reason = f"the earlier {COMPARISONS[0]} cannot be read: {type(error).__name__}: {error}"
-        models = sorted(path.name for path in folder.glob("*_model_results*.json"))
+        reason = f"the earlier {names.results} cannot be read: {type(error).__name__}: {error}"
+        models = sorted(path.name for path in folder.glob(names.model_files))
         stale = Stale(task="all", name="all", measured="", reason=reason)
-        sorted_out = Earlier(stale=(stale,), files=(*models, *COMPARISONS))
-    return _with_archived(gate, identities, sorted_out, folder / "archive", version)
+        sorted_out = Earlier(stale=(stale,), files=(*models, *names.comparisons, names.named(CHANGED_FILE)))
+    return _with_archived(gate, identities, sorted_out, archived, version)
 
 
-def _sort(gate: Gate, identities: Identities, found: dict[str, Any]) -> Earlier:
+def _sort(gate: Gate, identities: Identities, found: dict[str, Any], folder: Path) -> Earlier:
     by_name = {(check.task, check.name): check for check in gate.checks}
     tasks = {task["name"]: task for task in found["tasks"]}
     results: dict[Check, KeptResult] = {}
     stale: list[Stale] = []
+    changes = _changed_file(found)
     for kept in found["checks"]:
         if kept["outcome"] not in _VERDICTS:
             continue
@@ -103,22 +113,25 @@ def _sort(gate: Gate, identities: Identities, found: dict[str, Any]) -> Earlier:
             stale.append(Stale(task=kept["task"], name=kept["name"], measured=kept["measured"], reason="this run's ended in an error"))  # fmt: skip
         elif check not in gate.results:
             results[check] = KeptResult(
-                result=_judged_anew(check, kept), measured=kept["measured"], decision=kept["decision"]
-            )
+                result=_judged_anew(check, kept), measured=kept["measured"], decision=kept["decision"],
+                parts=tuple(PartSummary(**part) for part in kept["parts"]), changes=folder / changes if changes else None,
+            )  # fmt: skip
     still = {check.task for check in results}
     return Earlier(
         results=results, tasks={name: task for name, task in tasks.items() if name in still}, stale=tuple(stale),
-        files=_files_of(found), started=str(found["started"]),
+        started=str(found["started"]),
     )  # fmt: skip
 
 
-def _with_archived(gate: Gate, identities: Identities, earlier: Earlier, archive: Path, version: int) -> Earlier:
+def _with_archived(
+    gate: Gate, identities: Identities, earlier: Earlier, archived: Iterable[Path], version: int
+) -> Earlier:
     """What was archived may hold again: after another setting was tried, or a run that broke. The newest comes first."""
     results, tasks = dict(earlier.results), dict(earlier.tasks)
-    for path in sorted(archive.glob(f"*/{COMPARISONS[0]}"), key=lambda path: path.stat().st_mtime, reverse=True):
+    for path in sorted(archived, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            older = _sort(gate, identities, found) if found["version"] == version else Earlier()
+            older = _sort(gate, identities, found, path.parent) if found["version"] == version else Earlier()
         except _UNREADABLE:  # it was told when it was moved
             continue
         results = {**older.results, **results}
@@ -156,7 +169,8 @@ def _undecided_now(gate: Gate, check: Check, kept: dict[str, Any]) -> str | None
         return "decided otherwise" if check.decision.decide is Decide.CONFIDENT else None
     asked = {name: str(value) for name, value in asdict(check.decision).items()}
     thresholds = [threshold.describe() for threshold in check.thresholds]
-    is_same = decision["asked"] == asked and kept["thresholds"] == thresholds and decision["checks"] >= gate.thresholds
+    shared = decision["checks"] >= gate.thresholds and decision.get("candidates", 1) >= len(gate.options.candidates)
+    is_same = decision["asked"] == asked and kept["thresholds"] == thresholds and shared
     return None if is_same else "decided otherwise, or by other thresholds"
 
 
@@ -189,7 +203,8 @@ def _judged_anew(check: Check, kept: dict[str, Any]) -> CheckResult:
     )  # fmt: skip
     members = tuple(
         MemberResult(
-            name=member["name"], documents=member["documents"], original=Fraction(member["exact"][0]), pruned=Fraction(member["exact"][1])
+            name=member["name"], documents=member["documents"], original=Fraction(member["exact"][0]), pruned=Fraction(member["exact"][1]),
+            lost=member["lost"], gained=member["gained"],
         ) for member in kept["members"]
     )  # fmt: skip
     verdict = _verdict(kept, comparison)
@@ -210,6 +225,16 @@ def _interval(kept: dict[str, Any] | None) -> LossInterval | None:
     )  # fmt: skip
 
 
-def _files_of(found: dict[str, Any]) -> tuple[str, ...]:
+def _files_of(found: dict[str, Any], names: FileNames) -> tuple[str, ...]:
     """The files that the earlier run wrote."""
-    return (*(model_file(side, model["name"]) for side, model in found["models"].items()), *COMPARISONS)
+    changes = _changed_file(found)
+    files = names.of((side, model["name"]) for side, model in found["models"].items())
+    return (*files, *([changes] if changes else []))
+
+
+def _changed_file(found: dict[str, Any]) -> str | None:
+    """The file beside the results that has the answers that changed; None where none did."""
+    name = found["changed"]["file"]
+    if name is not None and (not isinstance(name, str) or Path(name).name != name or Path(name).suffix != ".jsonl"):
+        raise ValueError(f"{name} is no name of a file")
+    return name

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.report.changed_records import ChangedAnswers
+
+if TYPE_CHECKING:
+    from pytest_prunegate.report.provenance_records import Environment, ModelProvenance, RunProvenance
 
 SUMMARY_VERSION = 5
 RESULTS_FILE = "comparison_results.json"
@@ -134,7 +137,10 @@ class CheckSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSummary:
-    """A task that was measured. What of it was executed in this run is in evaluation.log: a resumed run ends in the same files."""
+    """A task that was measured. What of it was executed in this run is in evaluation.log: a resumed run ends in the same files.
+
+    `answered_in` says where its answers were made, by side.
+    """
 
     name: str
     version: str
@@ -147,6 +153,8 @@ class TaskSummary:
     outputs: dict[str, dict[str, float | int | None] | None]
     started: str
     seconds: float
+    fewshot_seeds: tuple[int, ...] = ()
+    answered_in: dict[str, tuple[Environment, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +162,7 @@ class Summary:
     """A whole run, with what earlier runs into the same folder measured of the same models, settings and data.
 
     `asked` is what was asked for of each task, in the words of thresholds.yaml: enough to ask for it again.
+    `provenance` tells the models' by side, `run` this run's.
     """
 
     version: int
@@ -179,6 +188,8 @@ class Summary:
     python: str
     libraries: dict[str, str]
     changed: ChangedAnswers = field(default_factory=ChangedAnswers)
+    provenance: dict[str, ModelProvenance] = field(default_factory=dict)
+    run: RunProvenance | None = None
 
     @property
     def has_outputs(self) -> bool:

@@ -10,13 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.check_scores import joined_shares
 from pytest_prunegate.compare import Outcome
-from pytest_prunegate.identity import data_fingerprint
+from pytest_prunegate.identity import data_fingerprint, fewshot_seeds
 from pytest_prunegate.loss_interval import CONFIDENCE
 from pytest_prunegate.outlook import baseline_warning
 from pytest_prunegate.report.asked import asked_of
+from pytest_prunegate.report.changed_records import ChangedAnswers
 from pytest_prunegate.report.headline import headline, measured, verdict
-from pytest_prunegate.report.records import SUMMARY_VERSION, CheckSummary, ModelSummary, Summary, TaskSummary
-from pytest_prunegate.report.wording import change_bounds, interval_text, relative_change, verdict_sentence
+from pytest_prunegate.report.parts import parts_of_check, unknown_parts
+from pytest_prunegate.report.provenance import answered_in, environment_of, with_provenance
+from pytest_prunegate.report.records import (
+    SUMMARY_VERSION,
+    CheckSummary,
+    LayerSparsity,
+    ModelSummary,
+    Summary,
+    TaskSummary,
+)
+from pytest_prunegate.report.scale import scale_of
+from pytest_prunegate.report.wording import change_bounds, interval_text, reason, relative_change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,6 +39,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate import Gate
     from pytest_prunegate.identity import Identities
     from pytest_prunegate.plan import CheckResult
+    from pytest_prunegate.report.changed import Changes
     from pytest_prunegate.report.earlier import Earlier
     from pytest_prunegate.thresholds import ThresholdsFile
 
@@ -44,6 +56,7 @@ def build_summary(
     identities: Identities,
     earlier: Earlier,
     archive: Path | None,
+    changes: Changes | None,
     interrupted: bool,
 ) -> Summary:
     """Summarise a run that was opened, however far it came.
@@ -57,6 +70,7 @@ def build_summary(
         identities: what its figures depend on.
         earlier: what earlier runs left in the output folder.
         archive: where those of their files were moved that this run is not about.
+        changes: the answers that changed; None of a baseline alone.
         interrupted: whether it was stopped before its end.
     """
     assert gate.plan is not None
@@ -64,18 +78,23 @@ def build_summary(
     checks = tuple(_check(gate, check, identities, earlier, begun) for check in gate.checks)
     outcomes = [Outcome(check.outcome) for check in checks]
     own = {name: _task(gate, name) for name, measurements in gate.measurements.items() if measurements}
-    return Summary(
+    summary = Summary(
         version=SUMMARY_VERSION,
         verdict=verdict(outcomes),
         headline=headline(outcomes, earlier=sum(check.is_earlier for check in checks)),
-        notes=(*(_unfinished(gate) if interrupted else ()), *_notes(gate)),
+        notes=(
+            *(_unfinished(gate) if interrupted else ()),
+            *_notes(gate),
+            *unknown_parts(gate, earlier),
+            *(changes.notes if changes else ()),
+        ),
         stale=tuple(asdict(stale) for stale in earlier.stale),
         archive=None if archive is None else str(archive),
         checks_measured=measured(outcomes),
         checks_total=len(checks),
         models={side: _model(gate, side, checks) for side in gate.facts},
         checks=checks,
-        tasks=(*own.values(), *(TaskSummary(**kept) for name, kept in earlier.tasks.items() if name not in own)),
+        tasks=(*own.values(), *(_kept_task(kept) for name, kept in earlier.tasks.items() if name not in own)),
         asked={task.name: asked_of(task, gate.options) for task in gate.tasks},
         thresholds_file=file.display,
         built_in_thresholds=file.built_in,
@@ -87,7 +106,9 @@ def build_summary(
         finished=finished.isoformat(timespec="seconds"),
         python=platform.python_version(),
         libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        changed=changes.answers() if changes else ChangedAnswers(),
     )
+    return with_provenance(summary, gate)
 
 
 def _unfinished(gate: Gate) -> Iterator[str]:
@@ -135,6 +156,10 @@ def _model(gate: Gate, side: str, checks: tuple[CheckSummary, ...]) -> ModelSumm
         sparsity_problem=facts.sparsity.problem, base_sparsity=None if base is None else float(base),
         wikitext_ppl=None if text is None else text.original if side == "original" else text.pruned,
         wikitext_windows=None if text is None or text.documents is None else f"{text.documents} of {text.total_documents} {text.unit}",
+        layers=tuple(
+            LayerSparsity(layer=layer.layer, zeros=layer.zeros, weights=layer.elements, share=layer.zeros / layer.elements)
+            for layer in facts.sparsity.layers
+        ),
     )  # fmt: skip
 
 
@@ -150,11 +175,11 @@ def _check(gate: Gate, check: Check, identities: Identities, earlier: Earlier, b
         outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=_interval(result),
         decision=_decision(result, earlier.results[check].decision if is_earlier else {}),
         noise=asdict(result.noise) if result and result.noise else None,
-        reason=_reason(result),
+        reason=reason(result),
         documents=result.documents if result else None, total_documents=result.total if result else None,
         unit=result.unit if result else "documents", members=_members(result), exact=_exact(comparison),
         identity=identities.of(check) if has_figures else None, measured=since if has_figures else None,
-        is_earlier=is_earlier, **_numbers(result),
+        is_earlier=is_earlier, parts=parts_of_check(gate, check, earlier), scale=scale_of(result), **_numbers(result),
     )  # fmt: skip
 
 
@@ -215,6 +240,7 @@ def _decision(result: CheckResult | None, kept: Mapping[str, Any]) -> dict[str, 
         "needed": verdict.needed,
         "seed": terms.seed if terms and verdict.is_estimate else kept.get("seed"),
         "checks": terms.checks if terms else kept.get("checks"),
+        "candidates": terms.candidates if terms else kept.get("candidates", 1),
         "earlier_looks": [at for at, _ in terms.looks] if terms else kept.get("earlier_looks", []),
         "strictest": {
             threshold.rule.value: value for threshold, value in zip(result.check.thresholds, verdict.strictest, strict=False)
@@ -228,20 +254,13 @@ def _members(result: CheckResult | None) -> tuple[dict[str, Any], ...]:
         {
             "name": member.name, "documents": member.documents, "original": float(member.original), "pruned": float(member.pruned),
             "difference": float(member.pruned - member.original), "exact": [str(member.original), str(member.pruned)],
+            "lost": member.lost, "gained": member.gained,
         } for member in (result.members if result else ())
     )  # fmt: skip
 
 
 def _float(value: Any) -> float | None:
     return None if value is None else float(value)
-
-
-def _reason(result: CheckResult | None) -> str:
-    if result is None:
-        return "not run"
-    if result.comparison is None:
-        return result.error or "measured as a baseline; nothing was compared"
-    return verdict_sentence(result)
 
 
 def _task(gate: Gate, name: str) -> TaskSummary:
@@ -259,4 +278,11 @@ def _task(gate: Gate, name: str) -> TaskSummary:
         data_fingerprint=data_fingerprint(prepared), requests=sum(len(part.requests) for part in prepared),
         started=first.started.isoformat(timespec="seconds"),
         seconds=(max(measurement.finished for measurement in measurements) - first.started).total_seconds(),
+        fewshot_seeds=fewshot_seeds(gate.task(name), prepared), answered_in=answered_in(gate, name),
     )  # fmt: skip
+
+
+def _kept_task(kept: Mapping[str, Any]) -> TaskSummary:
+    """A task as an earlier run's results have it."""
+    places = {side: tuple(map(environment_of, found)) for side, found in kept["answered_in"].items()}
+    return TaskSummary(**{**kept, "answered_in": places, "fewshot_seeds": tuple(kept["fewshot_seeds"])})

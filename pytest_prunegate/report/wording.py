@@ -80,6 +80,20 @@ def size_text(size: int | None) -> str:
     return f"{amount:.2f} GiB"
 
 
+def reason(result: CheckResult | None) -> str:
+    """What there is to say of a check in a sentence; None is one that was not run."""
+    if result is None:
+        return "not run"
+    if result.comparison is None:
+        return result.error or "measured as a baseline; nothing was compared"
+    return verdict_sentence(result)
+
+
+def located(sentence: str, location: str) -> str:
+    """A sentence behind the place in the thresholds file that it is about; some errors name it themselves."""
+    return sentence if sentence.startswith(f"{location}:") else f"{location}: {sentence}"
+
+
 def verdict_sentence(result: CheckResult) -> str:
     """One sentence that says what was measured, against what, and how it ended; for a result with a comparison."""
     check, comparison = result.check, result.comparison

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from pytest_prunegate.store.records import KeptModel, KeptRow
+    from pytest_prunegate.store.records import KeptModel, KeptRow, KeptTogether
 
 _BATCH = 500  # keys per query; SQLite allows 999 parameters in its oldest builds
 _COLUMNS = ", ".join((*CHECKED["responses"], "checksum"))
@@ -160,6 +160,11 @@ class Store:
         """A model's responses, by request key; damaged ones are left out."""
         with self._explained():
             yield from reading.rows(self._connection, model)
+
+    def provenances(self, model: str, keys: Iterable[str]) -> list[KeptTogether]:
+        """Where those of a model's responses were made that have these keys."""
+        with self._explained():
+            return reading.provenances(self._connection, model, list(keys))
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.store.copying import checked_rows
-from pytest_prunegate.store.records import CHECKED, KeptModel, KeptRow, Response, as_text, is_whole
+from pytest_prunegate.store.records import CHECKED, KeptModel, KeptRow, KeptTogether, Response, as_text, is_whole
 
 if TYPE_CHECKING:
     import sqlite3
@@ -46,6 +46,19 @@ def rows(connection: sqlite3.Connection, model: str) -> Iterator[KeptRow]:
                 key=str(key), response=Response(**json.loads(str(response))), provenance=json.loads(str(provenance)),
                 created=float(str(created)),
             )  # fmt: skip
+
+
+def provenances(connection: sqlite3.Connection, model: str, keys: list[str]) -> list[KeptTogether]:
+    """Where those of a model's responses were made that have these keys. Checksums are left to those who read the answers."""
+    query = (
+        "SELECT provenance, COUNT(*), MIN(created), MAX(created) FROM responses "
+        "WHERE model=? AND request IN (SELECT value FROM json_each(?)) GROUP BY provenance ORDER BY provenance"
+    )
+    found = connection.execute(query, (model, json.dumps(keys)))
+    return [
+        KeptTogether(provenance=json.loads(provenance), responses=responses, first=first, last=last)
+        for provenance, responses, first, last in found
+    ]
 
 
 def damaged(connection: sqlite3.Connection) -> Counter[str]:

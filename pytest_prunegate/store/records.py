@@ -51,6 +51,16 @@ class KeptRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptTogether:
+    """Responses of one provenance: how many, and when the first and the last was kept, in seconds since 1970."""
+
+    provenance: dict[str, Any]
+    responses: int
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class KeptModel:
     """What is kept of a model. `size` is in bytes of its rows; `first` and `last` are in seconds since 1970."""
 

@@ -32,6 +32,7 @@ perplexity:
 # Times, and nothing else: moments (with or without their zone), seconds in JSON, durations in the reports.
 _MOMENT = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00|Z| UTC)?")
 _SECONDS = re.compile(rb'("seconds": )[\d.e-]+')
+_DAY = re.compile(rb'("(?:first|last)": )"\d{4}-\d\d-\d\d"')
 _DURATION = re.compile(rb"\b\d+(\.\d+)? (s|min|h)\b")
 
 Responses = dict[tuple[str, str], dict[str, Any]]
@@ -119,7 +120,12 @@ def _parsed(response: str) -> dict[str, Any]:
 
 def without_times(content: bytes) -> bytes:
     """A report with its moments and durations masked."""
-    for pattern, mask in ((_MOMENT, b"<moment>"), (_SECONDS, rb"\1<seconds>"), (_DURATION, b"<duration>")):
+    for pattern, mask in (
+        (_MOMENT, b"<moment>"),
+        (_SECONDS, rb"\1<seconds>"),
+        (_DAY, rb"\1<day>"),
+        (_DURATION, b"<duration>"),
+    ):
         content = pattern.sub(mask, content)
     return content
 

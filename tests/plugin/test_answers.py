@@ -13,18 +13,20 @@ from pytest_prunegate.gate import Gate
 if TYPE_CHECKING:
     from conftest import Bench
 
+    from pytest_prunegate.sides import Sides
+
 
 @pytest.fixture
 def gates(monkeypatch: pytest.MonkeyPatch) -> list[Gate]:
     """The gates of inner runs."""
     found: list[Gate] = []
-    find = Gate.find_models
+    adopt = Gate.adopt
 
-    def spy(self: Gate) -> None:
+    def spy(self: Gate, sides: Sides) -> None:
         found.append(self)
-        find(self)
+        adopt(self, sides)
 
-    monkeypatch.setattr(Gate, "find_models", spy)
+    monkeypatch.setattr(Gate, "adopt", spy)
     return found
 
 

@@ -26,7 +26,19 @@ ALONE = ("--original=original",)
 FILE = "--original=baseline.json.gz"
 PAIR = (FILE, "--pruned=pruned")
 INCONCLUSIVE = 11
-TIMES = {"command", "started", "finished", "seconds", "measured", "executed", "notes", "device"}
+TIMES = {
+    "command",
+    "started",
+    "finished",
+    "seconds",
+    "measured",
+    "executed",
+    "notes",
+    "device",
+    "provenance",
+    "run",
+    "answered_in",
+}
 
 
 @pytest.fixture

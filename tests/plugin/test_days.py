@@ -34,6 +34,8 @@ def archived(project: Bench) -> list[Path]:
 def test_two_days_end_in_one_report(project: Bench) -> None:
     first = project.run("-m", "boolq")
     first.stdout.fnmatch_lines(["INCOMPLETE: 1 of 2 checks measured: 1 passed"])
+    scale = summary(project)["checks"][0]["scale"]
+    assert (scale["drop"], scale["limit"]) == (0.05, 0.5)
     project.executor.requests.clear()
     second = project.run("-m", "squadv2")
     second.stdout.fnmatch_lines([
@@ -50,6 +52,7 @@ def test_two_days_end_in_one_report(project: Bench) -> None:
     assert original["tasks"] == {"boolq": {"acc": 1.0}, "squadv2": {"f1": 0.75}}
     found = summary(project)
     assert [check["is_earlier"] for check in found["checks"]] == [True, False]
+    assert found["checks"][0]["scale"] == scale, "the plots show it too"
     assert [task["name"] for task in found["tasks"]] == ["squadv2", "boolq"]
     assert archived(project) == []
     third = project.run("-m", "boolq")
@@ -75,7 +78,7 @@ def test_another_pruned_model_makes_the_earlier_results_stale(project: Bench) ->
     assert (folder / "comparison_results.json").read_text() == before, "nothing is lost"
     assert {path.name for path in folder.iterdir()} == {
         "comparison_results.json", "comparison_report.md", "comparison_report.html",
-        "original_model_results.json", "pruned_model_results.json",
+        "original_model_results.json", "pruned_model_results.json", "changed.jsonl",
     }  # fmt: skip
     for name in ("comparison_report.md", "comparison_report.html"):
         assert "another pruned model" in (project.results / name).read_text()

@@ -386,6 +386,7 @@ class TestProposal:
             "apply_chat_template: false, chat_template_kwargs: {enable_thinking: false, date: 2024 May}",
             "truncate: allow",
             "cluster_by: question",
+            "slice_by: [question, answer]",
             "marks: [nightly, slow2]",
             "decide: early, error_rate: 2.5%, indifference: 0.015",
             "inconclusive: continue",

@@ -64,6 +64,7 @@ tasks:
     dataset: {path: json, data_files: {validation: dev.jsonl}}
     truncate: allow
     marks: [slow]
+    slice_by: [title, "source id"]
     metrics: [f1, "exact_match,strict-match"]
     outputs: {max_empty: 60%, max_cut: 0.05}
 """
@@ -71,6 +72,7 @@ tasks:
     assert mistakes == []
     task = file.tasks[0]
     assert (task.num_fewshot, task.limit, task.max_gen_toks, task.truncate, task.marks) == (0, 500, 32, True, ("slow",))
+    assert task.slice_by == ("title", "source id")
     assert task.gen_kwargs == {"until": ["x"], "temperature": 0.5, "do_sample": True}
     assert task.dataset == {"path": "json", "data_files": {"validation": [str(tmp_path / "dev.jsonl")]}}
     assert [metric.name for metric in task.metrics or ()] == ["f1", "exact_match,strict-match"]
@@ -98,6 +100,7 @@ tasks:
     fewshot_seed: 7
     repeats: 4
     apply_chat_template: true
+    slice_by: subject
     system_instruction: Be brief.
     fewshot_as_multiturn: false
     chat_template_kwargs: {enable_thinking: false}
@@ -110,6 +113,7 @@ tasks:
     assert (chat.limit, chat.fewshot_seed, chat.repeats) == (Decimal("0.25"), 7, 4)
     assert (chat.apply_chat_template, chat.system_instruction, chat.fewshot_as_multiturn) == (True, "Be brief.", False)
     assert chat.chat_template_kwargs == {"enable_thinking": False}
+    assert (chat.slice_by, named.slice_by) == (("subject",), ())
     assert named.apply_chat_template == "tool_use"
     short, mine = file.perplexity
     assert (short.thresholds[0].rule, short.thresholds[0].value) == (Rule.MAX_RELATIVE_INCREASE, Decimal("1.5"))
@@ -189,6 +193,10 @@ perplexity:
         ("defaults: {decide: soon}\ntasks:\n t: {metrics: {a: 5%}}\n", "1: defaults.decide: expected full or confident or early, found soon."),
         ("tasks:\n t: {error_rate: 30, metrics: {a: 5%}}\n", "2: t.error_rate: error_rate is 30: expected a share such as 1% or 0.01."),
         ("tasks:\n t: {metrics: {a: {max_relative_drop: 5%, inconclusive: no}}}\n", "2: t.a.inconclusive: expected report or continue, found no."),
+        ("tasks:\n t: {slice_by: 3, metrics: {a: 5%}}\n", "2: t.slice_by: expected the name of a field of the task's documents, or a list of them, found 3."),
+        ("tasks:\n t: {slice_by: [a, b, a], metrics: {a: 5%}}\n", "2: t.slice_by.[2]: a is there twice. Keep one."),
+        ("tasks:\n t: {slice_by: [], metrics: {a: 5%}}\n", "2: t.slice_by: expected the name of a field of the task's documents, or a list of them, found an empty list."),
+        ("tasks:\n t: {slice_by: [a, {b: c}], metrics: {a: 5%}}\n", "2: t.slice_by.[1]: expected the name of a field"),
         ("tasks:\n t: {cluster_by: 3, metrics: {a: 5%}}\n", "2: t.cluster_by: expected the name of a field of the task's documents, found 3."),
         ("perplexity:\n wikitext2: {max_relative_increase: 5%, inconclusive: report}\n", "2: perplexity.wikitext2.inconclusive: unknown key."),
         ("task:\n t: {metrics: {a: 5%}}\n", "2: task: unknown key. Did you mean tasks? Known here: defaults, tasks, perplexity, sparsity."),

@@ -1,0 +1,252 @@
+"""The JSON Schemas that ship: they and the records agree field by field, and every kind of run writes what they describe."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+from families import write_group, write_task
+from made_summary import made_summary
+from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
+
+from pytest_prunegate.compare import Outcome
+from pytest_prunegate.loss_interval import LossInterval
+from pytest_prunegate.noise import Noise
+from pytest_prunegate.report import history, provenance_records, records
+from pytest_prunegate.report.earlier import Stale
+from pytest_prunegate.report.files import model_results
+from pytest_prunegate.report.history import HISTORY_FILE, append_run
+from pytest_prunegate.resources import resource_path
+from pytest_prunegate.thresholds import Decide, Inconclusive, Rule
+from pytest_prunegate.verdicts import Basis
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Bench
+
+NAMES = ("results", "model_results", "history")
+SCHEMAS: dict[str, dict[str, Any]] = {
+    name: json.loads(resource_path(f"{name}.schema.json").read_text(encoding="utf-8")) for name in NAMES
+}
+RESULTS, HISTORY = SCHEMAS["results"], SCHEMAS["history"]
+JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", tuple: "array", dict: "object"}  # fmt: skip
+ALWAYS = {"null"}  # what a finished summary has cannot be null, although it is put in last
+# Where the schema describes a record. `changed` is counts alone in JSON.
+RECORDS = [
+    (RESULTS, None, records.Summary), (RESULTS, "model", records.ModelSummary), (RESULTS, "check", records.CheckSummary),
+    (RESULTS, "task", records.TaskSummary), (RESULTS, "layer", records.LayerSparsity), (RESULTS, "part", records.PartSummary),
+    (RESULTS, "scale", records.LossOnScale), (RESULTS, "noise", Noise), (RESULTS, "environment", provenance_records.Environment),
+    (RESULTS, "model_provenance", provenance_records.ModelProvenance), (RESULTS, "run", provenance_records.RunProvenance),
+    (RESULTS, "task_provenance", provenance_records.TaskProvenance), (HISTORY, None, history.HistoryRun),
+    (HISTORY, "model", history.HistoryModel), (HISTORY, "check", history.HistoryCheck),
+]  # fmt: skip
+
+
+def resolved(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    return schema["$defs"][node["$ref"].rpartition("/")[2]] | node if "$ref" in node else node
+
+
+def schema_types(schema: dict[str, Any], node: dict[str, Any]) -> set[str]:
+    """The JSON types that a node allows."""
+    node = resolved(schema, node)
+    if "oneOf" in node:
+        return set().union(*(schema_types(schema, inner) for inner in node["oneOf"]))
+    values = node.get("enum", [node["const"]] if "const" in node else None)
+    if values is not None:
+        return {JSON_TYPES[type(value)] for value in values}
+    return {node["type"]} if isinstance(node["type"], str) else set(node["type"])
+
+
+def record_types(hint: Any) -> set[str]:
+    """The JSON types of a field."""
+    if isinstance(hint, types.UnionType):
+        return set().union(*map(record_types, typing.get_args(hint)))
+    kind = typing.get_origin(hint) or hint
+    return {"object"} if dataclasses.is_dataclass(kind) else {JSON_TYPES[kind]}
+
+
+@pytest.mark.parametrize(("schema", "place", "record"), RECORDS, ids=lambda value: getattr(value, "__name__", None))
+def test_a_record_and_its_schema_have_the_same_fields(schema: dict[str, Any], place: str | None, record: Any) -> None:
+    node = schema["$defs"][place] if place else schema
+    hints = typing.get_type_hints(record, localns=vars(provenance_records))
+    assert set(node["properties"]) == set(hints), "every field, and nothing more"
+    assert set(node["required"]) == set(hints), "all of them always there"
+    assert node["additionalProperties"] is False
+    assert {name: schema_types(schema, inner) for name, inner in node["properties"].items()} == {
+        name: record_types(hint) - (ALWAYS if (record, name) == (records.Summary, "run") else set())
+        for name, hint in hints.items()
+    }
+
+
+def test_what_is_a_dictionary_in_the_records_is_described_too() -> None:
+    definitions, properties = RESULTS["$defs"], RESULTS["properties"]
+    interval = {field.name for field in dataclasses.fields(LossInterval)}
+    assert set(definitions["interval"]["properties"]) == interval | {"confidence", "relative_change", "text", "subject"}
+    assert set(properties["stale"]["items"]["properties"]) == {field.name for field in dataclasses.fields(Stale)}
+    assert set(properties["changed"]["properties"]) == set(made_summary().changed.counts())
+
+
+def test_words_are_all_there_are() -> None:
+    check, decision = RESULTS["$defs"]["check"]["properties"], RESULTS["$defs"]["decision"]["properties"]
+    assert set(check["outcome"]["enum"]) == set(Outcome) - {Outcome.BASELINE}, "a baseline alone compares nothing"
+    assert set(HISTORY["$defs"]["check"]["properties"]["outcome"]["enum"]) == set(check["outcome"]["enum"])
+    assert set(decision["basis"]["enum"]) == set(Basis)
+    assert set(decision["strictest"]["propertyNames"]["enum"]) == set(Rule)
+    assert set(decision["asked"]["properties"]["decide"]["enum"]) == set(Decide)
+    assert set(decision["asked"]["properties"]["inconclusive"]["enum"]) == set(Inconclusive)
+    assert RESULTS["properties"]["version"]["const"] == records.SUMMARY_VERSION
+    assert RESULTS["$id"].endswith(f":{records.SUMMARY_VERSION}")
+
+
+def test_every_field_says_what_it_is() -> None:
+    def undescribed(schema: dict[str, Any], node: Any, path: str) -> list[str]:
+        if isinstance(node, list):
+            return [found for inner in node for found in undescribed(schema, inner, path)]
+        if not isinstance(node, dict):
+            return []
+        own = node.get("properties", {})
+        missing = [f"{path}.{name}" for name, inner in own.items() if not resolved(schema, inner).get("description")]
+        return missing + [found for name, inner in node.items() for found in undescribed(schema, inner, f"{path}.{name}")]  # fmt: skip
+
+    for name, schema in SCHEMAS.items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+        assert undescribed(schema, schema, name) == []
+
+
+def refuse(name: str, found: dict[str, Any]) -> None:
+    """Raise where what was written is not what its schema says."""
+    checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    jsonschema.Draft202012Validator(SCHEMAS[name], format_checker=checker).validate(found)
+
+
+def test_a_made_up_summary(tmp_path: Path) -> None:
+    summary = made_summary()
+    refuse("results", json.loads(json.dumps(summary.as_json())))
+    refuse("model_results", model_results(summary, "pruned"))
+    refuse("history", json.loads(append_run(summary, tmp_path).read_text()))
+
+
+def test_a_field_that_nobody_described_is_refused() -> None:
+    found = json.loads(json.dumps(made_summary().as_json()))
+    found["checks"][0]["surprise"] = 1
+    with pytest.raises(jsonschema.ValidationError, match="surprise"):
+        refuse("results", found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A kind of run: its thresholds, both models' scripts, and what is asked for."""
+
+    thresholds: str
+    arguments: tuple[str, ...] = ()
+    original: dict[str, Any] = dataclasses.field(default_factory=dict)
+    pruned: dict[str, Any] = dataclasses.field(default_factory=lambda: {"wrong": [19]})
+    documents: int = 20
+    outcomes: frozenset[str] = frozenset({"pass"})
+
+
+PLAIN = f"tasks:\n  boolq:\n    {BOOLQ}\n    metrics: {{acc: 50%}}\n"
+FULL = f"""
+sparsity: {{min: 0%}}
+perplexity:
+  wikitext2: {{max_relative_increase: 10%, seqlen: 8, dataset: {{path: text, data_files: {{test: data/text.txt}}}}}}
+tasks:
+  squadv2:
+    {SQUAD}
+    metrics: {{f1: 50%, HasAns_f1: {{max_absolute_drop: 0.01}}}}
+    outputs: {{max_empty: 10%}}
+  gsm8k:
+    {GSM8K}
+    num_fewshot: 2
+    metrics: {{"exact_match,flexible-extract": 50%}}
+"""
+GROUP = "tasks:\n  pair: {metrics: {acc: 50%}}\n"
+KINDS = {
+    "full": Run(thresholds=FULL, pruned={"wrong": [7], "nll": 2.1}),
+    "early": Run(thresholds=PLAIN, arguments=("--prunegate-early-stop",), pruned={"wrong": list(range(0, 200, 2))}, documents=200, outcomes=frozenset({"pass", "fail"})),
+    "sample": Run(thresholds=PLAIN.replace("50%", "6%"), arguments=("--prunegate-limit=50",), pruned={"wrong": list(range(0, 200, 16))}, documents=200, outcomes=frozenset({"inconclusive"})),
+    "confident": Run(thresholds=PLAIN.replace("50%", "{max_relative_drop: 50%, decide: confident}"), outcomes=frozenset({"pass"})),
+    "recorded": Run(thresholds=PLAIN, arguments=("--prunegate-record",), outcomes=frozenset({"recorded"})),
+    "noise": Run(thresholds=PLAIN, arguments=("--prunegate-noise-floor",), original={"again": {"wrong": [3]}}),
+    "errors only": Run(thresholds=PLAIN, original={"wrong": list(range(20))}, outcomes=frozenset({"error"})),
+    "incomplete": Run(thresholds=PLAIN + f"  squadv2:\n    {SQUAD}\n    metrics: {{f1: 50%}}\n", arguments=("-m", "boolq"), outcomes=frozenset({"pass", "not run"})),
+    "group": Run(thresholds=GROUP, arguments=("--prunegate-include-path=tasks",)),
+}  # fmt: skip
+
+
+def validated(bench: Bench) -> dict[str, Any]:
+    """The results of the last run, after all that it wrote was held against the schemas."""
+    found: dict[str, Any] = json.loads((bench.results / "comparison_results.json").read_text())
+    refuse("results", found)
+    for path in bench.results.glob("*_model_results.json"):
+        refuse("model_results", json.loads(path.read_text()))
+    return found
+
+
+def write_pair(folder: Path) -> None:
+    """A group of two tasks."""
+    folder.mkdir()
+    for name in ("large", "small"):
+        rows = [{"question": f"is number {n} even", "answer": int(n % 2)} for n in range(10)]
+        write_task(
+            folder, name, rows, output_type="multiple_choice", doc_to_text="{{question}}\nAnswer:", doc_to_choice=["yes", "no"],
+            doc_to_target="answer", metric_list=[{"metric": "acc"}],
+        )  # fmt: skip
+    write_group(folder, "pair", ["large", "small"], weight_by_size=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_run(bench: Bench, kind: str) -> None:
+    run = KINDS[kind]
+    write_data(bench.path / "data", run.documents)
+    (bench.path / "data" / "text.txt").write_text(" ".join(f"word{n}" for n in range(200)))
+    if kind == "group":
+        write_pair(bench.path / "tasks")
+    bench.models(original=run.original, pruned=run.pruned)
+    bench.thresholds(run.thresholds)
+    bench.run(*run.arguments)
+    found = validated(bench)
+    assert {check["outcome"] for check in found["checks"]} & run.outcomes, (
+        "the run is of the kind that it is meant to be"
+    )
+    (line,) = (bench.results / HISTORY_FILE).read_text().splitlines()
+    refuse("history", json.loads(line))
+
+
+def test_a_file_in_a_models_place(bench: Bench) -> None:
+    bench.models()
+    bench.thresholds(PLAIN)
+    bench.run("--prunegate-baseline-only", models=("--original=original",))
+    refuse("model_results", json.loads((bench.results / "baseline_results.json").read_text()))
+    assert not (bench.results / HISTORY_FILE).exists(), "nothing was compared"
+    file = bench.results / "baseline.json.gz"
+    bench.run(models=(f"--original={file.rename(bench.path / 'baseline.json.gz')}", "--pruned=pruned"))
+    assert validated(bench)["provenance"]["original"]["file"]
+
+
+def test_an_interrupted_run(bench: Bench) -> None:
+    bench.models()
+    bench.thresholds(PLAIN)
+    bench.executor.fail_after = 25
+    bench.run()
+    assert validated(bench)["verdict"] == "incomplete"
+    assert not (bench.results / HISTORY_FILE).exists(), "it is not finished"
+
+
+def test_what_an_earlier_run_left(bench: Bench) -> None:
+    """Figures that still hold, and stale ones that were moved away."""
+    bench.models()
+    bench.thresholds(PLAIN + f"  squadv2:\n    {SQUAD}\n    metrics: {{f1: 50%}}\n")
+    bench.run("-m", "boolq")
+    bench.run("-m", "squadv2")
+    assert validated(bench)["checks"][0]["is_earlier"]
+    write_checkpoint(bench.path / "other", wrong=[1, 2])
+    bench.run(models=("--original=original", "--pruned=other"))
+    assert validated(bench)["stale"]
