@@ -12,6 +12,7 @@ from test_hostile import HOSTILE
 
 from pytest_prunegate.report.marked_lines import text_of, width_of, wrapped
 from pytest_prunegate.report.table import table_lines, table_rows
+from pytest_prunegate.report.terminal import said_lines
 
 if TYPE_CHECKING:
     from pytest_prunegate.report.records import CheckSummary
@@ -136,3 +137,22 @@ def test_foreign_names_stay_inert_and_bounded(name: str) -> None:
         assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]", "".join(table))
         rows = table[: next((number for number, line in enumerate(table) if line.startswith("* Measured")), None)]
         assert all(width_of(line) <= width for line in rows)
+
+
+@pytest.mark.parametrize(
+    ("line", "least"),
+    [("original: /models/a (x)", 0), ("wanda-50: /models/b (x)", 0), ("settings: thresholds.yaml", 0), ("task:     gsm8k: all", 0), ("", 0),
+     ("time:     about 3 s", -1), ("note:     expect it", -1), ("          Both are the same model: x", -2), ("problem:  it cannot run", -2),
+     ("preflight: no problem was found", -2), ("/out/evaluation.log is not whole: disk full", -2)],
+)  # fmt: skip
+def test_what_quiet_runs_say_beforehand(line: str, least: int) -> None:
+    for verbosity in (1, 0, -1, -2):
+        assert list(said_lines(line, width=80, verbosity=verbosity)) == ([line] if verbosity >= least else [])
+
+
+def test_settings_are_wrapped_behind_their_label() -> None:
+    line = "task:     gsm8k: all 1319 documents, 5 shots, 2638 requests to both models, none in the store"
+    assert list(said_lines(line, width=40, verbosity=0)) == [
+        "task:     gsm8k: all 1319 documents, 5 shots, 2638 requests to both models, none",
+        "          in the store",
+    ]
