@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.session import GateSession
 
 _BAD = {Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE}
-_OWN_STATUS = {"inconclusive": ("inconclusive", "?", "INCONCLUSIVE"), "baseline": ("baseline", "b", "BASELINE"),
+_INCONCLUSIVE = "inconclusive"
+_OWN_STATUS = {_INCONCLUSIVE: (_INCONCLUSIVE, "?", "INCONCLUSIVE"), "baseline": ("baseline", "b", "BASELINE"),
                "recorded": ("recorded", "r", "RECORDED")}  # fmt: skip
 _FAILED = "prunegate_failed"
 
@@ -218,6 +219,20 @@ class ShownVerdicts:
         if shown is not None:
             report.longrepr = FailedCheck.from_json(shown)
         return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show inconclusive checks as pytest shows failures: it has no section for them."""
+        reports, style = terminalreporter.stats.get(_INCONCLUSIVE, []), self._config.option.tbstyle
+        if not reports or style == "no" or terminalreporter.no_summary:
+            return
+        terminalreporter.write_sep("=", "INCONCLUSIVE")
+        for report in reports:
+            if style == "line":
+                terminalreporter.write_line(str(getattr(report.longrepr, "reprcrash", report.longrepr)))
+            else:
+                terminalreporter.write_sep("_", report.head_line, yellow=True, bold=True)
+                report.toterminal(terminalreporter._tw)  # noqa: SLF001 - it is known nowhere else
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

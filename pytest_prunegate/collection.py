@@ -12,7 +12,7 @@ from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.report.changed_records import CHANGED_FILE
-from pytest_prunegate.report.failing import FEW, MANY, LostAnswer, failed_check
+from pytest_prunegate.report.failing import EMPTY, FEW, MANY, LostAnswer, failed_check
 from pytest_prunegate.report.junit import PREFIX, properties
 from pytest_prunegate.report.log import warnings_logged
 from pytest_prunegate.report.wording import rerun_command
@@ -176,11 +176,14 @@ class CheckItem(pytest.Item):
 
         result, is_long = excinfo.value.result, self.config.get_verbosity() > 1
         folder = self.config.invocation_params.dir  # a node id would be relative to rootdir, where nobody stands
-        file = self.path.relative_to(folder) if self.path.is_relative_to(folder) else self.path
-        output, names = self.gate.options.output, FileNames(self.gate.candidate)
+        names = FileNames(self.gate.candidate)
+        file, report = (
+            path.relative_to(folder) if path.is_relative_to(folder) else path
+            for path in (self.path, self.gate.options.output / names.comparisons[-1])
+        )
         return failed_check(
             result, self._lost(result, MANY if is_long else FEW), name=self.name, path=str(self.path),
-            rest=f"{output / names.comparisons[-1]}, {names.named(CHANGED_FILE)} beside it",
+            rest=f"{report}, {names.named(CHANGED_FILE)} beside it",
             command=rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.name}"),
             in_full=is_long, is_one_line=self.config.option.tbstyle == "line",
         )  # fmt: skip
@@ -202,7 +205,8 @@ class CheckItem(pytest.Item):
 def _in_words(document: ChangedDocument) -> LostAnswer:
     texts = document.texts()
     original, pruned = (
-        f"{answer.text} ({answer.note})" if answer.note else answer.text for answer in (texts.original, texts.pruned)
+        f"{answer.text if answer.text.strip() else EMPTY}{f' ({answer.note})' if answer.note else ''}"
+        for answer in (texts.original, texts.pruned)
     )
     place = f"document {document.doc_id}"
     return LostAnswer(

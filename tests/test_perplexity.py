@@ -123,8 +123,13 @@ def test_an_increase_beyond_the_threshold_fails(project: Bench) -> None:
     result.assert_outcomes(failed=1)
     assert result.ret == 1
     result.stdout.fnmatch_lines(
-        ["thresholds.yaml:4: wikitext2 perplexity * -> *: +*, -*% relative (threshold: relative increase at most 10%). FAIL on all * windows of 64 tokens. 95% interval for other windows like these: -*% to -*%."]
-    )  # fmt: skip
+        [
+            "thresholds.yaml:4: wikitext2 perplexity: relative increase *%, threshold*",
+            "scores: * -> *: +*, -*% relative",
+            "verdict: * FAIL on all * windows of 64 tokens.",
+            "how sure: * 95% interval for other windows like these: -*% to -*%.",
+        ]
+    )
     assert project.run(models=("--original=worse", "--pruned=original")).ret == 0, "less is better"
 
 

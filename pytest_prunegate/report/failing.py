@@ -9,10 +9,9 @@ from pytest_prunegate.compare import Outcome
 from pytest_prunegate.plain import one_line, plain
 from pytest_prunegate.report.marked_lines import (
     WIDTH,
-    ending,
     folded,
     kind_of,
-    shortened,
+    last_words,
     text_of,
     wrapped,
     write_line,
@@ -34,8 +33,11 @@ if TYPE_CHECKING:
 
 FEW, MANY = 3, 20
 """Lost answers of a failing check; the second at -vv, which shows them whole."""
+EMPTY = "(empty)"
 _LABEL = 11
 _ROWS = 2  # of each text of an answer
+_ENOUGH = 1000  # characters for them
+_DOTS = "... "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,12 +168,23 @@ def _answer_lines(answer: LostAnswer, *, in_full: bool) -> Iterator[Line]:
             start = ""
 
 
-def _shown(text: str, *, is_question: bool, in_full: bool) -> Iterator[str]:
-    """A text of others in a line or two, or whole; an empty one is said to be."""
+def _shown(text: str, *, is_question: bool, in_full: bool) -> list[str]:
+    """A text of others whole, or in two lines: the end of a question, beginning and end of an answer."""
     room = WIDTH - _LABEL - 3
-    if in_full:
-        for line in plain(text or "(empty)").expandtabs(4).split("\n"):
-            yield from folded(line, room)
-        return
-    words = " ".join(one_line(text).split()) or "(empty)"
-    yield from folded((ending if is_question else shortened)(words, _ROWS * room), room)
+    if in_full and not is_question:
+        return _rows(plain(text).expandtabs(4), room)
+    if is_question or len(text) > 2 * _ENOUGH:
+        text = text[-_ENOUGH:] if is_question else text[:_ENOUGH] + text[-_ENOUGH:]
+    words = " ".join(one_line(text).split())
+    rows = _rows(words, room)
+    if len(rows) <= _ROWS:
+        return rows
+    if not is_question:
+        return [rows[0], _DOTS + last_words(words, room - len(_DOTS))]
+    last = last_words(words, room)
+    before = words[: len(words) - len(last)].rstrip()
+    return [_DOTS + last_words(before, room - len(_DOTS)), last]
+
+
+def _rows(text: str, width: int) -> list[str]:
+    return [row for line in wrapped(text, width) for row in folded(line, width)]

@@ -51,7 +51,7 @@ def kind_of(outcome: str) -> str:
 def write_line(writer: Writer, line: Line) -> None:
     """Write a line, each piece with its markup."""
     for text, kind in line:
-        writer.write(text, **MARKUP[kind])
+        writer.write(text, **(MARKUP[kind] if text.strip() else {}))
     writer.write("\n")
 
 
@@ -105,20 +105,10 @@ def folded(text: str, width: int) -> Iterator[str]:
     yield line
 
 
-def ending(text: str, width: int) -> str:
-    """The end of a text, with dots where its beginning is left out."""
-    if width_of(text) <= width:
-        return text
-    return "..." + _beginning(text[::-1], width - 3)[::-1]
-
-
-def shortened(text: str, width: int) -> str:
-    """Beginning and end of a text, with dots where its middle is left out."""
-    if width_of(text) <= width:
-        return text
-    room = width - 5
-    return f"{_beginning(text, room - room // 2)} ... {_beginning(text[::-1], room // 2)[::-1]}"
-
-
-def _beginning(text: str, width: int) -> str:
-    return next(folded(text, width))
+def last_words(text: str, width: int) -> str:
+    """As many of the last words as this width has room for; the end of a word that is longer."""
+    end = next(folded(text[::-1], width))[::-1]
+    before = text[: len(text) - len(end)]
+    if before and not before.endswith(" ") and " " in end.strip():
+        end = end.partition(" ")[2]
+    return end.strip()

@@ -126,14 +126,15 @@ class _Table:
         if width_of(task) > self._task or width_of(metric) > self._metric:
             yield from (((line, everywhere),) for line in folded(f"{task}{_GAP}{metric}", self._width))
             task = metric = ""
-        start = f"{padded(task, self._task)}{_GAP}{padded(metric, self._metric)}"
+        start = [padded(task, self._task), padded(metric, self._metric)] if self._task else []
         n, verdict = tail
         for number in range(max(len(figures[head]) for head in self._columns)):
             cells = [
                 padded(figures[head][number] if number < len(figures[head]) else "", width, right=head not in _LEFT)
                 for head, width in self._columns.items()
             ]
-            text = _GAP.join([start if number == 0 else " " * width_of(start), *cells])
+            text = _GAP.join([*start, *cells])
+            start = [" " * width_of(name) for name in start]
             if number:
                 yield ((text.rstrip(), everywhere),)
             else:

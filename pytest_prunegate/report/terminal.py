@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from pytest_prunegate.report.records import CheckSummary, ModelSummary, Summary
     from pytest_prunegate.thresholds import ThresholdsFile
 
-_LABELLED = re.compile(r"(\w+: +| +)(?=\S)")
-_SETTINGS = {"original", "pruned", "settings", "task", "check"}
+_LABELLED = re.compile(r"(\S+: +| +)(?=\S)")
 _EXPECTED = {"time", "note", "estimate"}
+_ALWAYS = {"problem", "preflight"}
 
 
 def said_lines(line: str, *, width: int, verbosity: int) -> Iterator[str]:
     """A line that is said before the first item, as the terminal shows it: wrapped behind its label.
 
-    At -q nothing is said of the settings, at -qq of nothing but problems.
+    At -q nothing is said of models and settings, at -qq of nothing but problems.
     """
-    label = line.partition(":")[0]
-    if verbosity < 0 and (label in _SETTINGS or not line or (verbosity < -1 and label in _EXPECTED)):
-        return
     labelled = _LABELLED.match(line)
     start = labelled[0] if labelled else ""
+    label = start.partition(":")[0].strip()
+    if verbosity < 0 and (label or not line) and label not in _ALWAYS | (_EXPECTED if verbosity == -1 else set()):
+        return
     for part in wrapped(plain(line[len(start) :]), max(width, WIDTH) - len(start)):
         yield start + part
         start = " " * len(start)
@@ -183,7 +183,9 @@ def passing_lines(summary: Summary) -> Iterator[str]:
 
 def _needs_words(check: CheckSummary) -> bool:
     """Whether a check's figures mislead without its sentence: nobody knows, or they are of a part of the documents."""
-    if check.outcome in {Outcome.FAIL, Outcome.ERROR} and not check.is_earlier:  # its item said it
+    if (
+        check.outcome in {Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE} and not check.is_earlier
+    ):  # its item said it
         return False
     return check.outcome == Outcome.INCONCLUSIVE or bool(check.decision and check.decision["is_estimate"])
 

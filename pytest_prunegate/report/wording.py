@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.verdicts import Verdict
 
 _LARGE = 10  # scores lie in [0, 1]; perplexities and the like need fewer decimals
-_HUGE = 1e6  # a model that is broken has perplexities whose digits nobody reads
+_HUGE = 1e5  # a model that is broken has perplexities whose digits nobody reads
 
 
 def score_text(score: float | None) -> str:
@@ -46,7 +46,7 @@ def percent_text(share: float | None, *, signed: bool = False) -> str:
     """A share in per cent."""
     if share is None:
         return "-"
-    if signed and abs(share) >= _HUGE / 100:
+    if signed and abs(share) >= _HUGE / 10:
         return f"{100 * share:+.2e}%"
     return f"{share:+.2%}" if signed else f"{share:.1%}"
 
@@ -144,7 +144,7 @@ def _beside(threshold: Threshold, comparison: Comparison) -> str:
 
 def changed_text(comparison: Comparison) -> str:
     """How many answers were lost and gained; for a metric that has them."""
-    return f"{comparison.lost} answers lost, {comparison.gained} gained"
+    return f"{comparison.lost} answer{'' if comparison.lost == 1 else 's'} lost, {comparison.gained} gained"
 
 
 def conclusion_texts(result: CheckResult) -> list[str]:

@@ -194,3 +194,25 @@ def test_no_worker_is_one_process(project: Bench) -> None:
     result = project.run("-n0", "-m", "boolq")
     assert result.ret == 0
     assert set(project.executor.loads) == {"original", "pruned"}
+
+
+def failing(result: pytest.RunResult) -> list[str]:
+    """The lines about the failing check: its own, and that of the short summary."""
+    start = next(number for number, line in enumerate(result.outlines) if "FAILURES" in line)
+    end = next(number for number, line in enumerate(result.outlines) if "Run it alone" in line)
+    summary = [line for line in result.outlines if "FAILED" in line and "relative drop" in line]
+    return [line for line in result.outlines[start:end] if "[gw0]" not in line] + summary
+
+
+def test_a_failing_check_reads_as_in_one_process(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lines, their colours, and the short summary. JUnit has no colours, even where every process is to have them."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    arguments = ("--junitxml=junit.xml", "--color=yes", "-k", "gsm8k")
+    distributed = failing(project.run("-n1", *arguments))
+    junit = (project.path / "junit.xml").read_text()
+    assert distributed == failing(project.run("-n0", *arguments))
+    assert distributed[2].startswith("\x1b[31mthresholds.yaml:9: gsm8k")
+    assert distributed[-1].endswith(" - relative drop 10.00%, threshold 1%")
+    assert "document 3" in junit
+    assert "\x1b" not in junit
+    assert "#x1B" not in junit

@@ -46,9 +46,10 @@ def test_drop_beyond_the_threshold_fails(bench: Bench) -> None:
     result.assert_outcomes(failed=1)
     assert result.ret == 1
     result.stdout.fnmatch_lines([
-        "thresholds.yaml:7: gsm8k accuracy 1.0000 -> 0.9000: -0.1000, -10.00% relative "
-        "(threshold: relative drop at most 5%). FAIL on all 20 documents. 95% interval for other documents like these: -29.5% to +11.6%. "
-        "Within sampling noise of the threshold. 2 answers lost, 0 gained.",
+        "thresholds.yaml:7: gsm8k accuracy: relative drop 10.00%, threshold 5%",
+        "scores:    1.0000 -> 0.9000: -0.1000, -10.00% relative", "threshold: relative drop at most 5%",
+        "verdict:   FAIL on all 20 documents.", "how sure:  95% interval for other documents like these: -29.5% to +11.6%.",
+        "           Within sampling noise of the threshold.", "answers:   2 answers lost, 0 gained; the largest 2 losses:",
         "Run it alone: pytest --original=original --pruned=pruned --prunegate-cache-dir=* thresholds.yaml::gsm8k::accuracy",
         "gsm8k *accuracy * 1.0000 *0.9000 * -0.1000 * -10.00% *FAIL",
         "FAIL: 1 of 1 checks measured: 1 failed",
@@ -141,7 +142,7 @@ def test_lower_is_better(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.thresholds(f"tasks:\n  boolq:\n    {BOOLQ}\n    metrics: {{acc: {{max_relative_drop: 9%}}}}\n")
     result = bench.run()
     result.assert_outcomes(failed=1)  # 0.50 -> 0.55 is 10% worse where lower is better
-    result.stdout.fnmatch_lines(["*0.5000 -> 0.5500: +0.0500, -10.00% relative*1 answers lost, 0 gained*"])
+    result.stdout.fnmatch_lines(["*0.5000 -> 0.5500: +0.0500, -10.00% relative", "*1 answer lost, 0 gained*"])
 
 
 def test_a_silent_pruned_model_fails_although_it_abstains_rightly(bench: Bench) -> None:
