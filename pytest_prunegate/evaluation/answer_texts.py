@@ -57,7 +57,7 @@ class AnswerTexts:
         target = self._told_by_task("its right answers", lambda: self._target(document))
         choices = self._choices(document)
         found = target if isinstance(target, list | tuple) else [target]
-        return BETWEEN.join(dict.fromkeys(_in_words(one, choices) for one in found)).strip()
+        return BETWEEN.join(dict.fromkeys(filter(None, (_in_words(one, choices) for one in found)))).strip()
 
     def answer(self, document: Document, scorer: Scorer) -> Answer:
         """What a model answered."""

@@ -174,6 +174,9 @@ def test_two_days_and_a_third(bench: Bench, summaries: list[Summary]) -> None:
     assert "Question: Which word has number 18?" in first["prompt"]
     assert (first["gold"], first["original"], first["pruned"]) == ("word18", " word18", " 99999")
     in_parts = lines(bench)
+    bench.run("-k", "f1 and not HasAns")  # again, with another check of its task from the day before
+    assert_agreement(bench)
+    assert lines(bench) == in_parts
     bench.run()
     assert_agreement(bench)
     assert [(line["task"], line["doc_id"], line["prompt"]) for line in lines(bench)] == [
