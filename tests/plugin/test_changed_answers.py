@@ -114,7 +114,10 @@ def test_a_document_once_with_all_of_its_scores(bench: Bench, summaries: list[Su
 def test_nothing_changed(bench: Bench) -> None:
     bench.models(pruned={"wrong": [19]})
     bench.thresholds(TWO_TASKS)
+    bench.results.mkdir()
+    (bench.results / ".changed.jsonl.x7f3").write_text("half of a line, by a run that was killed")
     bench.run()
+    assert not (bench.results / ".changed.jsonl.x7f3").exists()
     assert lines(bench)
     shutil.rmtree(bench.path / "pruned")
     write_checkpoint(bench.path / "pruned", wrong=[], other=1)

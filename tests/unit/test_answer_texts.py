@@ -41,6 +41,13 @@ def test_a_request_that_failed_is_no_answer() -> None:
     assert answer_of(part, Failure(reason="ValueError: nan", traceback="")) == ("", "no answer: ValueError: nan")
 
 
+def test_a_prompt_that_lost_its_beginning() -> None:
+    part = prepared([Request(kind="generate_until", context="Q:", gen_kwargs="{}")], SimpleNamespace())
+    assert answer_of(part, Response(text="7", cut=True, truncated=True)) == (
+        "7", "cut at the token limit; its prompt lost its beginning"
+    )  # fmt: skip
+
+
 def test_the_choice_for_its_length_is_told_where_it_differs() -> None:
     part = prepared(choice_requests(" a", " much longer"), CHOICES)
     responses = [Response(loglikelihood=value, greedy=False) for value in (-2.0, -4.0)]
