@@ -71,6 +71,7 @@ class Reporting:
                 self._write_of(gate, interrupted=interrupted)
             if self._gates.are_several:
                 files.write_original([ended.summary for ended in self.ended], self._gates.options.output)
+            if self._gates.are_several and len(self.ended) == len(self._gates.candidates):
                 self._write_overview()
         finally:  # a job sees the verdicts even where the output folder cannot take the files
             if self.ended and not self._gates.baseline_only:
@@ -122,15 +123,14 @@ class Reporting:
         return summary
 
     def _write_overview(self) -> None:
-        """Write what there is to say across the candidates, and name those of which no check was selected."""
+        """Write what there is to say across the candidates; a run of some of them would hide the others."""
         from pytest_prunegate.report.candidates import CandidateEntry, build_candidates, write_candidates
 
         entries = [
             CandidateEntry(name=ended.gate.candidate, gate=ended.gate, summary=ended.summary)
             for ended in self.ended if ended.gate.candidate is not None
         ]  # fmt: skip
-        left_out = [str(name) for name in self._gates.candidates if name not in {entry.name for entry in entries}]
-        self.overview = build_candidates(entries, require=self._gates.options.require, left_out=left_out)
+        self.overview = build_candidates(entries, require=self._gates.options.require)
         self.overview_page = write_candidates(self.overview, self._gates.options.output)[-1]
 
     def _tell_ci(self) -> None:
