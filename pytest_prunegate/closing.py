@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,40 +13,47 @@ from pytest_prunegate.plain import one_line, plain
 from pytest_prunegate.report.junit import tell_ending
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from pytest_prunegate.gates import Gates
+    from pytest_prunegate.session import Ended, GateSession
 
-    from pytest_prunegate.gate import Gate
-    from pytest_prunegate.session import GateSession
-
-ERROR_EXIT, INCONCLUSIVE_EXIT = 10, 11
-_CODES = ((Outcome.FAIL, 1), (Outcome.ERROR, ERROR_EXIT), (Outcome.INCONCLUSIVE, INCONCLUSIVE_EXIT))
 _COLORS: dict[str, dict[str, bool]] = {
     Outcome.PASS: {"green": True},
     Outcome.FAIL: {"red": True},
     Outcome.ERROR: {"yellow": True},
     Outcome.INCONCLUSIVE: {"yellow": True},
 }
-_BAD = {outcome for outcome, _ in _CODES}
 _OWN_STATUS = {"inconclusive": ("inconclusive", "?", "INCONCLUSIVE"), "baseline": ("baseline", "b", "BASELINE"),
                "recorded": ("recorded", "r", "RECORDED")}  # fmt: skip
-_Key = TypeVar("_Key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What is shown of one candidate. `table` has each line with its outcome; `report` is None where none was written."""
+
+    title: str
+    table: tuple[tuple[str, str], ...]
+    lines: tuple[str, ...]
+    report: str | None
+    headline: str
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> Section:
+        """What `asdict` made, with JSON between."""
+        return cls(**values | {"table": tuple((line, outcome) for line, outcome in values["table"])})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Closing:
     """What is shown after the last item. Plain values: a worker of pytest-xdist sends it to the process that shows it.
 
-    `settings` were said before the first item, `table` has each line with its outcome, `problem` is why there is no `report`,
+    `settings` were said before the first item, `overview` compares several candidates, `problem` is why there is no report,
     `stopped` why the run was asked to stop, and `command` what goes on from there.
     """
 
-    title: str
     settings: tuple[str, ...]
-    table: tuple[tuple[str, str], ...]
-    lines: tuple[str, ...]
+    sections: tuple[Section, ...]
+    overview: Section | None
     problem: str | None
-    report: str | None
-    headline: str
     stopped: str | None
     command: str
 
@@ -58,32 +65,56 @@ class Closing:
     def from_json(cls, text: str) -> Closing:
         """What `as_json` made."""
         values = json.loads(text)
-        return cls(**values | {"table": tuple((line, outcome) for line, outcome in values["table"])})
+        sections = tuple(map(Section.from_values, values["sections"]))
+        overview = Section.from_values(values["overview"]) if values["overview"] else None
+        return cls(**values | {"sections": sections, "overview": overview})
 
 
-def closing_of(session: GateSession, gate: Gate) -> Closing | None:
-    """What to show of a session that has finished; None where nothing was measured."""
-    if session.summary is None:
+def closing_of(session: GateSession, gates: Gates) -> Closing | None:
+    """What to show of a session that has finished; None where nothing was summarised."""
+    if not session.ended:
         return None
+    return Closing(
+        settings=tuple(session.said), sections=tuple(_section(session, ended) for ended in session.ended),
+        overview=_overview(session, gates) if gates.are_several else None, problem=session.problem, stopped=gates.stop.reason,
+        command=session.ended[0].summary.command,
+    )  # fmt: skip
+
+
+def _section(session: GateSession, ended: Ended) -> Section:
     from pytest_prunegate.report.terminal import closing_lines, table_lines
 
-    summary = session.summary
-    return Closing(
-        title="original alone" if gate.baseline_only else "original against pruned", settings=tuple(session.said),
+    gate, summary = ended.gate, ended.summary
+    return Section(
+        title="original alone" if gate.baseline_only else f"original against {gate.candidate or 'pruned'}",
         table=tuple((line, str(outcome)) for line, outcome in table_lines(summary)),
-        lines=(*closing_lines(summary, said=gate.plan.notes if gate.plan else ()), *session.told), problem=session.problem,
-        report=str(session.written[-1]) if session.written else None, headline=summary.headline,
-        stopped=gate.stop.reason, command=summary.command,
+        lines=(*closing_lines(summary, said=gate.plan.notes if gate.plan else ()), *session.told),
+        report=str(ended.written[-1]) if ended.written else None, headline=summary.headline,
+    )  # fmt: skip
+
+
+def _overview(session: GateSession, gates: Gates) -> Section:
+    """What is said of all candidates; the last line says in words what the exit code says."""
+    from pytest_prunegate.report.candidate_lines import candidate_lines
+
+    overview = session.overview
+    if overview is None:
+        names = ", ".join(str(ended.gate.candidate) for ended in session.ended)
+        headline = f"INCOMPLETE: {len(session.ended)} of {len(gates.candidates)} candidates selected ({names})"
+        return Section(title="candidates", table=(), lines=(), report=None, headline=headline)
+    return Section(
+        title="candidates", table=tuple(candidate_lines(overview)), lines=overview.notes,
+        report=str(session.overview_page) if session.overview_page else None, headline=overview.headline,
     )  # fmt: skip
 
 
 def show_closing(closing: Closing, terminal: pytest.TerminalReporter, *, interrupted: bool) -> None:
-    """The table of all checks, and where the reports are."""
-    terminal.section(closing.title, sep="=", bold=True)
-    for line, outcome in closing.table:
-        terminal.write_line(one_line(line), **_COLORS.get(outcome, {}))
-    for line in closing.lines:
-        terminal.write_line(plain(line))
+    """The table of each candidate, where the reports are, and the verdict over all."""
+    sections = [*closing.sections, *([closing.overview] if closing.overview else [])]
+    for section in sections:
+        _show_section(section, terminal)
+        if section is not sections[-1]:
+            _show_end(section, terminal)
     if closing.problem:
         terminal.write_line(plain(closing.problem), red=True)
     if interrupted:
@@ -91,38 +122,21 @@ def show_closing(closing: Closing, terminal: pytest.TerminalReporter, *, interru
         terminal.write_line(
             f"Interrupted ({reason}). Every answer so far is kept. To go on from there: {closing.command}"
         )
-    if closing.report:
-        terminal.write_line(one_line(f"Report: {closing.report}"))
-    terminal.write_line(closing.headline, bold=True)
+    _show_end(sections[-1], terminal)
 
 
-def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """Exit code of a run of checks alone: 0 all passed, 1 one failed, 10 one errored, 11 one is inconclusive."""
-    return next((code for outcome, code in _CODES if outcome in outcomes), 0)
+def _show_section(section: Section, terminal: pytest.TerminalReporter) -> None:
+    terminal.section(section.title, sep="=", bold=True)
+    for line, outcome in section.table:
+        terminal.write_line(one_line(line), **_COLORS.get(outcome, {}))
+    for line in section.lines:
+        terminal.write_line(plain(line))
 
 
-def exit_status(
-    status: int, outcomes: Mapping[_Key, Outcome], wanted: Sequence[_Key], *, alone: bool, stopped: bool, broke: bool
-) -> int:
-    """Exit code of the run. A check that was to run and has no result (skipped, ended by another plugin) is an error.
-
-    Args:
-        status: pytest's own: nothing or something failed.
-        outcomes: of the checks that ran.
-        wanted: the checks that were selected.
-        alone: whether nothing else was.
-        stopped: whether ``-x`` or ``--maxfail`` ended the run.
-        broke: whether something went wrong that no check tells.
-    """
-    found = [outcomes.get(check, Outcome.ERROR) for check in wanted]
-    if stopped and any(outcome in _BAD for outcome in outcomes.values()):  # those behind it never started
-        found = [outcomes[check] for check in wanted if check in outcomes]
-    if broke:
-        found.append(Outcome.ERROR)
-    broke = status == pytest.ExitCode.TESTS_FAILED or Outcome.ERROR in found
-    if wanted and alone:
-        return exit_code(found) or (ERROR_EXIT if broke else 0)
-    return status or (ERROR_EXIT if broke else 0)
+def _show_end(section: Section, terminal: pytest.TerminalReporter) -> None:
+    if section.report:
+        terminal.write_line(one_line(f"Report: {section.report}"))
+    terminal.write_line(section.headline, bold=True)
 
 
 class ShownVerdicts:

@@ -16,7 +16,7 @@ from pytest_prunegate.report.log import warnings_logged
 from pytest_prunegate.report.wording import rerun_command, verdict_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pytest_prunegate.checks import Check, GateTask
     from pytest_prunegate.gate import Gate
@@ -61,33 +61,39 @@ def _kind_marks(task: GateTask) -> list[str]:
 class ThresholdsFile(pytest.File):
     """The collected thresholds file."""
 
-    gate: Gate
+    gates: Iterable[Gate]
 
     @classmethod
-    def from_gate(cls, parent: pytest.Collector, *, gate: Gate, **kwargs: Any) -> ThresholdsFile:
-        """Make the node, with the gate that its items ask."""
+    def from_gates(cls, parent: pytest.Collector, *, gates: Iterable[Gate], **kwargs: Any) -> ThresholdsFile:
+        """Make the node, with the gates that its items ask."""
         node: ThresholdsFile = cls.from_parent(parent, **kwargs)
-        node.gate = gate
+        node.gates = gates
         return node
 
     def collect(self) -> Iterator[TaskCollector]:
-        """One collector for each selected task; sparsity is of the pruned model, which a baseline alone lacks."""
-        for task in self.gate.tasks:
-            if task.selected and not (self.gate.baseline_only and task.kind is TaskKind.SPARSITY):
-                yield TaskCollector.from_task(self, task=task)
+        """For each candidate one collector for each selected task; sparsity is of a pruned model, which a baseline alone lacks.
+
+        The tasks of several candidates have the same names, so that ``thresholds.yaml::gsm8k`` selects that of each.
+        """
+        for gate in self.gates:
+            for task in gate.tasks:
+                if task.selected and not (gate.baseline_only and task.kind is TaskKind.SPARSITY):
+                    yield TaskCollector.from_task(self, task=task, gate=gate)
 
 
 class TaskCollector(pytest.Collector):
-    """A task; its setup measures once for all of its selected checks."""
+    """A task of one candidate; its setup measures once for all of its selected checks."""
 
     parent: ThresholdsFile
     task: GateTask
+    gate: Gate
 
     @classmethod
-    def from_task(cls, parent: ThresholdsFile, *, task: GateTask) -> TaskCollector:
+    def from_task(cls, parent: ThresholdsFile, *, task: GateTask, gate: Gate) -> TaskCollector:
         """Make the node with the task's marks."""
         node: TaskCollector = cls.from_parent(parent, name=task.name)
         node.task = task
+        node.gate = gate
         for name in mark_names(task):
             node.add_marker(name)
         node.add_marker(pytest.mark.prunegate)
@@ -102,11 +108,11 @@ class TaskCollector(pytest.Collector):
         """Let both models answer. pytest remembers a failure for each of the items below."""
         try:
             with warnings_logged():
-                self.parent.gate.measure(self.task.name)
+                self.gate.measure(self.task.name)
         except Exception as error:
             for item in self.session.items:
                 if isinstance(item, CheckItem) and item.parent is self:
-                    self.parent.gate.record_error(item.check, error)
+                    self.gate.record_error(item.check, error)
                     item.tell_properties()
             if isinstance(error, EvaluationError):
                 raise known_error(error) from None
@@ -123,7 +129,7 @@ class CheckItem(pytest.Item):
     @classmethod
     def from_check(cls, parent: TaskCollector, *, check: Check) -> CheckItem:
         """Make the node; a named candidate stands behind the check's name, in brackets."""
-        pruned = parent.parent.gate.options.pruned
+        pruned = parent.gate.options.pruned
         candidate = pruned.name if pruned else None
         node: CheckItem = cls.from_parent(parent, name=f"{check.name}[{candidate}]" if candidate else check.name)
         node.check = check
@@ -131,8 +137,8 @@ class CheckItem(pytest.Item):
 
     @property
     def gate(self) -> Gate:
-        """The gate of the file."""
-        return self.parent.parent.gate
+        """The gate of the candidate."""
+        return self.parent.gate
 
     def setup(self) -> None:
         """Compare; what broke is an error, not a failure."""
@@ -172,6 +178,21 @@ class CheckItem(pytest.Item):
     def reportinfo(self) -> tuple[Any, int, str]:
         """File, line (from 0) and name, for pytest's reports."""
         return self.path, max(self.check.line - 1, 0), f"{self.check.task}::{self.name}"
+
+
+def wanted_checks(items: Iterable[pytest.Item]) -> dict[str | None, list[str]]:
+    """The node ids of the checks among some items, by candidate."""
+    found: dict[str | None, list[str]] = {}
+    for item in items:
+        if isinstance(item, CheckItem):
+            found.setdefault(item.gate.candidate, []).append(item.nodeid)
+    return found
+
+
+def outcomes_of(items: Iterable[pytest.Item]) -> dict[str, Outcome]:
+    """How the checks among some items ended, as far as they ran, by node id."""
+    checks = [item for item in items if isinstance(item, CheckItem)]
+    return {item.nodeid: item.gate.results[item.check].outcome for item in checks if item.check in item.gate.results}
 
 
 def asks_the_gate(item: pytest.Item) -> bool:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_prunegate.closing import Closing, closing_of, exit_status, show_closing
-from pytest_prunegate.collection import CheckItem, asks_the_gate
+from pytest_prunegate.closing import Closing, closing_of, show_closing
+from pytest_prunegate.collection import asks_the_gate, outcomes_of, wanted_checks
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import InputError
+from pytest_prunegate.exit_codes import FailedReports, Ran, exit_status
 from pytest_prunegate.flags import PREFLIGHT
 from pytest_prunegate.interruption import StopRequest
+from pytest_prunegate.options import Require
 from pytest_prunegate.plain import plain
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from xdist.workermanage import WorkerController
 
-    from pytest_prunegate.gate import Gate
+    from pytest_prunegate.gates import Gates
     from pytest_prunegate.options import Options
     from pytest_prunegate.session import GateSession
 
@@ -39,10 +41,20 @@ _FOLDER, _END = "prunegate_folder", "prunegate_end"
 
 @dataclass(frozen=True, kw_only=True)
 class GateItems:
-    """Names of the collected items that ask the gate, and of those among them that are checks."""
+    """Names of the collected items that ask the gate, and of those among them that are checks, with their candidates."""
 
     asking: tuple[str, ...]
-    checks: tuple[str, ...]
+    checks: tuple[tuple[str | None, tuple[str, ...]], ...]
+
+    @property
+    def wanted(self) -> dict[str | None, tuple[str, ...]]:
+        """The checks by candidate."""
+        return dict(self.checks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The checks of all candidates."""
+        return tuple(name for _, names in self.checks for name in names)
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -80,16 +92,16 @@ class Worker:
 
     Args:
         config: pytest's.
-        gate: of the run.
+        gates: of the run.
         session: of the run.
         open_gate: opens it for all items of a session.
     """
 
     def __init__(
-        self, config: pytest.Config, gate: Gate, session: GateSession, open_gate: Callable[[pytest.Session], object]
+        self, config: pytest.Config, gates: Gates, session: GateSession, open_gate: Callable[[pytest.Session], object]
     ) -> None:
         self._config = config
-        self._gate = gate
+        self._gates = gates
         self._session = session
         self._open_gate = open_gate
         self._is_open = False
@@ -100,7 +112,7 @@ class Worker:
         asking = [item for item in session.items if asks_the_gate(item)]
         items = GateItems(
             asking=tuple(item.nodeid for item in asking),
-            checks=tuple(item.nodeid for item in asking if isinstance(item, CheckItem)),
+            checks=tuple((candidate, tuple(names)) for candidate, names in wanted_checks(asking).items()),
         )
         workerinput: dict[str, Any] = self._config.workerinput  # type: ignore[attr-defined]  # put there by xdist
         path = Path(workerinput[_FOLDER]) / f"{workerinput['workerid']}.json"
@@ -117,17 +129,12 @@ class Worker:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Send the end of the run, or the user's mistake that keeps it from starting."""
-        closing = closing_of(self._session, self._gate)
-        results = self._gate.results
+        closing = closing_of(self._session, self._gates)
         end = {
             # pytest lets the mistake that ended its session pass while it calls this
             "mistake": str(sys.exception()) if exitstatus == pytest.ExitCode.USAGE_ERROR else None,
             "closing": closing.as_json() if closing else None,
-            "outcomes": {
-                item.nodeid: str(results[item.check].outcome)
-                for item in session.items
-                if isinstance(item, CheckItem) and item.check in results
-            },
+            "outcomes": outcomes_of(session.items),
             "broke": self._session.problem is not None,
         }
         self._config.workeroutput[_END] = json.dumps(end)  # type: ignore[attr-defined]  # put there by xdist
@@ -150,6 +157,8 @@ class Controller:
         self._closing: Closing | None = None
         self._outcomes: dict[str, Outcome] = {}
         self._broke = False
+        self._failed = FailedReports()
+        config.pluginmanager.register(self._failed, "prunegate-failed")
         self._interrupted = False
         self._signals = contextlib.ExitStack()
         config.add_cleanup(self._signals.close)
@@ -202,13 +211,15 @@ class Controller:
         """Set the exit code, as one process would."""
         stopped = bool(session.shouldfail)
         self._interrupted = exitstatus == pytest.ExitCode.INTERRUPTED and not stopped
-        wanted = self._collected().checks
+        wanted = self._collected()
         if stopped and exitstatus == pytest.ExitCode.INTERRUPTED:  # xdist's way to stop at -x
             exitstatus = pytest.ExitCode.TESTS_FAILED
-        if wanted and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
-            session.exitstatus = exit_status(
-                exitstatus, self._outcomes, wanted, alone=len(wanted) == session.testscollected, stopped=stopped, broke=self._broke
+        if wanted.checks and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+            ran = Ran(
+                status=exitstatus, outcomes=self._outcomes, wanted=wanted.wanted, failed=frozenset(self._failed.found),
+                others=len(wanted.names) != session.testscollected, stopped=stopped, broke=self._broke,
             )  # fmt: skip
+            session.exitstatus = exit_status(ran, any_is_enough=self._options.require is Require.ANY)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The settings that the worker could not show, and the table of all checks."""
@@ -228,7 +239,9 @@ class Controller:
     def _collected(self) -> GateItems:
         """What asks the gate; all workers collect the same."""
         for path in sorted(self._folder.glob("*.json")):
-            return GateItems(**{name: tuple(found) for name, found in json.loads(path.read_text("utf-8")).items()})
+            found = json.loads(path.read_text("utf-8"))
+            checks = tuple((candidate, tuple(names)) for candidate, names in found["checks"])
+            return GateItems(asking=tuple(found["asking"]), checks=checks)
         return GateItems(asking=(), checks=())
 
 

@@ -30,7 +30,14 @@ ORIGINAL = Flag(
     "the original model: a directory, a .gguf file, a hub id or id@revision, a baseline.json.gz in its place, or "
     "NAME=http://HOST:PORT/v1; NAME=MODEL names it",
 )
-PRUNED = Flag("--pruned", "MODEL", "the pruned model, likewise, or an adapter; both together switch the gate on")
+PRUNED = Flag(
+    "--pruned",
+    "MODEL",
+    "the pruned model, likewise, or an adapter; both together switch the gate on. Several candidates: --pruned NAME=MODEL for each",
+)
+REQUIRE = Flag(
+    "--prunegate-require", "WHICH", "of several candidates: all have to pass for exit code 0 (default), or any one of them"
+)  # fmt: skip
 THRESHOLDS = Flag(
     "--thresholds",
     "FILE",
@@ -147,7 +154,7 @@ PREFLIGHT = Flag(
 )  # fmt: skip
 MODELS = (ORIGINAL, PRUNED)
 ALL = (
-    ORIGINAL, PRUNED, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
+    ORIGINAL, PRUNED, REQUIRE, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
     BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, BASELINE_ONLY, CACHE, OUTPUT, STORE, DECIDE,
     EARLY_STOP, ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET, TRUST, PREFLIGHT,
 )  # fmt: skip
@@ -160,7 +167,9 @@ def add_options(parser: pytest.Parser) -> None:
         if option.metavar is None:
             group.addoption(option.flag, dest=option.dest, action="store_true", default=False, help=option.help)
             continue
-        action = "append" if option in MODELS else "store"  # appended, so that a second one is noticed
+        action = (
+            "append" if option in MODELS else "store"
+        )  # there may be several candidates, and a second original is noticed
         group.addoption(
             option.flag, dest=option.dest, action=action, metavar=option.metavar, default=None, help=option.help
         )

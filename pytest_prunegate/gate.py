@@ -13,7 +13,7 @@ from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.interruption import StopRequest
 from pytest_prunegate.judging import Judge, sparsity_comparison
 from pytest_prunegate.measuring import Measuring
-from pytest_prunegate.outlook import Outlook, baseline_warning, outlook
+from pytest_prunegate.outlook import outlooks
 from pytest_prunegate.plain import plain
 from pytest_prunegate.plan import CheckResult, Measurement, Plan
 from pytest_prunegate.protocol import Protocols
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.noise import Noise, NoiseFloor
     from pytest_prunegate.options import Options
     from pytest_prunegate.progress import Progress
-    from pytest_prunegate.store import Store
+    from pytest_prunegate.shared import Shared
+    from pytest_prunegate.sides import Sides
 
 _log = logging.getLogger("pytest_prunegate")
 
@@ -56,11 +57,17 @@ class Gate:
     files: dict[str, Baseline] = field(default_factory=dict)
     """The baselines that take the place of models, by side."""
     baselines: Baselines | None = None
-    _judge: Judge | None = None
+    shared: Shared | None = None
+    """With the other candidates of the run."""
+    judging: Judge | None = None
     _measuring: Measuring | None = None
     _protocols: Protocols | None = None
     _answering: Answering | None = None
-    _store: Store | None = None
+
+    @property
+    def candidate(self) -> str | None:
+        """The pruned model's name, where it is one of several."""
+        return self.options.candidate
 
     @property
     def checks(self) -> tuple[Check, ...]:
@@ -91,71 +98,68 @@ class Gate:
         """The task of that name, which there is."""
         return next(task for task in self.tasks if task.name == name)
 
-    def find_models(self) -> None:
-        """Find the models' files and read what they say. Writes nothing outside the cache.
+    def adopt(self, sides: Sides) -> None:
+        """Take what was found of the models."""
+        self.facts, self.conditions, self.files = sides.facts, sides.conditions, sides.files
 
-        Raises:
-            InputError: with everything that is wrong with a model, of all of them.
-        """
-        from pytest_prunegate.sides import find_sides
-
-        found = find_sides(self.options)
-        self.facts, self.conditions, self.files = found.facts, found.conditions, found.files
-
-    def open(self, names: Sequence[str]) -> Plan:
-        """Open the store, and build the named tasks.
+    def open(self, names: Sequence[str], shared: Shared) -> Plan:
+        """Build the named tasks.
 
         A task that cannot be built fails when it is measured; the others go on.
 
-        Raises:
-            StoreError: responses cannot be kept.
+        Args:
+            names: of the tasks that will be measured.
+            shared: with the other candidates of the run; has the open store.
         """
         from pytest_prunegate.baseline.keeping import Baselines
         from pytest_prunegate.evaluation.answering import Answering
         from pytest_prunegate.evaluation.chat import ChatTemplates
         from pytest_prunegate.evaluation.file_answers import FileAnswers
         from pytest_prunegate.run_notes import run_notes
-        from pytest_prunegate.store import Store
 
-        self._store = Store(self.options.store)
+        self.shared = shared
         self._answering = Answering(
-            self._store, self.facts, conditions=self.conditions, device=self.options.device, batch_size=self.options.batch_size,
+            shared.store, self.facts, conditions=self.conditions, device=self.options.device, batch_size=self.options.batch_size,
             start_executor=lambda conditions: self._start_executor(conditions, self.options.batch_size),
             files={side: FileAnswers(self.facts[side].fingerprint, file.responses) for side, file in self.files.items()},
+            turns=shared.turns,
         )  # fmt: skip
-        self.baselines = Baselines(self._store, self._answering, self.files, dtype=self.options.dtype)
+        self.baselines = Baselines(shared.store, self._answering, self.files, dtype=self.options.dtype)
         templates = ChatTemplates(self.facts)
         self._protocols = Protocols(
-            self._store,
-            self._answering,
-            seed=self.options.seed,
-            checks=self.thresholds,
+            shared.store, self._answering, seed=self.options.seed, checks=self.thresholds, candidates=shared.candidates
         )
         self._measuring = Measuring(
-            self._answering,
-            templates=templates,
-            progress=self.progress,
-            protocols=self._protocols,
-            baselines=self.baselines,
-        )
-        self._judge = Judge(self._measuring.draws, self._protocols.of)
+            self._answering, templates=templates, progress=self.progress, protocols=self._protocols,
+            baselines=self.baselines, shared=shared, candidate=self.candidate,
+        )  # fmt: skip
+        self.judging = Judge(self._measuring.draws, self._protocols.of)
         plans = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)
         plan = Plan(facts=self.facts, conditions=self.conditions, tasks=plans, device=self.options.device)
         # Where nothing is asked, torch is not imported to look.
         device = self._device() if plan.pending else plan.device
-        plan = replace(plan, device=device, outlooks=self._outlooks(plan))
-        self.plan = replace(plan, notes=(*self._store.notes, *run_notes(self, templates, plan)))
+        expected, self.warned = outlooks(plan, self.tasks, self._measuring, self._protocols.of)
+        plan = replace(plan, device=device, outlooks=expected)
+        self.plan = replace(plan, notes=tuple(run_notes(self, templates, plan)))
         return self.plan
 
-    def probe(self) -> Plan:
+    def probe(self) -> None:
         """Time the first requests of each task whose time is not known; their answers are kept."""
+        assert self._measuring is not None
+        self._measuring.time_first_requests(self._untimed)
+        self.plan_again()
+
+    def plan_again(self) -> None:
+        """Plan the tasks anew whose time was not known; another candidate may have told it."""
         assert self.plan is not None
         assert self._measuring is not None
-        unknown = [task.name for task in self.plan.tasks if task.seconds is None and not task.problem]
-        self._measuring.time_first_requests(unknown)
-        plans = tuple(self._measuring.plan(self.task(plan.name)) if plan.name in unknown else plan for plan in self.plan.tasks)  # fmt: skip
-        self.plan = replace(self.plan, tasks=plans)
-        return self.plan
+        unknown = {name: self._measuring.plan(self.task(name)) for name in self._untimed}
+        self.plan = replace(self.plan, tasks=tuple(unknown.get(plan.name, plan) for plan in self.plan.tasks))
+
+    @property
+    def _untimed(self) -> list[str]:
+        assert self.plan is not None
+        return [task.name for task in self.plan.tasks if task.seconds is None and not task.problem]
 
     def measure(self, name: str) -> tuple[Measurement, ...]:
         """Let the models answer a task, once.
@@ -187,7 +191,8 @@ class Gate:
     def record_error(self, check: Check, error: Exception) -> None:
         """Remember that a check ended without a verdict."""
         reason = str(error) if isinstance(error, EvaluationError) else plain(f"{type(error).__name__}: {error}")
-        _log.error("%s: %s", check.label, reason, exc_info=error.__cause__)
+        whose = f"[{self.candidate}]" if self.candidate else ""
+        _log.error("%s%s: %s", check.label, whose, reason, exc_info=error.__cause__)
         self.results[check] = CheckResult(check=check, outcome=Outcome.ERROR, error=reason)
 
     def comparison(self, check: Check) -> Comparison:
@@ -208,12 +213,9 @@ class Gate:
         return {name: sides for name in waiting if (sides := self._measuring.answered(name))}
 
     def close(self) -> None:
-        """Free the model and close the store."""
+        """Free the model."""
         if self._answering:
             self._answering.close()
-        store, self._store = self._store, None
-        if store:
-            store.close()
 
     def _judged(self, check: Check) -> CheckResult:
         task = self.task(check.task)
@@ -236,37 +238,15 @@ class Gate:
             members=member_results(task, check, measured), verdict=verdict, noise=self._noise(task, check),
         )  # fmt: skip
 
-    def _outlooks(self, plan: Plan) -> tuple[Outlook, ...]:
-        """What is expected of the checks that a model has to answer for; a comparison needs two models."""
-        assert self._measuring is not None
-        assert self._protocols is not None
-        found: list[Outlook | None] = []
-        for planned in plan.tasks:
-            if planned.problem or self.baseline_only or not any(planned.missing.values()):
-                continue
-            task, draws, protocol = (
-                self.task(planned.name),
-                self._measuring.draws[planned.name],
-                self._protocols.of[planned.name],
-            )
-            kept, sides = self._measuring.kept(task.name)
-            warnings = {check: baseline_warning(task, check, kept) for check in task.checks if kept}
-            self.warned |= {check: warning for check, warning in warnings.items() if warning}
-            found += [
-                outlook(task, check, draws, protocol.terms(task, check, draws), kept=kept, sides=sides)
-                for check in task.checks
-            ]
-        return tuple(one for one in found if one is not None)
-
     def _compared(self, task: GateTask, check: Check) -> tuple[Comparison, Verdict]:
         measured = self.measure(task.name)
-        assert self._judge is not None
-        return self._judge.judge(task, check, measured)
+        assert self.judging is not None
+        return self.judging.judge(task, check, measured)
 
     def _undecided(self, name: str, measured: tuple[Measurement, ...]) -> bool:
         """Whether a check of a task needs more documents; a baseline alone is measured in full."""
-        assert self._judge is not None
-        return self.baseline_only or self._judge.is_undecided(self.task(name), measured)
+        assert self.judging is not None
+        return self.baseline_only or self.judging.is_undecided(self.task(name), measured)
 
     def _device(self) -> str:
         from pytest_prunegate.evaluation.devices import resolve_device
@@ -278,15 +258,12 @@ class Gate:
 
         if not self.options.noise_floor or task.kind is TaskKind.SPARSITY:
             return None
-        assert self._store is not None
-        assert self._answering is not None
+        assert self.shared is not None
         if self.noise_floor is None:
             self.noise_floor = NoiseFloor(SecondAsking(
-                self._store, self.facts["original"], conditions=self.conditions["original"], device=self.options.device,
-                batch_size=self.options.batch_size, start_executor=self._start_executor, progress=self.progress,
+                self.shared.store, self.facts["original"], conditions=self.conditions["original"], device=self.options.device,
+                batch_size=self.options.batch_size, start_executor=self._start_executor, progress=self.progress, turns=self.shared.turns,
             ))  # fmt: skip
-        if not self.noise_floor.has_asked(task):
-            self._answering.close()  # one model in memory at a time
         return self.noise_floor.of(task, check, self.measurements[task.name])
 
     def _start_executor(self, conditions: dict[str, Conditions], batch_size: str) -> Executor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.check_scores import joined_shares, scores_of
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from pytest_prunegate.plan import Measurement
     from pytest_prunegate.protocol import Protocol, Terms
     from pytest_prunegate.scores import DocumentKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Which documents a check looks at: the first `count` of these draws. `is_sequential`: the data decided when to stop."""
+
+    draws: Draws
+    count: int
+    is_sequential: bool
 
 
 class Judge:
@@ -63,6 +72,12 @@ class Judge:
                 task, check, measured, self._draws[task.name], self._protocols[task.name]
             )
         return self._settled[check]
+
+    def look(self, task: GateTask, check: Check, measured: Sequence[Measurement]) -> Look:
+        """Which of a task's documents a check may look at by now, those behind the one that decided it included."""
+        draws = self._draws[task.name]
+        terms = self._protocols[task.name].terms(task, check, draws)
+        return Look(draws=draws, count=_looked_at(terms, measured, draws), is_sequential=terms.is_sequential)
 
 
 def judge_check(

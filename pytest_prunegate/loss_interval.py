@@ -6,19 +6,20 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.stats.early_stopping import EarlyStopping
 from pytest_prunegate.stats.intervals import (
     Interval,
     absolute_drop_interval,
     ratio_increase_interval,
     relative_drop_interval,
 )
+from pytest_prunegate.stats.margins import absolute_margin
 from pytest_prunegate.thresholds import AT_LEAST_RULES, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_prunegate.paired import Paired
-    from pytest_prunegate.stats.early_stopping import EarlyStopping
     from pytest_prunegate.thresholds import Threshold
 
 CONFIDENCE = 0.95
@@ -85,6 +86,31 @@ def stopped_interval(stopped: EarlyStopping, paired: Paired) -> LossInterval:
     absolute = stopped.absolute_interval(CONFIDENCE, higher_is_better=paired.higher_is_better)
     pruned = stopped.pruned_interval(CONFIDENCE)
     return replace(_as_bounds(relative, absolute, pruned, paired, of_full_run=True), is_anytime=True)
+
+
+def change_interval(paired: Paired, *, confidence: float, of_full_run: bool) -> Bounds:
+    """Bounds of pruned - original in score units, or of a perplexity's relative change (negative: it increases).
+
+    Args:
+        paired: the scores.
+        confidence: two-sided.
+        of_full_run: as for `loss_interval`.
+    """
+    if paired.sizes is not None:
+        return _negated(_relative(paired, confidence, of_full_run=of_full_run))
+    return _negated(_absolute(replace(paired, higher_is_better=True), confidence, of_full_run=of_full_run))
+
+
+def stopped_change_interval(paired: Paired, *, confidence: float) -> Bounds:
+    """The same for the full run in score units, valid wherever the data stopped it; for scores in draw order alone."""
+    rule = EarlyStopping([absolute_margin(0.0)], total=paired.total, error_rate=1 - confidence)
+    rule.take(paired.original, paired.pruned)
+    return _negated(rule.absolute_interval(confidence))
+
+
+def _negated(drop: Interval) -> Bounds:
+    """Bounds of a change from those of a drop."""
+    return _bounds(replace(drop, low=-drop.high, high=-drop.low))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from pytest_prunegate.checks import GateTask, TaskKind
 from pytest_prunegate.errors import EvaluationError, ModelError, TaskError
 from pytest_prunegate.plan import Measurement, TaskPlan
 from pytest_prunegate.progress import DocumentCounter
+from pytest_prunegate.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.evaluation.scoring import Scorer
     from pytest_prunegate.progress import Progress
     from pytest_prunegate.protocol import Protocols
+    from pytest_prunegate.shared import Shared
 
 _log = logging.getLogger("pytest_prunegate")
 
@@ -41,6 +43,8 @@ class Measuring:
         progress: is told how it goes on.
         protocols: what is fixed for a pair of models, by the pair and the task.
         baselines: files in a model's place, which have to answer a task.
+        shared: with the other candidates of the run.
+        candidate: the pruned model's name, where there are several.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class Measuring:
         progress: Progress,
         protocols: Protocols,
         baselines: Baselines,
+        shared: Shared,
+        candidate: str | None,
     ) -> None:
         self._answering = answering
         self._facts = answering.facts
@@ -58,13 +64,16 @@ class Measuring:
         self._progress = progress
         self._protocols = protocols
         self._baselines = baselines
+        self._shared = shared
+        self._candidate = candidate
+        shared.add_later(self._later)
         self._tasks: dict[str, GateTask] = {}
         self.prepared: dict[str, tuple[PreparedTask, ...]] = {}
         self.draws: dict[str, Draws] = {}
         self.failures: dict[str, EvaluationError] = {}
         self._uncomputable: dict[str, tuple[str, ...]] = {}
         self._long: dict[str, dict[str, frozenset[Request]]] = {}
-        self._waiting: dict[tuple[str, str], int] = {}
+        self._waiting = Waiting(answering)
 
     def plan(self, task: GateTask) -> TaskPlan:
         """Build a task's requests, once, and count what the store lacks. What goes wrong is remembered for `measure`."""
@@ -161,7 +170,9 @@ class Measuring:
         """How much of a task this run itself had answered; the reports do not tell a resumed run from an undisturbed one."""
         executed = self._answering.executed
         counts = {side: sum(executed[part.prepared.key, side] for part in measured) for side in self._facts}
-        _log.info("%s: requests executed in this run: %s", name, ", ".join(f"{side} {n}" for side, n in counts.items()))
+        whose = f"[{self._candidate}]" if self._candidate else ""
+        told = ", ".join(f"{side} {number}" for side, number in counts.items())
+        _log.info("%s%s: requests executed in this run: %s", name, whose, told)
 
     def _answered(self, parts: tuple[PreparedTask, ...], started: datetime) -> tuple[Measurement, ...]:
         answering = self._answering
@@ -184,11 +195,12 @@ class Measuring:
         missing = self._answering.missing(part, side)
         long = self._long[part.key][side] if missing else frozenset()
         counter = DocumentCounter(part, missing, self._progress)
-        self._waiting[part.key, side] = 0
+        self._waiting.requests[part.key, side] = 0
         if missing:
             documents = len(part.documents)
             self._progress.start(
-                part.name, side, documents=documents, done=documents - counter.waiting, later=self._later(), unit=part.unit
+                part.name, (self._candidate if side == "pruned" else None) or side, documents=documents,
+                done=documents - counter.waiting, later=self._shared.later(), unit=part.unit,
             )  # fmt: skip
         try:
             return self._scorer(part, side, long, counter.answered)
@@ -219,20 +231,23 @@ class Measuring:
 
         if part.kind is TaskKind.PERPLEXITY:
             return prepare_perplexity(part, self._facts, self._answering.conditions)
-        return prepare_task(part, chat_template=self._templates.of)
+        if getattr(part.settings, "apply_chat_template", None):
+            return prepare_task(part, chat_template=self._templates.of)
+        return self._shared.built(part.key, lambda: prepare_task(part, chat_template=self._templates.of))
 
     def _plan_parts(self, task: GateTask) -> TaskPlan:
         draws = self.draws[task.name]
         most, least = draws.most(task), self._rounds(task)[0]
         parts = draws.first(most)
-        missing = {(part.key, side): len(self._answering.missing(part, side)) for part in parts for side in self._facts}
-        self._waiting |= missing
+        sides = [side for side in self._facts if side != "original" or all(self._shared.asks_original(part.key, self) for part in parts)]  # fmt: skip
+        missing = {(part.key, side): len(self._answering.missing(part, side)) for part in parts for side in sides}
+        self._waiting.requests |= missing
         return TaskPlan(
             name=task.name, members=len(task.members), num_fewshot=max((part.num_fewshot for part in parts), default=0),
             documents=most, least=least, total_documents=draws.total,
             unit=parts[0].unit if parts else "weights", requests=sum(len(part.requests) for part in parts),
-            missing={side: sum(missing[part.key, side] for part in parts) for side in self._facts},
-            seconds=self._expected_seconds(parts), uncomputable=self._uncomputable.get(task.name, ()),
+            missing={side: sum(missing[part.key, side] for part in parts) for side in sides},
+            seconds=self._waiting.seconds(parts), uncomputable=self._uncomputable.get(task.name, ()),
         )  # fmt: skip
 
     def _rounds(self, task: GateTask) -> list[int]:
@@ -275,22 +290,5 @@ class Measuring:
 
     def _later(self) -> float | None:
         """Seconds expected for everything that has not begun."""
-        times = [self._expected_seconds(draws.parts) for name, draws in self.draws.items() if name not in self.failures]
+        times = [self._waiting.seconds(draws.parts) for name, draws in self.draws.items() if name not in self.failures]
         return None if None in times else sum(time for time in times if time is not None)
-
-    def _expected_seconds(self, parts: Sequence[PreparedTask]) -> float | None:
-        """Time for the missing requests of a task on all sides; None where nothing like them was timed.
-
-        Members of a group that were not timed take what the others took.
-        """
-        total = 0.0
-        for side in self._facts:
-            waiting = [(part, self._waiting[part.key, side]) for part in parts if self._waiting[part.key, side]]
-            rates = {part.key: self._answering.seconds_per_request(part.name, side) for part, _ in waiting}
-            known = [rate for rate in rates.values() if rate is not None]
-            if waiting and not known:
-                return None
-            for part, count in waiting:
-                rate = rates[part.key]
-                total += count * (sum(known) / len(known) if rate is None else rate)
-        return total

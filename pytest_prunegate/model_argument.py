@@ -89,10 +89,7 @@ def parse_model(
     Raises:
         InputError: there is no such directory, no model in it, or the arguments do not go with it.
     """
-    name, value = None, written
-    match = _NAME.fullmatch(written)
-    if match and not (cwd / written).exists():
-        name, value = match["name"], match["path"]
+    name, value = split_name(written, cwd)
     if is_url(value):
         url = served_url(flag or f"--{side}", name, value, arguments or {})
         written, value = f"{name}={url}", url
@@ -115,6 +112,14 @@ def parse_model(
     if revision and asked and revision != asked:
         raise InputError(f"{given.where}: names the revision {revision}, and its arguments name {asked}. Keep one.")
     return replace(given, value=hub_id, revision=revision or asked or None)
+
+
+def split_name(written: str, cwd: Path) -> tuple[str | None, str]:
+    """The name before a model and the model; no name where none is written, or a path is called so."""
+    match = _NAME.fullmatch(written)
+    if match and not (cwd / written).exists():
+        return match["name"], match["path"]
+    return None, written
 
 
 def on_folder(given: ModelArgument, folder: Path) -> ModelArgument:

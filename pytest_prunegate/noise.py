@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checks import Check, GateTask
     from pytest_prunegate.evaluation.executor import Executor
     from pytest_prunegate.evaluation.requests import Failure, Request
+    from pytest_prunegate.evaluation.turns import Turns
     from pytest_prunegate.plan import Measurement
     from pytest_prunegate.progress import Progress
     from pytest_prunegate.scores import MetricScores
@@ -73,6 +74,7 @@ class SecondAsking:
         batch_size: of the first asking.
         start_executor: makes an executor with conditions and a batch size.
         progress: is told how it goes on.
+        turns: shared with the first asking.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class SecondAsking:
         batch_size: str,
         start_executor: Callable[[dict[str, Conditions], str], Executor],
         progress: Progress,
+        turns: Turns,
     ) -> None:
         self.batch_size = other_batch_size(batch_size)
         said = canonical_json(
@@ -98,6 +101,7 @@ class SecondAsking:
             device=device,
             batch_size=self.batch_size,
             start_executor=lambda own: _Regrouped(start_executor(own, self.batch_size)),
+            turns=turns,
         )
 
     def ask(self, measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
@@ -146,10 +150,6 @@ class NoiseFloor:
         self._asked: dict[str, tuple[Measurement, ...]] = {}
         self.problems: dict[str, str] = {}
         """Why it could not be measured, by task; the verdicts stand without it."""
-
-    def has_asked(self, task: GateTask) -> bool:
-        """Whether a task was asked for again, or could not be."""
-        return task.name in self._asked or task.name in self.problems
 
     def of(self, task: GateTask, check: Check, measured: Sequence[Measurement]) -> Noise | None:
         """What moved on a check; None where it could not be measured."""

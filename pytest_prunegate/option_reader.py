@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate import flags
+from pytest_prunegate.candidate_names import name_problems
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.model_argument import ModelArgument, parse_model
+from pytest_prunegate.model_argument import ModelArgument, parse_model, split_name
 from pytest_prunegate.task_options import TaskOptions
 from pytest_prunegate.thresholds import (
     LARGEST_ERROR_RATE,
@@ -192,36 +193,62 @@ class OptionReader:
         self.mistakes.append(f"{flags.LIMIT.flag}={written}: expected a whole number of at least 1, or a share between 0 and 1.")  # fmt: skip
         return None
 
-    def model(self, option: Flag, arguments: Flag, *, wanted: bool = True, alone: bool = False) -> ModelArgument | None:
-        """A side's model; None where there is none, or something is wrong with it."""
-        several = self._config.getoption(option.dest) or [None]
-        written, given = several[0], self.arguments(arguments)
+    def original(self, *, alone: bool) -> ModelArgument | None:
+        """The original model; None where there is none, or something is wrong with it."""
+        several = self._models(flags.ORIGINAL)
+        if not several:
+            self.mistakes.append(_missing(flags.ORIGINAL, alone=alone))
+            return None
         if len(several) > 1:
-            self.mistakes.append(f"{option.flag} is given {len(several)} times: {', '.join(several)}. Give one; run again for another.")  # fmt: skip
-        if not wanted:
-            said = {option.flag: written, arguments.flag: given, flags.PEFT_BASE.flag: self.text(flags.PEFT_BASE)}
-            said |= {flag.flag: self._config.getoption(flag.dest) for flag in (flags.RECORD, flags.NOISE_FLOOR)}
-            taken = ", ".join(flag for flag, value in said.items() if value)
-            if taken:
-                self.mistakes.append(f"{flags.BASELINE_ONLY.flag} measures the original alone: take {taken} out.")
-            return None
-        if not written:
-            self.mistakes.append(_missing(option, alone=alone))
-            return None
-        try:
-            model = parse_model(
-                option.flag.removeprefix("--"), written, self.invocation_dir, arguments=given,
-                peft_base=self.text(flags.PEFT_BASE) if option is flags.PRUNED else None,
-            )  # fmt: skip
-        except InputError as error:
-            self.mistakes.append(str(error))
-            return None
-        if model.file and option is flags.ORIGINAL:
+            all_given = ", ".join(several)
+            self.mistakes.append(
+                f"{flags.ORIGINAL.flag} is given {len(several)} times: {all_given}. Give one; run again for another."
+            )
+        model = self._model(flags.ORIGINAL, several[0], self.arguments(flags.ORIGINAL_ARGS))
+        if model and model.file:
             asking = (flag for flag in (flags.BASELINE_ONLY, flags.NOISE_FLOOR) if self._config.getoption(flag.dest))
             self.mistakes += [
                 f"{flag.flag} asks the model itself, and {model.where} is a baseline file." for flag in asking
             ]
         return model
+
+    def candidates(self) -> tuple[ModelArgument, ...]:
+        """The pruned models, without those with which something is wrong. Of several each has a name of its own."""
+        several = self._models(flags.PRUNED)
+        if not several:
+            self.mistakes.append(_missing(flags.PRUNED, alone=False))
+        if len(several) > 1:
+            self.mistakes += name_problems(several, self.invocation_dir)
+        given = self.arguments(flags.PRUNED_ARGS)
+        nameless = [
+            written for written in several if "=" in written and not split_name(written, self.invocation_dir)[0]
+        ]
+        found = [
+            self._model(flags.PRUNED, written, given) for written in several
+            if len(several) == 1 or written not in nameless  # a name that is none says nothing about the model
+        ]  # fmt: skip
+        return tuple(model for model in found if model)
+
+    def refuse_beside_baseline(self) -> None:
+        """Nothing is asked for that needs a second model, or the original twice, where the original alone is measured."""
+        said = (flags.PRUNED, flags.PRUNED_ARGS, flags.PEFT_BASE, flags.RECORD, flags.NOISE_FLOOR, flags.REQUIRE)
+        taken = ", ".join(flag.flag for flag in said if self._config.getoption(flag.dest))
+        if taken:
+            self.mistakes.append(f"{flags.BASELINE_ONLY.flag} measures the original alone: take {taken} out.")
+
+    def _models(self, option: Flag) -> list[str]:
+        """What was written for a side, each time that it was."""
+        return [written for written in self._config.getoption(option.dest) or [] if written]
+
+    def _model(self, option: Flag, written: str, arguments: Mapping[str, Any]) -> ModelArgument | None:
+        try:
+            return parse_model(
+                option.flag.removeprefix("--"), written, self.invocation_dir, arguments=arguments,
+                peft_base=self.text(flags.PEFT_BASE) if option is flags.PRUNED else None,
+            )  # fmt: skip
+        except InputError as error:
+            self.mistakes.append(str(error))
+            return None
 
 
 def _decimal(written: str) -> Decimal:

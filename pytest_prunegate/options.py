@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate import flags
@@ -22,12 +23,25 @@ if TYPE_CHECKING:
 BUILT_IN = "default"
 
 
+class Require(StrEnum):
+    """How many of several candidates have to pass all of their checks for exit code 0."""
+
+    ALL = "all"
+    ANY = "any"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Everything a run was asked for. Paths are absolute. `pruned` is None where the baseline alone is measured."""
+    """Everything a run was asked for. Paths are absolute. `pruned` is None where the baseline alone is measured.
+
+    `candidates` are all pruned models of the run, `pruned` is the one that these options are about.
+    """
 
     original: ModelArgument
     pruned: ModelArgument | None
+    candidates: tuple[ModelArgument, ...]
+    require: Require
+    """How many of several candidates have to pass."""
     thresholds: Path | None
     tasks: tuple[str, ...]
     include_path: Path | None
@@ -56,6 +70,15 @@ class Options:
         """The models of the run by side, the original first."""
         return {"original": self.original} | ({"pruned": self.pruned} if self.pruned else {})
 
+    @property
+    def candidate(self) -> str | None:
+        """The name of the pruned model where it is one of several, which files and lines carry; None where it is the only one."""
+        return self.pruned.name if self.pruned and len(self.candidates) > 1 else None
+
+    def by_candidate(self) -> tuple[Options, ...]:
+        """These options for each candidate; once where the baseline alone is measured."""
+        return tuple(replace(self, pruned=one) for one in self.candidates) or (self,)
+
 
 def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapping[str, Any]]) -> Options:
     """All options of this run.
@@ -69,8 +92,10 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
     """
     reader = OptionReader(config, parse_arguments)
     baseline_only = bool(config.getoption(flags.BASELINE_ONLY.dest))
-    original = reader.model(flags.ORIGINAL, flags.ORIGINAL_ARGS, alone=baseline_only)
-    pruned = reader.model(flags.PRUNED, flags.PRUNED_ARGS, wanted=not baseline_only)
+    original = reader.original(alone=baseline_only)
+    candidates = () if baseline_only else reader.candidates()
+    if baseline_only:
+        reader.refuse_beside_baseline()
     thresholds = reader.text(flags.THRESHOLDS)
     seed = reader.integer(flags.SEED, least=0)
     batch_size, dtype = reader.batch_size(), reader.choice(flags.DTYPE, DTYPES)
@@ -80,22 +105,28 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
         reader.mistakes.append(f"{flags.INCLUDE.flag}={include_path}: there is no such folder.")
     for_tasks = reader.for_tasks()
     record, noise_floor = (bool(config.getoption(flag.dest)) for flag in (flags.RECORD, flags.NOISE_FLOOR))
-    time_budget = reader.duration(flags.TIME_BUDGET)
+    time_budget, require = reader.duration(flags.TIME_BUDGET), reader.choice(flags.REQUIRE, tuple(Require))
     if reader.mistakes or original is None or output is None or store is None:
         raise InputError("\n".join(dict.fromkeys(reader.mistakes)))
     return Options(
-        original=original, pruned=pruned, thresholds=_thresholds_path(thresholds, reader), tasks=reader.names(flags.TASKS),
+        original=original, pruned=next(iter(candidates), None), candidates=candidates,
+        require=Require(require),
+        thresholds=_thresholds_path(thresholds, reader), tasks=reader.names(flags.TASKS),
         include_path=include_path, for_tasks=for_tasks, seed=flags.DEFAULT_SEED if seed is None else seed, batch_size=batch_size,
         device=reader.text(flags.DEVICE) or "auto", dtype=dtype, backend=reader.text(flags.BACKEND) or "hf", cache_dir=cache_dir,
         output=output, store=store, record=record, noise_floor=noise_floor, time_budget=time_budget,
         preflight=bool(config.getoption(flags.PREFLIGHT.dest)),
-        given=tuple(_as_given(flag, config) for flag in flags.ALL if config.getoption(flag.dest)),
+        given=tuple(word for flag in flags.ALL for word in _as_given(flag, config)),
     )  # fmt: skip
 
 
-def _as_given(flag: Flag, config: pytest.Config) -> str:
+def _as_given(flag: Flag, config: pytest.Config) -> list[str]:
     value = config.getoption(flag.dest)
-    return flag.flag if flag.metavar is None else f"{flag.flag}={value[0] if flag in flags.MODELS else value}"
+    if not value:
+        return []
+    if flag.metavar is None:
+        return [flag.flag]
+    return [f"{flag.flag}={one}" for one in (value if flag in flags.MODELS else [value])]
 
 
 def _thresholds_path(written: str | None, reader: OptionReader) -> Path | None:

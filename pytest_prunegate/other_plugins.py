@@ -14,16 +14,23 @@ if TYPE_CHECKING:
 
 
 def restore_order(items: list[pytest.Item], collected: Sequence[pytest.Item]) -> None:
-    """Put checks back into the order in which they were collected; everything else stays where another plugin put it.
+    """Put checks back into the order in which they were collected, candidate by candidate; everything else stays where it is.
+
+    Each further candidate then costs one loading of a model: the original has answered for the first.
 
     Args:
         items: all selected items, changed in place.
         collected: the checks, selected or not.
     """
-    place = {item: number for number, item in enumerate(collected)}
+    candidates = list(dict.fromkeys(_candidate(item) for item in collected))
+    place = {item: (candidates.index(_candidate(item)), number) for number, item in enumerate(collected)}
     slots = [number for number, item in enumerate(items) if item in place]
     for slot, item in zip(slots, sorted((items[slot] for slot in slots), key=lambda item: place[item]), strict=True):
         items[slot] = item
+
+
+def _candidate(item: pytest.Item) -> str | None:
+    return item.gate.candidate if isinstance(item, CheckItem) else None
 
 
 def spare_timeouts(config: pytest.Config, items: Sequence[pytest.Item]) -> None:

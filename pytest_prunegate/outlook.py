@@ -14,12 +14,13 @@ from pytest_prunegate.stats.power import detectable_gap, documents_needed
 from pytest_prunegate.thresholds import RELATIVE_RULES, Decide
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_prunegate.drawing import Draws
     from pytest_prunegate.evaluation.prepared import Document
-    from pytest_prunegate.plan import Measurement
-    from pytest_prunegate.protocol import Terms
+    from pytest_prunegate.measuring import Measuring
+    from pytest_prunegate.plan import Measurement, Plan
+    from pytest_prunegate.protocol import Protocol, Terms
     from pytest_prunegate.scores import MetricScores
 
 _USUAL_SCORE, _USUAL_CHANGE = 0.5, 0.1  # where nothing is known yet
@@ -47,6 +48,33 @@ class Outlook:
     original: float | None
     changed: float | None
     is_hopeless: bool
+
+
+def outlooks(
+    plan: Plan, tasks: Sequence[GateTask], measuring: Measuring, protocols: Mapping[str, Protocol]
+) -> tuple[tuple[Outlook, ...], dict[Check, str]]:
+    """What is expected of the checks that a model has to answer for, and what is wrong with their baselines; a comparison needs two models.
+
+    Args:
+        plan: of the run.
+        tasks: of the run.
+        measuring: knows the order of the documents, and what the store can answer.
+        protocols: what was fixed for each task, by task.
+    """
+    found: list[Outlook | None] = []
+    warned: dict[Check, str] = {}
+    for planned in plan.tasks if len(plan.facts) > 1 else ():
+        if planned.problem or not any(planned.missing.values()):
+            continue
+        task = next(task for task in tasks if task.name == planned.name)
+        draws, (kept, sides) = measuring.draws[task.name], measuring.kept(task.name)
+        warnings = {check: baseline_warning(task, check, kept) for check in task.checks if kept}
+        warned |= {check: warning for check, warning in warnings.items() if warning}
+        found += [
+            outlook(task, check, draws, protocols[task.name].terms(task, check, draws), kept=kept, sides=sides)
+            for check in task.checks
+        ]
+    return tuple(one for one in found if one is not None), warned
 
 
 def outlook(
@@ -83,7 +111,7 @@ def outlook(
     score, change = (_USUAL_SCORE if original is None else original), _USUAL_CHANGE if changed is None else changed
     asks_of_others = not terms.is_sequential and (terms.decision.decide is Decide.CONFIDENT or documents == total)
     resolves = detectable_gap(
-        changed=change, original=score, documents=documents, error_rate=terms.error_rate, of=None if asks_of_others else total
+        changed=change, original=score, documents=documents, error_rate=terms.own_rate, of=None if asks_of_others else total
     )  # fmt: skip
     deviation = math.sqrt(change + most**2 * score * (1 - score))
     drift = math.sqrt(total) * most * score / deviation if deviation else math.inf
@@ -91,7 +119,7 @@ def outlook(
     needed = (
         None
         if is_measured
-        else documents_needed(drift=drift, total=total, error_rate=terms.error_rate)
+        else documents_needed(drift=drift, total=total, error_rate=terms.own_rate)
         if drift < math.inf
         else 1
     )

@@ -72,13 +72,40 @@ def paired_scores(
     """
     original, pruned = (scores_of(task, check, measured, side) for side in ("original", "pruned"))
     if original.losses:
-        return _ratio(original, pruned, draws)
+        return pair_up(task, check, draws, tuple(original.losses), original=original, pruned=pruned)
     executed = drawn_keys(task, check, draws, sum(len(part.prepared.documents) for part in measured))
     if not executed or set(executed) != set(original.by_document) or set(executed) != set(pruned.by_document):
         return None
+    return pair_up(task, check, draws, drawn_keys(task, check, draws, count), original=original, pruned=pruned)
+
+
+def pair_up(
+    task: GateTask,
+    check: Check,
+    draws: Draws,
+    drawn: Sequence[DocumentKey],
+    *,
+    original: MetricScores,
+    pruned: MetricScores,
+) -> Paired | None:
+    """Two models' scores of the same documents; None where one is not in [0, 1], and it is no perplexity.
+
+    Args:
+        task: the check's.
+        check: its metric.
+        draws: the order of the task's documents.
+        drawn: those that are looked at, in that order, which both models' scores have.
+        original: one model's scores.
+        pruned: the other's.
+
+    Raises:
+        TaskError: documents lack the field `cluster_by`.
+    """
+    if original.losses:
+        return _ratio(drawn, original, pruned, draws)
     if not all(0 <= score <= 1 for side in (original, pruned) for score in side.by_document.values()):
         return None
-    keys = drawn_keys(task, check, draws, count)
+    keys = list(drawn)
     strata = _strata(task, check, draws, keys)
     if strata:  # whose documents stand next to each other
         places = {member.name: number for number, member in enumerate(task.members)}
@@ -91,10 +118,9 @@ def paired_scores(
     )  # fmt: skip
 
 
-def _ratio(original: MetricScores, pruned: MetricScores, draws: Draws) -> Paired:
-    keys = tuple(original.losses)
+def _ratio(keys: Sequence[DocumentKey], original: MetricScores, pruned: MetricScores, draws: Draws) -> Paired:
     return Paired(
-        keys=keys, original=tuple(original.losses[key][0] for key in keys), pruned=tuple(pruned.losses[key][0] for key in keys),
+        keys=tuple(keys), original=tuple(original.losses[key][0] for key in keys), pruned=tuple(pruned.losses[key][0] for key in keys),
         sizes=tuple(original.losses[key][1] for key in keys), total=draws.total, higher_is_better=False, is_sequence=False,
         is_random=draws.is_random,
     )  # fmt: skip

@@ -31,17 +31,20 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.evaluation.requests import Conditions, Request
     from pytest_prunegate.gate import Gate
+    from pytest_prunegate.gates import Gates, Needed
     from pytest_prunegate.model_argument import ModelArgument
-    from pytest_prunegate.plan import Plan
+    from pytest_prunegate.options import Options
+    from pytest_prunegate.plan import RunPlan
 
 _TIGHT = 0.9  # of the free memory: what a forward pass takes besides is not estimated
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What a side takes of its device at most, and what is free there."""
+    """What a model takes of its device at most, and what is free there. `label` is its side, or its name among several candidates."""
 
-    side: str
+    label: str
+    title: str
     weights: Estimate
     cache: Estimate | None
     free: int
@@ -62,83 +65,85 @@ class Findings:
     estimates: tuple[str, ...]
 
 
-def look_before_opening(gate: Gate, names: Sequence[str]) -> None:
+def look_before_opening(gates: Gates, needed: Needed) -> None:
     """Find the models, and see that they fit and that what the run writes can be written. Leaves nothing behind.
 
     Args:
-        gate: of the run.
-        names: of the tasks that will be measured.
+        gates: of the run.
+        needed: the names of the tasks that will be measured, by candidate.
 
     Raises:
         InputError: with every problem.
     """
-    options, problems = gate.options, Problems()
+    options, problems = gates.options, Problems()
+    chosen = [gate for gate in gates if needed.get(gate.candidate)]
     with problems.collected():
         refuse_unwritable(options.cache_dir, "--prunegate-cache-dir", "downloads")
-        _refuse_large_downloads(gate)
-    if not problems.found or not _hub_models(gate):  # a download that has no place to go is not begun
+        _refuse_large_downloads(chosen)
+    if not problems.found or not _hub_models(chosen):  # a download that has no place to go is not begun
         with problems.collected():
-            gate.find_models()
+            gates.find_models(needed)
     for flag, folder, what in (
         ("--prunegate-output", options.output, "results"),
         ("--prunegate-store", options.store, "answers"),
     ):
         with problems.collected():
             refuse_unwritable(folder, flag, what)
-    if gate.conditions and _asks_for_certain(gate, names):
-        with problems.collected():
-            _refuse_large_weights(gate)
+    for gate in chosen:
+        if gate.conditions and _asks_for_certain(gate, needed[gate.candidate]):
+            with problems.collected():
+                _refuse_large_weights(gate)
     if problems.found:
-        problems.found += unreachable(gate, names)
+        problems.found += unreachable(gates, needed)
     problems.raise_any()
 
 
-def look_at_plan(gate: Gate, plan: Plan) -> Findings:
+def look_at_plan(gates: Gates, plan: RunPlan) -> Findings:
     """Estimate what an opened run takes, and see whether that is there. Where the store answers everything, nothing is taken."""
     if not plan.pending:
         return Findings(problems=(), notes=(), estimates=())
-    problems = Problems()
-    with problems.collected():
-        _refuse_missing_backend(gate)
-    with problems.collected():
-        _refuse_large_weights(gate)
-    kept = kept_estimate(_asked(gate, plan))
-    for flag, folder in (("--prunegate-store", gate.options.store), ("--prunegate-output", gate.options.output)):
+    problems, options = Problems(), gates.options
+    for gate in gates.opened:
+        with problems.collected():
+            _refuse_missing_backend(gate)
+        with problems.collected():
+            _refuse_large_weights(gate)
+    kept = kept_estimate(asked for gate in gates.opened for asked in _asked(gate))
+    for flag, folder in (("--prunegate-store", options.store), ("--prunegate-output", options.output)):
         with problems.collected():
             refuse_full_disk(folder, kept, f"{flag}={folder}")
-    memory = tuple(_memory(gate, plan.device))
+    memory = {one.label: one for gate in gates.opened for one in _memory(gate, plan.device)}.values()
     return Findings(
-        problems=tuple(problems.found),
-        notes=tuple(_tight(one, gate) for one in memory if one.weights.size <= one.free < one.size / _TIGHT),
-        estimates=(*(_memory_line(one) for one in memory), *_disk_lines(gate, kept)),
+        problems=tuple(dict.fromkeys(problems.found)),
+        notes=tuple(_tight(one) for one in memory if one.weights.size <= one.free < one.size / _TIGHT),
+        estimates=(*(_memory_line(one) for one in memory), *_disk_lines(options, kept)),
     )
 
 
-def unreachable(gate: Gate, names: Sequence[str]) -> list[str]:
+def unreachable(gates: Gates, needed: Needed) -> list[str]:
     """Tasks that cannot be loaded, by name; nothing is built."""
     from pytest_prunegate.evaluation.reachable import load_data
 
-    problems = Problems()
-    for task in gate.tasks:
+    problems, names = Problems(), {name for own in needed.values() for name in own}
+    for task in gates.tasks:
         for part in task.parts if task.name in names else ():
             with problems.collected():
                 load_data(part)
     return problems.found
 
 
-def _hub_models(gate: Gate) -> list[ModelArgument]:
-    arguments = (
-        argument for argument in gate.options.models.values() if argument.url is None and argument.file is None
-    )
+def _hub_models(gates: Sequence[Gate]) -> list[ModelArgument]:
+    models = {argument.where: argument for gate in gates for argument in gate.options.models.values()}
+    arguments = (argument for argument in models.values() if argument.url is None and argument.file is None)
     return [argument for argument in arguments if (argument.base or argument).folder is None]
 
 
-def _refuse_large_downloads(gate: Gate) -> None:
+def _refuse_large_downloads(gates: Sequence[Gate]) -> None:
     from pytest_prunegate.checkpoint.location import hub_cache
 
-    if models := _hub_models(gate):
-        folder = hub_cache(gate.options.cache_dir)
-        refuse_full_disk(folder, download_estimate(models, gate.options.cache_dir), "--prunegate-cache-dir")
+    if models := _hub_models(gates):
+        cache_dir = gates[0].options.cache_dir
+        refuse_full_disk(hub_cache(cache_dir), download_estimate(models, cache_dir), "--prunegate-cache-dir")
 
 
 def _asks_for_certain(gate: Gate, names: Sequence[str]) -> bool:
@@ -197,7 +202,10 @@ def _memory(gate: Gate, device: str) -> Iterator[Memory]:
         if found and is_knowable(facts, conditions):
             cache = cache_estimate(facts, conditions, parts, gate.options.batch_size)
             weights = weights_estimate(facts, conditions)
-            yield Memory(side=facts.side, weights=weights, cache=cache, free=found[0], basis=f"{device}, {found[1]}")
+            label = gate.candidate if gate.candidate and facts.side == "pruned" else facts.side
+            yield Memory(
+                label=label, title=facts.title, weights=weights, cache=cache, free=found[0], basis=f"{device}, {found[1]}"
+            )  # fmt: skip
 
 
 def _memory_line(memory: Memory) -> str:
@@ -207,21 +215,21 @@ def _memory_line(memory: Memory) -> str:
         if cache
         else ", keys and values not counted"
     )
-    return f"{memory.side}: {size_text(weights.size)} of weights ({weights.basis}){more}; {size_text(memory.free)} free ({memory.basis})"
+    return f"{memory.label}: {size_text(weights.size)} of weights ({weights.basis}){more}; {size_text(memory.free)} free ({memory.basis})"
 
 
-def _tight(memory: Memory, gate: Gate) -> str:
-    return f"Memory is tight for the {gate.facts[memory.side].title}: {_memory_line(memory)}. Take a smaller --prunegate-batch-size if it runs out."
+def _tight(memory: Memory) -> str:
+    return f"Memory is tight for the {memory.title}: {_memory_line(memory)}. Take a smaller --prunegate-batch-size if it runs out."
 
 
-def _disk_lines(gate: Gate, kept: Estimate) -> Iterator[str]:
-    for folder, what in ((gate.options.store, "answers"), (gate.options.output, "reports")):
+def _disk_lines(options: Options, kept: Estimate) -> Iterator[str]:
+    for folder, what in ((options.store, "answers"), (options.output, "reports")):
         yield f"{what}: about {size_text(kept.size)} in {folder} ({kept.basis}); {size_text(free_disk(folder))} free"
 
 
-def _asked(gate: Gate, plan: Plan) -> Iterator[tuple[Request, Conditions]]:
+def _asked(gate: Gate) -> Iterator[tuple[Request, Conditions]]:
     """What models have to answer at most; how much of each task, the plan says."""
-    for task in plan.tasks:
+    for task in gate.plan.tasks if gate.plan else ():
         requests = [request for part in gate.prepared.get(task.name, ()) for request in part.requests]
         for side, missing in task.missing.items():
             yield from ((request, gate.conditions[side]) for request in requests[:missing])

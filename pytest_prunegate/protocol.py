@@ -36,6 +36,7 @@ class Terms:
     `looks` are the looks at a part of the documents that came before this one, each with what judged it; `checks` is how
     many thresholds share the error rate of a false FAIL. Where `is_sequential`, documents are looked at one by one until
     they decide: because it was asked for, or because an earlier look at this sample already had its one chance.
+    `candidates` is how many pruned models share the error rate of any verdict: to choose among them is to look so often.
     """
 
     decision: Decision
@@ -45,15 +46,21 @@ class Terms:
     seed: int
     is_sequential: bool = False
     looks: tuple[tuple[str, str], ...] = ()
+    candidates: int = 1
+
+    @property
+    def own_rate(self) -> float:
+        """The part of the error rate that this candidate may use."""
+        return self.error_rate / self.candidates
 
     @property
     def rate_of_sample(self) -> float:
         """The error rate of this look, if it is one at a sample of fixed size: half of the one before."""
-        return self.error_rate / float(2 ** len(self.looks))
+        return self.own_rate / float(2 ** len(self.looks))
 
     @property
     def stated_error(self) -> float:
-        """The largest probability of a wrong verdict over all looks so far; one rule may look as often as it likes."""
+        """The largest probability of a wrong verdict over all looks so far, and over all candidates; one rule may look as often as it likes."""
         judges = [by for _, by in self.looks] + [_BY_RULE if self.is_sequential else _BY_SAMPLE]
         samples = sum(self.error_rate / float(2**place) for place, by in enumerate(judges) if by == _BY_SAMPLE)
         return samples + (self.error_rate if _BY_RULE in judges else 0)
@@ -61,17 +68,19 @@ class Terms:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """The permutation, the number of thresholds, and each check's error rate, indifference and looks, by its metric."""
+    """The permutation, the number of thresholds and of candidates, and each check's error rate, indifference and looks, by its metric."""
 
     seed: int
     asked_seed: int
     checks: int
+    candidates: int = 1
     rules: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """As the store keeps it."""
-        return {"seed": self.seed, "checks": self.checks, "rules": dict(self.rules)}
+        several = {"candidates": self.candidates} if self.candidates > 1 else {}
+        return {"seed": self.seed, "checks": self.checks, **several, "rules": dict(self.rules)}
 
     def terms(self, task: GateTask, check: Check, draws: Draws) -> Terms:
         """The terms of a check in this run."""
@@ -84,6 +93,7 @@ class Protocol:
             error_rate=float(rule["error_rate"] if rule else check.decision.error_rate),
             indifference=float(rule["indifference"] if rule else check.decision.indifference),
             checks=self.checks,
+            candidates=self.candidates,
             seed=self.seed,
             looks=tuple(looks[:place]) if place is not None else (),
             is_sequential=place is not None and looks[place][1] == _BY_RULE,
@@ -95,7 +105,9 @@ def kept_seed(kept: Mapping[str, Any] | None, asked: int) -> int:
     return int(kept["seed"]) if kept else asked
 
 
-def settle(kept: Mapping[str, Any] | None, task: GateTask, draws: Draws, *, seed: int, in_file: int) -> Protocol:
+def settle(
+    kept: Mapping[str, Any] | None, task: GateTask, draws: Draws, *, seed: int, in_file: int, candidates: int = 1
+) -> Protocol:
     """What holds for this run: what was fixed before, with this run's looks added.
 
     Args:
@@ -104,6 +116,7 @@ def settle(kept: Mapping[str, Any] | None, task: GateTask, draws: Draws, *, seed
         draws: of the task, by the kept seed.
         seed: that this run asks for.
         in_file: thresholds of the whole file, each of which may fail falsely.
+        candidates: pruned models of the run, any of which may be judged falsely.
     """
     rules: dict[str, dict[str, Any]] = {key: dict(rule) for key, rule in (kept["rules"] if kept else {}).items()}
     own, notes = kept_seed(kept, seed), []
@@ -126,7 +139,8 @@ def settle(kept: Mapping[str, Any] | None, task: GateTask, draws: Draws, *, seed
             "would be a second chance."
         )
     return Protocol(
-        seed=own, asked_seed=seed, checks=max(in_file, int(kept["checks"]) if kept else 0), rules=rules, notes=tuple(notes)
+        seed=own, asked_seed=seed, checks=max(in_file, int(kept["checks"]) if kept else 0),
+        candidates=max(candidates, int(kept.get("candidates", 1)) if kept else 1), rules=rules, notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -161,13 +175,15 @@ class Protocols:
         answering: knows the requests, whose content identifies what a pair of models is asked; none is executed.
         seed: that this run asks for.
         checks: thresholds of the whole file.
+        candidates: pruned models of the run.
     """
 
-    def __init__(self, store: Store, answering: Answering, *, seed: int, checks: int) -> None:
+    def __init__(self, store: Store, answering: Answering, *, seed: int, checks: int, candidates: int) -> None:
         self._store = store
         self._answering = answering
         self._seed = seed
         self._checks = checks
+        self._candidates = candidates
         self._pairs: dict[str, str] = {}
         self.of: dict[str, Protocol] = {}
 
@@ -176,7 +192,9 @@ class Protocols:
         self._pairs[task.name] = self._pair(task, parts)
         kept = self._store.protocol(self._pairs[task.name])
         draws = draw(task, parts, kept_seed(kept, self._seed))
-        self.of[task.name] = settle(kept, task, draws, seed=self._seed, in_file=self._checks)
+        self.of[task.name] = settle(
+            kept, task, draws, seed=self._seed, in_file=self._checks, candidates=self._candidates
+        )
         return draws
 
     def fix(self, task: GateTask) -> None:

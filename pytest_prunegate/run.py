@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_prunegate.closing import ShownVerdicts, closing_of, exit_status, show_closing
-from pytest_prunegate.collection import CheckItem, ThresholdsFile, asks_the_gate, mark_names
+from pytest_prunegate.closing import ShownVerdicts, closing_of, show_closing
+from pytest_prunegate.collection import (
+    CheckItem,
+    ThresholdsFile,
+    asks_the_gate,
+    mark_names,
+    outcomes_of,
+    wanted_checks,
+)
 from pytest_prunegate.distributed import Controller, Worker, is_controller, is_worker, refuse_copies
 from pytest_prunegate.errors import FixtureError, InputError, PrunegateError
-from pytest_prunegate.gate import Gate
+from pytest_prunegate.exit_codes import FailedReports, Ran, exit_status
+from pytest_prunegate.gates import Gates
 from pytest_prunegate.interruption import StopRequest
 from pytest_prunegate.other_plugins import restore_order, run_once, spare_timeouts
 from pytest_prunegate.plain import plain
@@ -26,8 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_prunegate import thresholds
+    from pytest_prunegate.gates import Needed
 
-GATE = pytest.StashKey[Gate]()
+GATES = pytest.StashKey[Gates]()
 
 
 def start_run(config: pytest.Config) -> None:
@@ -50,24 +59,26 @@ def start_run(config: pytest.Config) -> None:
     if is_controller(config):
         config.pluginmanager.register(Controller(config, options), "prunegate-controller")
         return
-    gate = Gate(options=options, tasks=tasks, progress=ProgressLine(config), stop=StopRequest(options.time_budget))
-    config.stash[GATE] = gate
-    config.pluginmanager.register(GateRun(config, gate, file), "prunegate-run")
+    gates = Gates(options=options, tasks=tasks, progress=ProgressLine(config), stop=StopRequest(options.time_budget))
+    config.stash[GATES] = gates
+    config.pluginmanager.register(GateRun(config, gates, file), "prunegate-run")
 
 
 class GateRun:
     """The gate's hooks while it is switched on."""
 
-    def __init__(self, config: pytest.Config, gate: Gate, file: thresholds.ThresholdsFile) -> None:
+    def __init__(self, config: pytest.Config, gates: Gates, file: thresholds.ThresholdsFile) -> None:
         self._config = config
-        self._gate = gate
+        self._gates = gates
         self._file = file
-        self._session = GateSession(config, gate, file)
+        self._session = GateSession(config, gates, file)
+        self._failed = FailedReports()
+        config.pluginmanager.register(self._failed, "prunegate-failed")
         self._interrupted = False
         self._signals = contextlib.ExitStack()
         self._collected: list[pytest.Item] = []
         if is_worker(config):
-            worker = Worker(config, gate, self._session, lambda session: self._open(self._needed_tasks(session)))
+            worker = Worker(config, gates, self._session, lambda session: self._open(self._needed(session)))
             config.pluginmanager.register(worker, "prunegate-worker")
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> ThresholdsFile | None:
@@ -75,8 +86,8 @@ class GateRun:
         if file_path.name != self._file.path.name or not file_path.samefile(self._file.path):
             return None
         inside = file_path.is_relative_to(self._config.rootpath)
-        return ThresholdsFile.from_gate(
-            parent, gate=self._gate, path=file_path, **({} if inside else {"nodeid": file_path.name})
+        return ThresholdsFile.from_gates(
+            parent, gates=self._gates, path=file_path, **({} if inside else {"nodeid": file_path.name})
         )
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
@@ -102,39 +113,43 @@ class GateRun:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Before the first item: find the models, open the store, say what will be done. A preflight runs no item."""
-        names = self._needed_tasks(session)
+        needed = self._needed(session)
         stopped = session.testsfailed and not session.config.option.continue_on_collection_errors
         if not (session.config.option.collectonly or stopped or is_worker(self._config)):
-            return self._open(names)
+            return self._open(needed)
         return None
 
-    def _open(self, names: list[str]) -> bool | None:
+    def _open(self, needed: Needed) -> bool | None:
         """Open the run; True where it was only looked at beforehand."""
-        if not names:
+        if not any(needed.values()):
             return None
-        self._signals.enter_context(self._gate.stop.listening())
+        self._signals.enter_context(self._gates.stop.listening())
         try:
-            if self._gate.options.preflight:
-                self._session.preflight(names)
+            if self._gates.options.preflight:
+                self._session.preflight(needed)
                 return True
-            self._session.open(names)
+            self._session.open(needed)
         except PrunegateError as error:
             raise pytest.UsageError(str(error)) from None
         return None
 
-    def _needed_tasks(self, session: pytest.Session) -> list[str]:
+    def _needed(self, session: pytest.Session) -> Needed:
+        """The tasks that the selected items need, by candidate, each once."""
         from pytest_prunegate.fixtures import declared_tasks
 
-        names = [item.check.task for item in session.items if isinstance(item, CheckItem)]
+        needed: dict[str | None, dict[str, None]] = {candidate: {} for candidate in self._gates.candidates}
         for item in session.items:
-            names += declared_tasks(item)
-        unknown = set(names) - {task.name for task in self._gate.tasks}
+            if isinstance(item, CheckItem):
+                needed[item.gate.candidate][item.check.task] = None
+            for candidate, names in declared_tasks(item, self._gates):
+                needed[candidate] |= dict.fromkeys(names)
+        unknown = {name for names in needed.values() for name in names} - {task.name for task in self._gates.tasks}
         if unknown:
             raise pytest.UsageError(
                 f"tests declare tasks that this run does not have: {', '.join(sorted(unknown))}. "
                 f"Add them to {self._file.display}, or with --prunegate-tasks."
             )
-        return list(dict.fromkeys(names))
+        return {candidate: list(names) for candidate, names in needed.items()}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -162,21 +177,22 @@ class GateRun:
         self._session.finish(interrupted=self._interrupted)
         self._signals.close()
         if self._session.is_open and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
-            results, checks = self._gate.results, [item.check for item in session.items if isinstance(item, CheckItem)]
-            session.exitstatus = exit_status(
-                exitstatus, {check: result.outcome for check, result in results.items()}, checks,
-                alone=len(checks) == len(session.items), stopped=bool(session.shouldfail), broke=self._session.problem is not None,
+            ran = Ran(
+                status=exitstatus, outcomes=outcomes_of(session.items), wanted=wanted_checks(session.items),
+                failed=frozenset(self._failed.found), others=not all(isinstance(item, CheckItem) for item in session.items),
+                stopped=bool(session.shouldfail), broke=self._session.problem is not None,
             )  # fmt: skip
+            session.exitstatus = exit_status(ran, any_is_enough=self._gates.any_is_enough)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table of all checks, and where the reports are."""
-        closing = closing_of(self._session, self._gate)
+        closing = closing_of(self._session, self._gates)
         if closing is not None:
             show_closing(closing, terminalreporter, interrupted=self._interrupted)
-        elif self._interrupted and self._gate.stop.reason:
+        elif self._interrupted and self._gates.stop.reason:
             command = shlex.join(["pytest", *map(str, self._config.invocation_params.args)])
             terminalreporter.write_line(
-                plain(f"Interrupted ({self._gate.stop.reason}) before the first answer. To start again: {command}")
+                plain(f"Interrupted ({self._gates.stop.reason}) before the first answer. To start again: {command}")
             )
         elif self._session.problem:
             terminalreporter.write_line(plain(self._session.problem), red=True)

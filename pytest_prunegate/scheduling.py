@@ -54,7 +54,7 @@ class GateScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist publis
         crashed: str | None = next((name for unit in work.values() for name, done in unit.items() if not done), None)
         unit = work.get(_GATE, {})
         if crashed is not None and unit:
-            again = unit.keys() & set(self._collected().checks)
+            again = unit.keys() & set(self._collected().names)
             unit.update(dict.fromkeys(unit, True) if self._has_crashed else dict.fromkeys(again, False))
             self._has_crashed = True
         super().remove_node(node)

@@ -10,7 +10,7 @@ from pytest_prunegate.baseline.records import read_baseline
 from pytest_prunegate.checkpoint.facts import read_facts
 from pytest_prunegate.checkpoint.location import locate
 from pytest_prunegate.checkpoint.scan_memory import ScanMemory
-from pytest_prunegate.errors import InputError, Problems
+from pytest_prunegate.errors import InputError, Problems, PrunegateError
 from pytest_prunegate.evaluation.backends import canonical_backend, refuse_unloadable
 from pytest_prunegate.evaluation.conditions import conditions_of
 from pytest_prunegate.evaluation.environment import prepare_environment
@@ -18,6 +18,8 @@ from pytest_prunegate.evaluation.index import default_cache_dir
 from pytest_prunegate.serving.report import with_served
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_prunegate.baseline.records import Baseline
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.evaluation.requests import Conditions
@@ -34,34 +36,88 @@ class Sides:
     files: dict[str, Baseline]
 
 
-def find_sides(options: Options) -> Sides:
+def find_sides(pairs: Sequence[Options]) -> list[Sides]:
     """Find the models' files and read what they say. Writes nothing but downloads and a baseline's tokenizer, into the cache.
+
+    Args:
+        pairs: the options of each pair of models, all with the same original, which is read once; or of the original alone.
+
+    Returns:
+        The sides of each pair.
 
     Raises:
         InputError: a model cannot be found, a checkpoint or a baseline is damaged, a server does not answer, or the backend cannot
             load it; for all models at once.
     """
-    prepare_environment(options.cache_dir)
-    memory = ScanMemory((options.cache_dir or default_cache_dir()) / "scans")
-    backend, problems = canonical_backend(options.backend), Problems()
-    facts: dict[str, ModelFacts] = {}
-    files: dict[str, Baseline] = {}
-    for side, argument in options.models.items():
+    prepare_environment(pairs[0].cache_dir)
+    reader, problems = _Reader(pairs[0]), Problems()
+    for argument in _distinct(pairs):
         with problems.collected():
-            if argument.file is not None:
-                files[side] = read_baseline(argument.file, argument.where)
-                facts[side] = _facts_of(files[side], argument, options)
-            elif argument.url is None:
-                facts[side] = read_facts(locate(argument, cache_dir=options.cache_dir), memory)
-                refuse_unloadable(facts[side], backend)
-    with problems.collected():
-        facts = with_served(facts, options.models, cache_dir=options.cache_dir)
+            reader.read(argument)
+    for options in pairs:
+        with problems.collected():
+            reader.ask_servers(options)
     problems.raise_any()
-    asked = {side: _as_asked(model, files[side]) if side in files else model for side, model in facts.items()}
-    conditions = conditions_of(asked, dtype=options.dtype, backend=backend)
-    return Sides(
-        facts=facts, conditions=conditions | {side: file.conditions for side, file in files.items()}, files=files
-    )
+    return [reader.sides(options) for options in pairs]
+
+
+def _distinct(pairs: Sequence[Options]) -> list[ModelArgument]:
+    """The original, and each candidate."""
+    return [pairs[0].original, *(options.pruned for options in pairs if options.pruned)]
+
+
+class _Reader:
+    """Reads each model of a run once.
+
+    Args:
+        options: of the run.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._memory = ScanMemory((options.cache_dir or default_cache_dir()) / "scans")
+        self._backend = canonical_backend(options.backend)
+        self._facts: dict[str, ModelFacts] = {}
+        self._files: dict[str, Baseline] = {}
+        self._broken: set[str] = set()
+
+    def read(self, argument: ModelArgument) -> None:
+        """Read the files of a model, or the baseline in its place; a served one is asked later."""
+        if argument.url is not None:
+            return
+        self._broken.add(argument.where)
+        if argument.file is not None:
+            self._files[argument.where] = read_baseline(argument.file, argument.where)
+            self._facts[argument.where] = _facts_of(self._files[argument.where], argument, self._options)
+        else:
+            facts = read_facts(locate(argument, cache_dir=self._options.cache_dir), self._memory)
+            refuse_unloadable(facts, self._backend)
+            self._facts[argument.where] = facts
+        self._broken.remove(argument.where)
+
+    def ask_servers(self, options: Options) -> None:
+        """Ask the servers of a pair that have not told anything yet. An original that failed is not asked for each candidate."""
+        models = {side: argument for side, argument in options.models.items() if argument.where not in self._broken}
+        known = {side: self._facts[one.where] for side, one in models.items() if one.where in self._facts}
+        if len(known) == len(models):
+            return
+        try:
+            found = with_served(known, models, cache_dir=options.cache_dir)
+        except PrunegateError:
+            if "original" not in known:
+                self._broken.add(options.original.where)
+            raise
+        self._facts |= {models[side].where: facts for side, facts in found.items()}
+
+    def sides(self, options: Options) -> Sides:
+        """The sides of a pair, all of whose models were read."""
+        facts = {side: self._facts[argument.where] for side, argument in options.models.items()}
+        files = {side: self._files[one.where] for side, one in options.models.items() if one.where in self._files}
+        asked = {side: _as_asked(model, files[side]) if side in files else model for side, model in facts.items()}
+        conditions = conditions_of(asked, dtype=options.dtype, backend=self._backend)
+        return Sides(
+            facts=facts, conditions=conditions | {side: file.conditions for side, file in files.items()}, files=files
+        )
 
 
 def _facts_of(baseline: Baseline, argument: ModelArgument, options: Options) -> ModelFacts:

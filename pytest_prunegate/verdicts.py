@@ -173,7 +173,7 @@ def _rule(check: Check, terms: Terms, paired: Paired) -> EarlyStopping:
     """Rule U, fed with the documents so far."""
     margins = [margin_of(threshold, higher_is_better=paired.higher_is_better) for threshold in check.thresholds]
     rule = EarlyStopping(
-        margins, total=paired.total, error_rate=terms.error_rate, checks=terms.checks, indifference=terms.indifference
+        margins, total=paired.total, error_rate=terms.own_rate, checks=terms.checks, indifference=terms.indifference
     )
     rule.feed(paired.original, paired.pruned)
     return rule
@@ -243,7 +243,7 @@ def _needed(check: Check, terms: Terms, paired: Paired) -> tuple[int, int] | Non
         mean, deviation = float(d.mean()), float(d.std())
         if mean == 0 or deviation == 0:
             return None
-        rate = terms.error_rate if mean > 0 else terms.error_rate / terms.checks
+        rate = terms.own_rate if mean > 0 else terms.own_rate / terms.checks
         needed = documents_needed(drift=math.sqrt(total) * abs(mean) / deviation, total=total, error_rate=rate)
         (to_pass if mean > 0 else to_fail).append(needed)
     most = min(to_fail) if to_fail else max(to_pass)

@@ -17,6 +17,7 @@ from pytest_prunegate.evaluation.devices import hardware_name
 from pytest_prunegate.evaluation.lengths import name_documents, refuse_truncation, too_long
 from pytest_prunegate.evaluation.requests import Failure, request_keys
 from pytest_prunegate.evaluation.tokenizers import encoding_identity
+from pytest_prunegate.evaluation.turns import Turns, model_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,6 +46,7 @@ class Answering:
         batch_size: as the user wrote it, for the provenance.
         start_executor: makes the executor once it is needed.
         files: answers of the sides that a file takes the place of; they are never loaded.
+        turns: shared with whoever else asks models in this run.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Answering:
         batch_size: str,
         start_executor: Callable[[dict[str, Conditions]], Executor],
         files: Mapping[str, KeptAnswers] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._store = store
         self._kept: dict[str, KeptAnswers] = dict.fromkeys(facts, store) | dict(files or {})
@@ -67,9 +70,10 @@ class Answering:
         self._start_executor = start_executor
         self._executor: Executor | None = None
         self._probed: set[str] = set()
-        self._broken: dict[str, ModelError] = {}
+        self._turns = turns or Turns()
+        self._turns.fingerprints |= dict.fromkeys(model.fingerprint for model in facts.values())
+        self._models = {side: model_key(model, conditions[side]) for side, model in facts.items()}
         self._known_keys: dict[tuple[str, str], dict[Request, str]] = {}
-        self._failed: dict[tuple[str, Request], Failure] = {}
         self._failures_in_a_row: Counter[str] = Counter()
         self.executed: Counter[tuple[str, str]] = Counter()
         """Requests that a model had to answer in this run, by task and side."""
@@ -82,19 +86,16 @@ class Answering:
 
     def missing(self, prepared: PreparedTask, side: str) -> list[Request]:
         """The requests that nothing kept can answer, without those on which the model raised in this run."""
-        keys = self.keys(prepared, side)
+        keys, failed = self.keys(prepared, side), self._turns.failed_of(self._models[side])
         known = self._kept[side].known(self.facts[side].fingerprint, keys.values())
-        return [
-            request for request in prepared.requests
-            if keys[request] not in known and (side, request) not in self._failed
-        ]  # fmt: skip
+        return [request for request in prepared.requests if keys[request] not in known and request not in failed]
 
     def seconds_per_request(self, task: str, side: str) -> float | None:
-        """Mean time of a task's request, by this model's earlier ones or else the other's; None where none was timed."""
+        """Mean time of a task's request, by this model's earlier ones or else the run's other models'; None where none was timed."""
         own = self._store.seconds_per_request(task, self._device, (self.facts[side].fingerprint,))
         if own is not None:
             return own
-        return self._store.seconds_per_request(task, self._device, tuple(facts.fingerprint for facts in self.facts.values()))  # fmt: skip
+        return self._store.seconds_per_request(task, self._device, tuple(self._turns.fingerprints))
 
     def keys(self, prepared: PreparedTask, side: str) -> dict[Request, str]:
         """Content addresses of a task's requests, in their order; each is computed once."""
@@ -136,8 +137,8 @@ class Answering:
             first = wanted(side)
             if first is None:  # what is kept needs no model, broken or not
                 continue
-            if side in self._broken:
-                raise self._broken[side]
+            if self._models[side] in self._turns.broken:
+                raise self._turns.broken[self._models[side]]
             if side not in self._probed:
                 self._load(side, first)
 
@@ -185,7 +186,10 @@ class Answering:
         }  # fmt: skip
         if cut and not prepared.truncate:
             refuse_truncation(prepared, name_documents(prepared, self.facts[side], cut))
-        found = [kept.get(keys[request]) or self._failed.get((side, request)) for request in prepared.requests]
+        found = [
+            kept.get(keys[request]) or self._turns.failed_of(self._models[side]).get(request)
+            for request in prepared.requests
+        ]
         if None in found:
             raise StoreError(
                 f"{prepared.name}: answers that were just kept are not there any more: the store is damaged, or another process deletes from it. "
@@ -199,12 +203,13 @@ class Answering:
             self._executor.unload()
 
     def _load(self, side: str, first: Request) -> None:
+        self._turns.take(self, self.close)
         self._executor = self._executor or self._start_executor(self.conditions)
         try:
             self._executor.load(self.facts[side], first)
             self.facts[side].refuse_changed()
         except ModelError as error:
-            self._broken[side] = error
+            self._turns.broken[self._models[side]] = error
             raise
         self._probed.add(side)
 
@@ -260,7 +265,7 @@ class Answering:
     def _refuse_hopeless(self, prepared: PreparedTask, side: str, failure: Failure) -> None:
         """Where one failure follows the other, the model is broken, and no document is to blame."""
         self._failures_in_a_row[side] += 1
-        failed = sum((side, request) in self._failed for request in prepared.requests)
+        failed = sum(request in self._turns.failed_of(self._models[side]) for request in prepared.requests)
         has_answered = len(self.missing(prepared, side)) + failed < len(prepared.requests)
         if self._failures_in_a_row[side] >= (_HOPELESS if has_answered else _HOPELESS_FROM_THE_START):
             raise ModelError(
@@ -277,7 +282,7 @@ class Answering:
     ) -> None:
         """Record that a model raised on a request; it is asked again by the next run."""
         facts = self.facts[side]
-        self._failed[side, request] = failure
+        self._turns.failed_of(self._models[side])[request] = failure
         self._store.add_failure(
             facts.fingerprint, self.keys(prepared, side)[request], traceback=failure.traceback, provenance=provenance
         )

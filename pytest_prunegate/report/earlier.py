@@ -17,16 +17,16 @@ from pytest_prunegate.identity import WORDS, Identities, data_fingerprint
 from pytest_prunegate.loss_interval import LossInterval
 from pytest_prunegate.noise import Noise
 from pytest_prunegate.plan import CheckResult, MemberResult
-from pytest_prunegate.report.files import COMPARISONS, model_file
 from pytest_prunegate.thresholds import RELATIVE_RULES, Decide
 from pytest_prunegate.verdicts import Basis, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from pytest_prunegate.checks import Check
     from pytest_prunegate.gate import Gate
+    from pytest_prunegate.report.file_names import FileNames
 
 _UNREADABLE = (OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError)
 _VERDICTS = ("pass", "fail", "inconclusive", "recorded")
@@ -62,29 +62,31 @@ class Earlier:
     started: str = ""
 
 
-def read_earlier(gate: Gate, identities: Identities, folder: Path, *, version: int) -> Earlier:
+def read_earlier(gate: Gate, identities: Identities, folder: Path, names: FileNames, *, version: int) -> Earlier:
     """Sort what the output folder holds.
 
     Args:
         gate: this run, after its last check.
         identities: what its figures depend on.
         folder: the output folder; it may not exist.
+        names: of this run's files; those of other candidates are none of its business.
         version: of the results that can be read.
     """
-    path = folder / COMPARISONS[0]
+    path = folder / names.results
+    archived = (folder / "archive").glob(f"*/{names.results}")
     if not path.is_file():
-        return _with_archived(gate, identities, Earlier(), folder / "archive", version)
+        return _with_archived(gate, identities, Earlier(), archived, version)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["version"] != version:
             raise ValueError(f"version {found['version']}")
-        sorted_out = _sort(gate, identities, found)
+        sorted_out = replace(_sort(gate, identities, found), files=_files_of(found, names))
     except _UNREADABLE as error:
-        reason = f"the earlier {COMPARISONS[0]} cannot be read: {type(error).__name__}: {error}"
-        models = sorted(path.name for path in folder.glob("*_model_results*.json"))
+        reason = f"the earlier {names.results} cannot be read: {type(error).__name__}: {error}"
+        models = sorted(path.name for path in folder.glob(names.model_files))
         stale = Stale(task="all", name="all", measured="", reason=reason)
-        sorted_out = Earlier(stale=(stale,), files=(*models, *COMPARISONS))
-    return _with_archived(gate, identities, sorted_out, folder / "archive", version)
+        sorted_out = Earlier(stale=(stale,), files=(*models, *names.comparisons))
+    return _with_archived(gate, identities, sorted_out, archived, version)
 
 
 def _sort(gate: Gate, identities: Identities, found: dict[str, Any]) -> Earlier:
@@ -108,14 +110,16 @@ def _sort(gate: Gate, identities: Identities, found: dict[str, Any]) -> Earlier:
     still = {check.task for check in results}
     return Earlier(
         results=results, tasks={name: task for name, task in tasks.items() if name in still}, stale=tuple(stale),
-        files=_files_of(found), started=str(found["started"]),
+        started=str(found["started"]),
     )  # fmt: skip
 
 
-def _with_archived(gate: Gate, identities: Identities, earlier: Earlier, archive: Path, version: int) -> Earlier:
+def _with_archived(
+    gate: Gate, identities: Identities, earlier: Earlier, archived: Iterable[Path], version: int
+) -> Earlier:
     """What was archived may hold again: after another setting was tried, or a run that broke. The newest comes first."""
     results, tasks = dict(earlier.results), dict(earlier.tasks)
-    for path in sorted(archive.glob(f"*/{COMPARISONS[0]}"), key=lambda path: path.stat().st_mtime, reverse=True):
+    for path in sorted(archived, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             older = _sort(gate, identities, found) if found["version"] == version else Earlier()
@@ -156,7 +160,8 @@ def _undecided_now(gate: Gate, check: Check, kept: dict[str, Any]) -> str | None
         return "decided otherwise" if check.decision.decide is Decide.CONFIDENT else None
     asked = {name: str(value) for name, value in asdict(check.decision).items()}
     thresholds = [threshold.describe() for threshold in check.thresholds]
-    is_same = decision["asked"] == asked and kept["thresholds"] == thresholds and decision["checks"] >= gate.thresholds
+    shared = decision["checks"] >= gate.thresholds and decision.get("candidates", 1) >= len(gate.options.candidates)
+    is_same = decision["asked"] == asked and kept["thresholds"] == thresholds and shared
     return None if is_same else "decided otherwise, or by other thresholds"
 
 
@@ -210,6 +215,6 @@ def _interval(kept: dict[str, Any] | None) -> LossInterval | None:
     )  # fmt: skip
 
 
-def _files_of(found: dict[str, Any]) -> tuple[str, ...]:
+def _files_of(found: dict[str, Any], names: FileNames) -> tuple[str, ...]:
     """The files that the earlier run wrote."""
-    return (*(model_file(side, model["name"]) for side, model in found["models"].items()), *COMPARISONS)
+    return names.of((side, model["name"]) for side, model in found["models"].items())

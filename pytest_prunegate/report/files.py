@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +15,18 @@ import xxhash
 from filelock import FileLock
 
 from pytest_prunegate.atomic_file import replacing
-from pytest_prunegate.report.records import RESULTS_FILE
+from pytest_prunegate.report.file_names import model_file
 from pytest_prunegate.report.rendering import render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from pytest_prunegate.report.earlier import Earlier
-    from pytest_prunegate.report.records import Summary
+    from pytest_prunegate.report.file_names import FileNames
+    from pytest_prunegate.report.records import CheckSummary, Summary, TaskSummary
 
 MODEL_RESULTS_VERSION = 2
 _PATIENCE = 60  # seconds
 BASELINE = "baseline_results.json"
-COMPARISONS = (RESULTS_FILE, "comparison_report.md", "comparison_report.html")
 
 
 @contextlib.contextmanager
@@ -42,12 +42,13 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_reports(summary: Summary, folder: Path) -> list[Path]:
-    """Write the JSON results, the Markdown and the HTML report.
+def write_reports(summary: Summary, folder: Path, names: FileNames) -> list[Path]:
+    """Write the JSON results, the Markdown and the HTML report, and each model's scores; beside several candidates not the original's.
 
     Args:
         summary: the run.
         folder: takes the files; they replace those of an earlier run one by one.
+        names: of the files.
 
     Returns:
         The files, the HTML report last.
@@ -56,12 +57,46 @@ def write_reports(summary: Summary, folder: Path) -> list[Path]:
         OSError: a file cannot be written.
     """
     texts = {
-        model_file(side, model.name): _json(model_results(summary, side)) for side, model in summary.models.items()
-    }
-    texts[RESULTS_FILE] = _json(summary.as_json())
-    texts["comparison_report.md"] = render(summary, "report.md.j2")
-    texts["comparison_report.html"] = render(summary, "report.html.j2")
-    return _write_all(folder, texts)
+        model_file(side, model.name): as_text(model_results(summary, side))
+        for side, model in summary.models.items() if side == "pruned" or names.candidate is None
+    }  # fmt: skip
+    results, markdown, page = names.comparisons
+    texts[results] = as_text(summary.as_json())
+    texts[markdown] = render(summary, "report.md.j2")
+    texts[page] = render(summary, "report.html.j2")
+    return write_all(folder, texts)
+
+
+def write_original(summaries: Sequence[Summary], folder: Path) -> list[Path]:
+    """Write what the original scored beside several candidates, in one file.
+
+    Early stopping may judge a check on other documents for each candidate: its score is the one beside the candidate for which
+    most documents were looked at, and `compared_with` names that one.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    checks = [max(found, key=_documents_of) for found in zip(*(own.checks for own in summaries), strict=True)]
+    of = [next(own for own in summaries if check in own.checks) for check in checks]
+    tasks: dict[str, TaskSummary] = {}
+    for task in (task for own in summaries for task in own.tasks):
+        tasks[task.name] = max(tasks.get(task.name, task), task, key=lambda one: one.documents)
+    text = next((own for own in summaries if own.models["original"].wikitext_ppl is not None), summaries[0])
+    joined = replace(summaries[0], checks=tuple(checks), tasks=tuple(tasks.values()), models=text.models)
+    found = model_results(joined, "original") | {"compared_with": _names_by_check(checks, of)}
+    return write_all(folder, {model_file("original", joined.models["original"].name): as_text(found)})
+
+
+def _documents_of(check: CheckSummary) -> int:
+    return check.documents or 0
+
+
+def _names_by_check(checks: Sequence[CheckSummary], of: Sequence[Summary]) -> dict[str, dict[str, str | None]]:
+    found: dict[str, dict[str, str | None]] = {}
+    for check, summary in zip(checks, of, strict=True):
+        if check.original is not None and check.metric != "sparsity":
+            found.setdefault(check.task, {})[check.name] = summary.models["pruned"].name
+    return found
 
 
 def write_baseline(summary: Summary, folder: Path) -> list[Path]:
@@ -70,33 +105,7 @@ def write_baseline(summary: Summary, folder: Path) -> list[Path]:
     Raises:
         OSError: the file cannot be written.
     """
-    return _write_all(folder, {BASELINE: _json(model_results(summary, "original"))})
-
-
-def archive(earlier: Earlier, folder: Path, *, names: dict[str, str | None]) -> Path | None:
-    """Move the files of earlier runs away where some of what they say is stale, or where this run writes others.
-
-    Args:
-        earlier: what they are.
-        folder: where they are.
-        names: this run's models by side, as their files carry them.
-
-    Returns:
-        The folder that took them; None where nothing was moved.
-
-    Raises:
-        OSError: a file cannot be moved.
-    """
-    rewritten = set() if earlier.stale else {*(model_file(side, name) for side, name in names.items()), *COMPARISONS}
-    present = [folder / name for name in earlier.files if name not in rewritten and (folder / name).is_file()]
-    if not present:
-        return None
-    stem = (earlier.started or "unreadable").replace(":", "-").partition("+")[0]
-    target = _free_name(folder / "archive" / stem)
-    target.mkdir(parents=True)
-    for path in present:
-        path.rename(target / path.name)
-    return target
+    return write_all(folder, {BASELINE: as_text(model_results(summary, "original"))})
 
 
 def model_results(summary: Summary, side: str) -> dict[str, Any]:
@@ -126,26 +135,17 @@ def model_results(summary: Summary, side: str) -> dict[str, Any]:
     }
 
 
-def _free_name(path: Path) -> Path:
-    number = 1
-    found = path
-    while found.exists():
-        number += 1
-        found = path.with_name(f"{path.name}-{number}")
-    return found
-
-
-def model_file(side: str, name: str | None) -> str:
-    """File of one model's scores; a named model's carries its name."""
-    suffix = f"_{name}" if name else ""
-    return f"{side}_model_results{suffix}.json"
-
-
-def _json(value: dict[str, Any]) -> str:
+def as_text(value: dict[str, Any]) -> str:
+    """JSON values as a file holds them."""
     return json.dumps(value, indent=2, allow_nan=False, default=str) + "\n"
 
 
-def _write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
+def write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
+    """Write files into a folder, each whole or not at all; they replace those of these names.
+
+    Raises:
+        OSError: one cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         for left_behind in folder.glob(f".{glob.escape(name)}.*"):  # by a run that was killed while it wrote

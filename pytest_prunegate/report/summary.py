@@ -229,6 +229,7 @@ def _decision(result: CheckResult | None, kept: Mapping[str, Any]) -> dict[str, 
         "needed": verdict.needed,
         "seed": terms.seed if terms and verdict.is_estimate else kept.get("seed"),
         "checks": terms.checks if terms else kept.get("checks"),
+        "candidates": terms.candidates if terms else kept.get("candidates", 1),
         "earlier_looks": [at for at, _ in terms.looks] if terms else kept.get("earlier_looks", []),
         "strictest": {
             threshold.rule.value: value for threshold, value in zip(result.check.thresholds, verdict.strictest, strict=False)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.sparsity import Sparsity
     from pytest_prunegate.options import Options
     from pytest_prunegate.outlook import Outlook
-    from pytest_prunegate.plan import Plan, TaskPlan
+    from pytest_prunegate.plan import Plan, RunPlan, TaskPlan
     from pytest_prunegate.report.records import CheckSummary, ModelSummary, Summary
     from pytest_prunegate.thresholds import ThresholdsFile
 
@@ -31,24 +31,33 @@ _SHORT_RULES = {"relative drop at most": "drop", "relative increase at most": "i
                 "recovery at least": "recovery", "score at least": "score", "share at most": "share", "sparsity at least": "min"}  # fmt: skip
 
 
-def plan_lines(plan: Plan, file: ThresholdsFile, options: Options) -> Iterator[str]:
+def plan_lines(run: RunPlan, file: ThresholdsFile, options: Options) -> Iterator[str]:
     """What the run will do, before it does it; the last line says how long, if that is known."""
-    for side, facts in plan.facts.items():
-        yield f"{side + ':':<10}{_model_line(facts, plan)}"
-    if plan.is_same_model:
-        yield "          Both are the same model: no comparison will find a loss, and none says anything about pruning."
+    yield from _models(run)
     source = "built-in thresholds" if file.built_in else file.display
-    yield f"settings: {source}, seed {options.seed}, batch size {options.batch_size}, device {plan.device}"
-    for task in plan.tasks:
-        yield f"task:     {_task_line(task, plan)}"
-    for expected in plan.outlooks:
-        yield f"check:    {_outlook_line(expected)}"
-    for note in plan.notes:
+    several = f", required: {options.require} of {len(options.candidates)} candidates" if options.candidate else ""
+    yield f"settings: {source}, seed {options.seed}, batch size {options.batch_size}, device {run.device}{several}"
+    plans = run.by_candidate.items()
+    for line in run.told({name: [_task_line(task, plan) for task in plan.tasks] for name, plan in plans}):
+        yield f"task:     {line}"
+    for line in run.told({name: [_outlook_line(expected) for expected in plan.outlooks] for name, plan in plans}):
+        yield f"check:    {line}"
+    for note in run.notes:
         yield f"note:     {note}"
-    yield f"time:     {time_text(plan)}"
+    yield f"time:     {time_text(run)}"
 
 
-def time_text(plan: Plan) -> str:
+def _models(run: RunPlan) -> Iterator[str]:
+    """The original, and each candidate."""
+    for name, plan in run.by_candidate.items():
+        for side, facts in plan.facts.items():
+            if side != "original" or plan is run.plans[0]:
+                yield f"{(name if name and side == 'pruned' else side) + ': ':<10}{_model_line(facts, plan, is_named=not name)}"
+        if plan.is_same_model:
+            yield "          Both are the same model: no comparison will find a loss, and none says anything about pruning."
+
+
+def time_text(plan: RunPlan) -> str:
     """How long the run is expected to take."""
     if plan.tasks and all(task.problem for task in plan.tasks):
         return "nothing can be measured"
@@ -59,21 +68,21 @@ def time_text(plan: Plan) -> str:
     return f"{_about(plan)}, by earlier runs on this device"
 
 
-def probed_line(plan: Plan) -> str:
+def probed_line(plan: RunPlan) -> str:
     """The time that the first requests told, or that they could not be answered."""
     if plan.seconds is None:
         return "time:     not known: the first requests could not be answered; see the errors below"
     return f"time:     {_about(plan)}, by the first requests of each task"
 
 
-def _about(plan: Plan) -> str:
+def _about(plan: RunPlan) -> str:
     at_most = "at most " if any(task.least < task.documents for task in plan.tasks) else ""
     return f"{at_most}about {duration_text(plan.seconds or 0)}"
 
 
-def _model_line(facts: ModelFacts, plan: Plan) -> str:
+def _model_line(facts: ModelFacts, plan: Plan, *, is_named: bool) -> str:
     conditions = plan.conditions[facts.side]
-    name = f"{facts.name} = " if facts.name else ""
+    name = f"{facts.name} = " if facts.name and (is_named or facts.side == "original") else ""
     base = f" on {facts.base}" if facts.base else ""
     dtype = f"{facts.quantised}, {conditions.dtype}" if facts.quantised else conditions.dtype
     backend = "" if conditions.backend == "hf" else f", {conditions.backend}"
@@ -100,8 +109,8 @@ def _task_line(task: TaskPlan, plan: Plan) -> str:
         return f"{task.name}{members}: cannot run: {task.problem.splitlines()[0]}"
     if not task.requests:
         return f"{task.name}: told by the files"
-    sides = len(plan.facts)
-    total = sides * task.requests
+    sides = list(task.missing)
+    total = len(sides) * task.requests
     missing = sum(task.missing.values())
     kept = f"{total - missing} of them {_place(plan)}" if missing < total else f"none {_place(plan)}"
     seconds = f", about {duration_text(task.seconds)}" if task.seconds and missing else ""
@@ -109,13 +118,13 @@ def _task_line(task: TaskPlan, plan: Plan) -> str:
     if task.least < task.documents:
         documents = f"{task.least} to {documents}, in rounds until they decide"
     shots = f", {task.num_fewshot} shots" if task.unit == "documents" else ""
-    models = "both models" if sides > 1 else "the original"
+    models = "both models" if len(sides) > 1 else f"the {sides[0]}" + (" model" if sides == ["pruned"] else "")
     return f"{task.name}{members}: {documents}{shots}, {total} requests to {models}, {kept}{seconds}"
 
 
-def _place(plan: Plan) -> str:
+def _place(plan: Plan | RunPlan) -> str:
     """Where answers are that no model is asked for."""
-    return "kept" if any(facts.file for facts in plan.facts.values()) else "in the store"
+    return "kept" if any(facts.file for facts in plan.models) else "in the store"
 
 
 def _outlook_line(expected: Outlook) -> str:

@@ -29,13 +29,13 @@ _SHOWN = 20  # models that a message lists
 def with_served(
     facts: Mapping[str, ModelFacts], models: Mapping[str, ModelArgument], *, cache_dir: Path | None
 ) -> dict[str, ModelFacts]:
-    """The facts of local models, and those of served ones with them, in the models' order.
+    """The facts of the models that are known, and those of served ones with them, in the models' order.
 
     Raises:
         InputError: it is not settled which of a server's models is meant, what encodes its prompts, or how much it takes.
         ModelError: a server does not answer.
     """
-    served = {side: argument for side, argument in models.items() if argument.url}
+    served = {side: argument for side, argument in models.items() if argument.url and side not in facts}
     folders = {side: tokenizer_folder(argument, cache_dir) for side, argument in served.items()}
     lent = dict(facts)
     for named in (True, False):  # a side that names its tokenizer may lend it to one that does not

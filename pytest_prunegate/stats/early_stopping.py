@@ -100,6 +100,16 @@ class EarlyStopping:
             self.step = self._look()
         return self.step
 
+    def take(self, original: Sequence[float], pruned: Sequence[float]) -> None:
+        """Look at the next documents for the intervals alone: something else decides where to stop, and they hold there, too.
+
+        Arguments and errors as for `feed`, of which it takes the place.
+        """
+        _refuse_others(original, pruned)
+        self._original += original
+        self._pruned += pruned
+        self.used = len(self._original)
+
     def _look(self) -> Step:
         if self.used == self.total:
             sums = [float(margin.of(self._original, self._pruned).sum()) for margin in self._exact]

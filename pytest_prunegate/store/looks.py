@@ -24,7 +24,9 @@ def joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
         known = {at for at, _ in looks}
         told = [[_seen_from(first["seed"], second["seed"], at), by] for at, by in rule["looks"]]
         looks += [[at, by] for at, by in told if at not in known]
-    return {"seed": first["seed"], "checks": max(first["checks"], second["checks"]), "rules": rules}
+    candidates = max(found.get("candidates", 1) for found in (first, second))
+    several = {"candidates": candidates} if candidates > 1 else {}
+    return {"seed": first["seed"], "checks": max(first["checks"], second["checks"]), **several, "rules": rules}
 
 
 def _seen_from(own: int, other: int, look: str) -> str:

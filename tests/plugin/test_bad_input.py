@@ -53,11 +53,6 @@ def test_models(project: Bench, models: tuple[str, ...], message: str) -> None:
     refused(project, project.run(models=models), message)
 
 
-def test_a_second_candidate_is_not_taken_in_silence(project: Bench) -> None:
-    result = project.run(models=("--original=original", "--pruned=pruned", "--pruned=b=pruned"))
-    refused(project, result, "--pruned is given 2 times: pruned, b=pruned. Give one; run again for another.")
-
-
 def test_a_baseline_without_a_model(project: Bench) -> None:
     result = project.run("--prunegate-baseline-only", models=())
     refused(project, result, "--original is missing: --prunegate-baseline-only needs a model to measure.")

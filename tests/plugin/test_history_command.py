@@ -81,3 +81,15 @@ def test_a_run_that_was_stopped_adds_nothing(project: Bench) -> None:
     project.executor.fail_after = None
     project.run()
     assert len(lines(project)) == 1
+
+
+def test_candidates_of_one_run_stand_side_by_side(project: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    write_checkpoint(project.path / "other", wrong=[1, 2])
+    project.run(models=("--original=original", "--pruned=one=pruned", "--pruned=two=other"))
+    first, second = lines(project)
+    assert (first["models"]["pruned"]["name"], second["models"]["pruned"]["name"]) == ("one", "two")
+    assert first["started"] == second["started"]
+    capsys.readouterr()
+    main(["history", str(project.results), "--html", str(project.path / "history.html")])
+    assert capsys.readouterr().err.endswith("2 metrics over 1 runs\n")
+    assert "2 measurements of one, two." in (project.path / "history.html").read_text()

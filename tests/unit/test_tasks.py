@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_prunegate.closing import exit_code
 from pytest_prunegate.evaluation.index import TaskIndex, build_index, index_file, load_index
 from pytest_prunegate.evaluation.prepared import draw_ranks, sample_size
 from pytest_prunegate.evaluation.requests import Conditions, Request, request_keys
 from pytest_prunegate.evaluation.task_info import TaskInfo
+from pytest_prunegate.exit_codes import exit_code
 from pytest_prunegate.resolution import resolve_tasks
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.task_options import TaskOptions
