@@ -65,6 +65,7 @@ class Reporting:
             OSError: a file cannot be written.
         """
         from pytest_prunegate.report import files
+        from pytest_prunegate.report.history import append_run
 
         try:
             for gate in self._gates.opened:
@@ -73,6 +74,8 @@ class Reporting:
                 files.write_original([ended.summary for ended in self.ended], self._gates.options.output)
             if self._gates.are_several and len(self.ended) == len(self._gates.candidates):
                 self._write_overview()
+            for ended in () if interrupted or self._gates.baseline_only else self.ended:
+                append_run(ended.summary, self._gates.options.output)
         finally:  # a job sees the verdicts even where the output folder cannot take the files
             if self.ended and not self._gates.baseline_only:
                 self._tell_ci()
@@ -81,7 +84,6 @@ class Reporting:
         """Write what was measured, with what earlier runs into the same folder measured of the same things."""
         from pytest_prunegate.report import files
         from pytest_prunegate.report.file_names import FileNames
-        from pytest_prunegate.report.history import append_run
         from pytest_prunegate.report.own_templates import write_own
 
         folder, names = gate.options.output, FileNames(gate.candidate)
@@ -93,8 +95,6 @@ class Reporting:
                 self._write_baseline(gate, gate.baselines, folder)
             return
         ended.written = files.write_reports(ended.summary, folder, names)
-        if not interrupted:
-            append_run(ended.summary, folder)
         own, problems = write_own(ended.summary, gate.options.templates, folder, names)
         self.told += [f"Own report: {path}" for path in own]
         self.problems += problems
