@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 DATA   ?= ../shared/data
 MODELS ?= demo/models
 
-.PHONY: demo test test-slow lint wheel-test evidence-identity evidence-validity evidence-early-stopping evidence-faults bench faults clean
+.PHONY: demo test test-slow lint wheel-test browser evidence-identity evidence-validity evidence-early-stopping evidence-faults bench faults clean
 
 demo: $(VENV)/.installed
 	$(RUN) demo/run.py $(MODELS)
@@ -35,6 +35,12 @@ wheel-test: $(VENV)/.installed
 	mkdir -p build/wheel-test && cp -r tests pyproject.toml build/wheel-test/
 	cd build/wheel-test && $(PARALLEL) ../../.venv-wheel/bin/python -m pytest $(SPREAD)
 
+# A browser for the tests of the HTML report: Debian's Chromium and its driver, where they are missing.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$as_root apt-get update -q && $$as_root apt-get install -y -q --no-install-recommends chromium chromium-driver; }
+
 evidence-identity: $(VENV)/.installed
 	$(RUN) demo/models.py $(MODELS)
 	$(RUN) evidence/identity.py $(DATA) $(MODELS) evidence/identity.json
@@ -54,6 +60,7 @@ bench: $(VENV)/.installed
 	$(RUN) benchmarks/overhead.py
 	$(RUN) benchmarks/early_stopping.py
 	$(RUN) benchmarks/fingerprint.py
+	PYTHONPATH=tests $(RUN) benchmarks/report.py
 
 # Runs that are killed and disturbed on purpose, hundreds of them: about a quarter of an hour.
 faults: $(VENV)/.installed

@@ -70,7 +70,8 @@ def _outcomes(ran: Ran, checks: Sequence[str]) -> list[Outcome]:
 def _of_any(ran: Ran) -> int:
     """The code of the best candidate; what failed and is no check of a candidate's keeps the run from being green."""
     checks = {check for own in ran.wanted.values() for check in own}
-    code = min((_of_candidate(ran, own) for own in ran.wanted.values()), key=_BEST_FIRST.index)
+    codes = [code for own in ran.wanted.values() if (code := _of_candidate(ran, own)) is not None]
+    code = min(codes, key=_BEST_FIRST.index, default=ERROR_EXIT)
     if ran.failed - checks:
         return int(pytest.ExitCode.TESTS_FAILED)
     if code and ran.others:
@@ -78,13 +79,14 @@ def _of_any(ran: Ran) -> int:
     return code or (ERROR_EXIT if ran.broke else 0)
 
 
-def _of_candidate(ran: Ran, checks: Sequence[str]) -> int:
-    """The code of a run of this candidate alone; one that did not come to its end has not passed."""
+def _of_candidate(ran: Ran, checks: Sequence[str]) -> int | None:
+    """The code of a run of this candidate alone; None where ``-x`` came before its end, so that nobody knows."""
     found = _outcomes(ran, checks)
-    broke = len(found) < len(checks) or any(
-        check in ran.failed and outcome not in BAD for check, outcome in ran.outcomes.items() if check in checks
-    )
-    return exit_code(found) or (ERROR_EXIT if broke else 0)
+    if code := exit_code(found):
+        return code
+    if len(found) < len(checks):
+        return None
+    return ERROR_EXIT if ran.failed & set(checks) else 0  # what passed, and broke behind that
 
 
 class FailedReports:

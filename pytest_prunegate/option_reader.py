@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate import flags
 from pytest_prunegate.candidate_names import name_problems
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.model_argument import ModelArgument, parse_model
+from pytest_prunegate.model_argument import ModelArgument, parse_model, split_name
 from pytest_prunegate.task_options import TaskOptions
 from pytest_prunegate.thresholds import (
     LARGEST_ERROR_RATE,
@@ -227,7 +227,13 @@ class OptionReader:
         if len(several) > 1:
             self.mistakes += name_problems(several, self.invocation_dir)
         given = self.arguments(flags.PRUNED_ARGS)
-        found = [self._model(flags.PRUNED, written, given) for written in several]
+        nameless = [
+            written for written in several if "=" in written and not split_name(written, self.invocation_dir)[0]
+        ]
+        found = [
+            self._model(flags.PRUNED, written, given) for written in several
+            if len(several) == 1 or written not in nameless  # a name that is none says nothing about the model
+        ]  # fmt: skip
         return tuple(model for model in found if model)
 
     def refuse_beside_baseline(self) -> None:

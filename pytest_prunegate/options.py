@@ -107,12 +107,12 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
         reader.mistakes.append(f"{flags.INCLUDE.flag}={include_path}: there is no such folder.")
     for_tasks = reader.for_tasks()
     record, noise_floor = (bool(config.getoption(flag.dest)) for flag in (flags.RECORD, flags.NOISE_FLOOR))
-    time_budget = reader.duration(flags.TIME_BUDGET)
+    time_budget, require = reader.duration(flags.TIME_BUDGET), reader.choice(flags.REQUIRE, tuple(Require))
     if reader.mistakes or original is None or output is None or store is None:
         raise InputError("\n".join(dict.fromkeys(reader.mistakes)))
     return Options(
         original=original, pruned=next(iter(candidates), None), candidates=candidates,
-        require=Require(reader.choice(flags.REQUIRE, tuple(Require))),
+        require=Require(require),
         thresholds=_thresholds_path(thresholds, reader), tasks=reader.names(flags.TASKS),
         include_path=include_path, for_tasks=for_tasks, seed=flags.DEFAULT_SEED if seed is None else seed, batch_size=batch_size,
         device=reader.text(flags.DEVICE) or "auto", dtype=dtype, backend=reader.text(flags.BACKEND) or "hf", cache_dir=cache_dir,

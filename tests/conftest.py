@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.plan import Measurement
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "headless"]
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -13,7 +13,11 @@ import pytest
 from pytest_prunegate.resources import resource_path
 
 PROJECT = Path(__file__).resolve().parents[1]
-SHIPPED = ("templates/report.md.j2", "templates/report.html.j2", "thresholds.yaml", "thresholds.schema.json")
+SHIPPED = (
+    "templates/report.md.j2", "templates/report.html.j2", "templates/report.css", "templates/report.js", "thresholds.yaml",
+    "thresholds.schema.json",
+    "templates/candidates.md.j2", "templates/candidates.html.j2", "templates/candidates.css", "candidates.schema.json",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SHIPPED)
