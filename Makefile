@@ -32,7 +32,7 @@ wheel-test: $(VENV)/.installed
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install -q -c constraints.txt torch==2.13.0
 	.venv-wheel/bin/python -m pip install -q -c constraints.txt dist/*.whl aiohttp bitsandbytes check-jsonschema gguf hypothesis jsonschema junitparser peft pytest-randomly pytest-rerunfailures pytest-timeout pytest-xdist requests selenium tenacity
-	mkdir -p build/wheel-test && cp -r tests pyproject.toml build/wheel-test/
+	mkdir -p build/wheel-test && cp -r tests docs pyproject.toml build/wheel-test/
 	cd build/wheel-test && $(PARALLEL) ../../.venv-wheel/bin/python -m pytest $(SPREAD)
 
 # A browser for the tests of the HTML report: Debian's Chromium and its driver, where they are missing.

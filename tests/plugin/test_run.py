@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 THRESHOLDS = TWO_TASKS
 FILES = {
     "original_model_results.json", "pruned_model_results.json", "comparison_results.json",
-    "comparison_report.md", "comparison_report.html", "changed.jsonl", "evaluation.log",
+    "comparison_report.md", "comparison_report.html", "changed.jsonl", "history.jsonl", "evaluation.log",
 }  # fmt: skip
 
 

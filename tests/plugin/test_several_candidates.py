@@ -94,6 +94,7 @@ class TestSix:
         files = {path.name for path in project.results.iterdir()}
         assert files == {
             "evaluation.log", "original_model_results.json", "candidates_results.json", "candidates_report.md", "candidates_report.html",
+            "history.jsonl", *(f"changed_{name}.jsonl" for name, wrong in WRONG.items() if wrong),
             *(f"pruned_model_results_{name}.json" for name in WRONG),
             *(f"comparison_{what}" for name in WRONG for what in (f"results_{name}.json", f"report_{name}.md", f"report_{name}.html")),
         }  # fmt: skip
@@ -271,7 +272,7 @@ class TestDays:
         before = {
             path.name: path.read_bytes() for path in project.results.iterdir() if path.stem.endswith(("wanda", "llm"))
         }
-        assert len(before) == 8
+        assert len(before) == 10
         project.executor.requests.clear()
         project.run(models=models("none", "random"))
         assert "original" not in asked(project), "its answers are in the store"

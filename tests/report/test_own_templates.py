@@ -12,7 +12,7 @@ import pytest
 from made_summary import made_check, made_model, made_summary
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.report import changed_records, own_templates, records
+from pytest_prunegate.report import changed_records, own_templates, provenance_records, records
 from pytest_prunegate.report.file_names import COMPARISONS, FileNames, model_file
 from pytest_prunegate.report.files import BASELINE
 from pytest_prunegate.report.own_templates import check_templates, write_own
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PAGE = (Path(__file__).parents[2] / "docs" / "templates.md").read_text()
 RECORDS = [
     record
-    for module in (records, changed_records)
+    for module in (records, changed_records, provenance_records)
     for record in vars(module).values()
     if dataclasses.is_dataclass(record) and record.__module__ == module.__name__
 ]
