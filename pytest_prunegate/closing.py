@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from pytest_prunegate.gates import Gates
-    from pytest_prunegate.report.candidate_records import CandidatesSummary
-    from pytest_prunegate.reporting import Ended
+    from pytest_prunegate.reporting import Ended, Reporting
     from pytest_prunegate.session import GateSession
 
 _BAD = {Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE}
@@ -92,7 +91,7 @@ def closing_of(session: GateSession, gates: Gates) -> Closing | None:
     reports = session.reports
     if not reports.ended:
         return None
-    overview = _overview(reports.overview, str(reports.overview_page)) if reports.overview else None
+    overview = _overview(reports, gates) if gates.are_several else None
     return Closing(
         settings=tuple(session.said), sections=tuple(_section(ended) for ended in reports.ended), overview=overview,
         told=tuple(reports.told), problems=tuple(session.problems), stopped=gates.stop.reason,
@@ -112,12 +111,18 @@ def _section(ended: Ended) -> Section:
     )  # fmt: skip
 
 
-def _overview(summary: CandidatesSummary, page: str) -> Overview:
+def _overview(reports: Reporting, gates: Gates) -> Overview:
+    """What is said of all candidates; a run of some of them says of which."""
     from pytest_prunegate.report.candidate_lines import candidate_lines
 
+    summary = reports.overview
+    if summary is None:
+        names = ", ".join(str(ended.gate.candidate) for ended in reports.ended)
+        headline = f"INCOMPLETE: {len(reports.ended)} of {len(gates.candidates)} candidates selected ({names})"
+        return Overview(table=(), lines=(), report=None, verdict="incomplete", headline=headline)
     return Overview(
-        table=tuple(candidate_lines(summary)), lines=summary.notes, report=page, verdict=summary.verdict,
-        headline=summary.headline,
+        table=tuple(candidate_lines(summary)), lines=summary.notes,
+        report=str(reports.overview_page) if reports.overview_page else None, verdict=summary.verdict, headline=summary.headline,
     )  # fmt: skip
 
 

@@ -86,9 +86,10 @@ def _lines(view: HistoryView, last: int) -> Iterator[str]:
     for metric in view.metrics:
         yield from _table(metric, [row for row in metric.rows if row.at >= first])
         yield ""
-    marks = " =: measured by an earlier run." if any(row.check.is_earlier for metric in view.metrics for row in metric.rows) else ""  # fmt: skip
     yield "Score: the pruned model's. Drop: relative to the original's, positive is a loss."
-    yield f"Limit: the largest drop that all thresholds allow.{marks}"
+    yield "Limit: the largest drop that all thresholds allow."
+    if any(row.check.is_earlier for metric in view.metrics for row in metric.rows if row.at >= first):
+        yield "=: measured by an earlier run."
     if first:
         yield f"{first} earlier runs are not printed: --last={len(view.moments)} prints all."
 

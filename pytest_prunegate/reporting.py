@@ -65,13 +65,17 @@ class Reporting:
             OSError: a file cannot be written.
         """
         from pytest_prunegate.report import files
+        from pytest_prunegate.report.history import append_run
 
         try:
             for gate in self._gates.opened:
                 self._write_of(gate, interrupted=interrupted)
             if self._gates.are_several:
                 files.write_original([ended.summary for ended in self.ended], self._gates.options.output)
+            if self._gates.are_several and len(self.ended) == len(self._gates.candidates):
                 self._write_overview()
+            for ended in () if interrupted or self._gates.baseline_only else self.ended:
+                append_run(ended.summary, self._gates.options.output)
         finally:  # a job sees the verdicts even where the output folder cannot take the files
             if self.ended and not self._gates.baseline_only:
                 self._tell_ci()
@@ -80,7 +84,6 @@ class Reporting:
         """Write what was measured, with what earlier runs into the same folder measured of the same things."""
         from pytest_prunegate.report import files
         from pytest_prunegate.report.file_names import FileNames
-        from pytest_prunegate.report.history import append_run
         from pytest_prunegate.report.own_templates import write_own
 
         folder, names = gate.options.output, FileNames(gate.candidate)
@@ -92,8 +95,6 @@ class Reporting:
                 self._write_baseline(gate, gate.baselines, folder)
             return
         ended.written = files.write_reports(ended.summary, folder, names)
-        if not interrupted:
-            append_run(ended.summary, folder)
         own, problems = write_own(ended.summary, gate.options.templates, folder, names)
         self.told += [f"Own report: {path}" for path in own]
         self.problems += problems
@@ -122,27 +123,26 @@ class Reporting:
         return summary
 
     def _write_overview(self) -> None:
-        """Write what there is to say across the candidates, and name those of which no check was selected."""
+        """Write what there is to say across the candidates; a run of some of them would hide the others."""
         from pytest_prunegate.report.candidates import CandidateEntry, build_candidates, write_candidates
 
         entries = [
             CandidateEntry(name=ended.gate.candidate, gate=ended.gate, summary=ended.summary)
             for ended in self.ended if ended.gate.candidate is not None
         ]  # fmt: skip
-        left_out = [str(name) for name in self._gates.candidates if name not in {entry.name for entry in entries}]
-        self.overview = build_candidates(entries, require=self._gates.options.require, left_out=left_out)
+        self.overview = build_candidates(entries, require=self._gates.options.require)
         self.overview_page = write_candidates(self.overview, self._gates.options.output)[-1]
 
     def _tell_ci(self) -> None:
         """Show a CI job the reports where its users look, and the checks beside the thresholds."""
         from pytest_prunegate.report.annotations import check_annotations
-        from pytest_prunegate.report.candidates import overview_markdown
+        from pytest_prunegate.report.candidates import markdown_of
         from pytest_prunegate.report.step_summary import append_step_summary
 
         thresholds = None if self._file.built_in else self._file.path
         summaries = [ended.summary for ended in self.ended]
         self.annotations = check_annotations(summaries, thresholds=thresholds, rootdir=self._config.rootpath)
-        lead = overview_markdown(self.overview) if self.overview else ""
+        lead = markdown_of(self.overview) if self.overview else ""
         problem = append_step_summary(summaries, lead=lead)
         self.told += [problem] if problem else []
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.evaluation.guarded import guarded
 from pytest_prunegate.evaluation.requests import Failure
+from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_prunegate.evaluation.prepared import Document, PreparedTask
     from pytest_prunegate.evaluation.scoring import Scorer
-    from pytest_prunegate.store import Response
 
 _log = logging.getLogger("pytest_prunegate")
 _CHOICE = "multiple_choice"
@@ -57,10 +57,17 @@ class AnswerTexts:
         target = self._told_by_task("its right answers", lambda: self._target(document))
         choices = self._choices(document)
         found = target if isinstance(target, list | tuple) else [target]
-        return BETWEEN.join(dict.fromkeys(_in_words(one, choices) for one in found)).strip()
+        return BETWEEN.join(dict.fromkeys(filter(None, (_in_words(one, choices) for one in found)))).strip()
 
     def answer(self, document: Document, scorer: Scorer) -> Answer:
-        """What a model answered."""
+        """What a model answered, and whether its prompt was cut."""
+        found = self._answer(document, scorer)
+        responses = [scorer.response(place) for own in document.requests for place in own]
+        if not any(isinstance(response, Response) and response.truncated for response in responses):
+            return found
+        return replace(found, note="; ".join(filter(None, (found.note, "its prompt lost its beginning"))))
+
+    def _answer(self, document: Document, scorer: Scorer) -> Answer:
         places = [own[0] for own in document.requests if own]
         given = [scorer.response(place) for place in places]
         failed = next((response for response in given if isinstance(response, Failure)), None)

@@ -29,8 +29,6 @@ def candidate_lines(summary: CandidatesSummary) -> Iterator[tuple[str, str]]:
         yield _line(cells, widths), row.verdict
         if row.worst is not None:
             yield _short(f"  worst: {_worst_text(row)}", _WIDTH), ""
-    if summary.left_out:
-        yield _short(f"not run: {', '.join(summary.left_out)}", _WIDTH), ""
 
 
 def _cells(row: CandidateRow) -> tuple[str, ...]:

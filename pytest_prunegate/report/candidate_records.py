@@ -197,7 +197,7 @@ class Unplaced:
 class CandidatesSummary:
     """All candidates of a run against its original.
 
-    `require` is what was asked for: that all candidates pass, or any; `left_out` names those of which no check was selected.
+    `require` is what was asked for: that all candidates pass, or any.
     `pairs_confidence` is the confidence of each interval between two candidates, such that those of one check hold together
     with 95%, which `pairs_note` says in words. `command`, `started` and `finished` are the run's.
     """
@@ -206,7 +206,6 @@ class CandidatesSummary:
     verdict: str
     headline: str
     require: str
-    left_out: tuple[str, ...]
     notes: tuple[str, ...]
     original: dict[str, str | None]
     candidates: tuple[CandidateRow, ...]

@@ -20,11 +20,10 @@ _WAYS = {
     Outcome.INCONCLUSIVE.value: ("is inconclusive", "are inconclusive"),
     _INCOMPLETE: ("was not measured in full", "were not measured in full"),
     Outcome.RECORDED.value: ("is recorded and not judged", "are recorded and not judged"),
-    Outcome.BASELINE.value: ("compared nothing", "compared nothing"),
 }
 
 
-def overall_verdict(verdicts: Sequence[str], require: str, *, left_out: int = 0) -> str:
+def overall_verdict(verdicts: Sequence[str], require: str) -> str:
     """One verdict over the verdicts of all candidates.
 
     Where all have to pass, it is the worst of them. Where one is enough, it is the best: a failure only where all of them fail,
@@ -33,28 +32,24 @@ def overall_verdict(verdicts: Sequence[str], require: str, *, left_out: int = 0)
     Args:
         verdicts: of each candidate, as `headline.verdict` gives them.
         require: all or any.
-        left_out: candidates of which nothing was selected.
     """
     order = _WORST_FIRST if require == ALL else (Outcome.PASS.value, *reversed(_WORST_FIRST))
-    found = next((verdict for verdict in order if verdict in verdicts), verdicts[0] if verdicts else _INCOMPLETE)
-    return _INCOMPLETE if found == Outcome.PASS and left_out and require == ALL else found
+    return next((verdict for verdict in order if verdict in verdicts), verdicts[0] if verdicts else _INCOMPLETE)
 
 
-def overall_headline(rows: Sequence[CandidateRow], require: str, *, left_out: Sequence[str] = ()) -> str:
+def overall_headline(rows: Sequence[CandidateRow], require: str) -> str:
     """The verdict over all candidates with who passes, what was asked, and how the others ended."""
-    verdict = overall_verdict([row.verdict for row in rows], require, left_out=len(left_out))
+    verdict = overall_verdict([row.verdict for row in rows], require)
     total = sum(row.checks_total for row in rows)
     done = total - sum(row.not_run + row.errored for row in rows)
-    words = [] if done == total and not left_out else ["INCOMPLETE"]
+    words = [] if done == total else ["INCOMPLETE"]
     words += [] if verdict == _INCOMPLETE else [verdict.upper()]
     passing = [row.name for row in rows if row.verdict == Outcome.PASS]
-    given = len(rows) + len(left_out)
-    who = f" ({', '.join(passing)})" if passing and len(passing) < given else ""
+    who = f" ({', '.join(passing)})" if passing and len(passing) < len(rows) else ""
     verb = "passes" if len(passing) == 1 else "pass"
     asked = "all have to" if require == ALL else "one has to"
     counts = {way: sum(row.verdict == way for row in rows) for way in _WAYS}
     others = [f"{count} {_WAYS[way][count > 1]}" for way, count in counts.items() if count]
-    others += [f"{len(left_out)} not run"] if left_out else []
     ended = f"; {', '.join(others)}" if others else ""
     counted = f". {done} of {total} checks measured" if done < total else ""
-    return f"{', '.join(words)}: {len(passing)} of {given} candidates {verb}{who}, {asked}{ended}{counted}"
+    return f"{', '.join(words)}: {len(passing)} of {len(rows)} candidates {verb}{who}, {asked}{ended}{counted}"

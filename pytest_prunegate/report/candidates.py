@@ -47,27 +47,23 @@ class CandidateEntry:
     summary: Summary
 
 
-def build_candidates(
-    entries: Sequence[CandidateEntry], *, require: str, left_out: Sequence[str] = ()
-) -> CandidatesSummary:
+def build_candidates(entries: Sequence[CandidateEntry], *, require: str) -> CandidatesSummary:
     """Summarise all candidates of a run against its original.
 
     Args:
-        entries: the candidates of which something was selected, in the order in which they were given; at least one.
+        entries: the candidates in the order in which they were given; at least one.
         require: whether all of them have to pass, or any.
-        left_out: names of those of which no check was selected.
     """
     rows = tuple(_row(number, entry) for number, entry in enumerate(entries, 1))
-    given = len(rows) + len(left_out)
-    pairs = given * (given - 1) // 2  # fixed before the first answer, whatever could be compared in the end
+    pairs = len(rows) * (len(rows) - 1) // 2  # fixed before the first answer, whatever could be compared in the end
     confidence = 1 - (1 - CONFIDENCE) / pairs if pairs else None
     checks = checks_across(entries, confidence=confidence)
     first = entries[0].summary
     original = first.models["original"]
     return CandidatesSummary(
-        version=CANDIDATES_VERSION, verdict=overall_verdict([row.verdict for row in rows], require, left_out=len(left_out)),
-        headline=overall_headline(rows, require, left_out=left_out), require=str(require), left_out=tuple(left_out),
-        notes=(*_shared_notes(entries), *_notes(rows, checks, original.fingerprint, left_out)),
+        version=CANDIDATES_VERSION, verdict=overall_verdict([row.verdict for row in rows], require),
+        headline=overall_headline(rows, require), require=str(require),
+        notes=(*_shared_notes(entries), *_notes(rows, checks, original.fingerprint)),
         original={"name": original.name, "path": original.path, "fingerprint": original.fingerprint},
         candidates=rows, checks=checks, plot=tuple(_panels(entries)), unplaced=tuple(_unplaced(rows)),
         pairs_confidence=confidence, pairs_note=_pairs_note(pairs), thresholds_file=first.thresholds_file,
@@ -93,14 +89,14 @@ def write_candidates(summary: CandidatesSummary, folder: Path) -> list[Path]:
         folder,
         {
             CANDIDATES_RESULTS: json.dumps(summary.as_json(), indent=2, allow_nan=False) + "\n",
-            CANDIDATES_MARKDOWN: overview_markdown(summary),
+            CANDIDATES_MARKDOWN: markdown_of(summary),
             CANDIDATES_PAGE: _render(summary, "candidates.html.j2", page=candidate_page(summary)),
         },
     )
 
 
-def overview_markdown(summary: CandidatesSummary) -> str:
-    """The overview as Markdown, which a CI job shows before the candidates' own reports."""
+def markdown_of(summary: CandidatesSummary) -> str:
+    """The overview in Markdown."""
     return _render(summary, "candidates.md.j2")
 
 
@@ -150,12 +146,8 @@ def _shared_notes(entries: Sequence[CandidateEntry]) -> Iterator[str]:
     yield from (note for note in first if all(note in notes for notes in others))
 
 
-def _notes(
-    rows: Sequence[CandidateRow], checks: Sequence[CheckAcross], original: str, left_out: Sequence[str]
-) -> Iterator[str]:
+def _notes(rows: Sequence[CandidateRow], checks: Sequence[CheckAcross], original: str) -> Iterator[str]:
     """What a reader must know before comparing candidates."""
-    if left_out:
-        yield f"No check was selected of {', '.join(left_out)}."
     for fingerprint in dict.fromkeys(row.fingerprint for row in rows):
         same = [row.name for row in rows if row.fingerprint == fingerprint]
         if fingerprint == original:

@@ -27,6 +27,7 @@ from pytest_prunegate.atomic_file import replacing
 from pytest_prunegate.checks import Check, GateTask, Measure
 from pytest_prunegate.report.changed_records import CHANGED_FILE, ChangedAnswers, ChangedScore
 from pytest_prunegate.report.embedding import chosen, embedded
+from pytest_prunegate.report.files import remove_left_behind
 from pytest_prunegate.report.kept_changes import kept_changes
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class Changes:
         Raises:
             OSError: the file cannot be written.
         """
+        remove_left_behind(folder / self._file)
         if not self._changes:
             (folder / self._file).unlink(missing_ok=True)
             return

@@ -140,6 +140,12 @@ def as_text(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=2, allow_nan=False, default=str) + "\n"
 
 
+def remove_left_behind(path: Path) -> None:
+    """Remove what a run left that was killed while it wrote a file."""
+    for left_behind in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        left_behind.unlink(missing_ok=True)
+
+
 def write_texts(folder: Path, texts: dict[str, str]) -> list[Path]:
     """Write files by their names into a folder, each whole or not at all; they replace those that are there.
 
@@ -148,8 +154,7 @@ def write_texts(folder: Path, texts: dict[str, str]) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        for left_behind in folder.glob(f".{glob.escape(name)}.*"):  # by a run that was killed while it wrote
-            left_behind.unlink(missing_ok=True)
+        remove_left_behind(folder / name)
         with replacing(folder / name) as file:
             file.write(text.encode())
     return [folder / name for name in texts]

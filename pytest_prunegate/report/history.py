@@ -205,12 +205,15 @@ def _checked(record: type, found: Mapping[str, Any]) -> dict[str, Any]:
             raise TypeError(f"{field.name} is {value!r:.50}")
     if record is HistoryCheck:
         values["thresholds"] = tuple(str(text) for text in values["thresholds"])
-        values["interval"] = None if values["interval"] is None else _bounds(*values["interval"])
+        values["interval"] = None if values["interval"] is None else _bounds(values["interval"])
     return values
 
 
-def _bounds(low: float | None, high: float | None) -> Bounds:
-    return (None if low is None else float(low), None if high is None else float(high))
+def _bounds(found: Any) -> Bounds:
+    if not isinstance(found, list) or len(found) != 2 or not all(type(bound) in {int, float, _NONE} for bound in found):  # noqa: PLR2004 - low and high
+        raise TypeError(f"interval is {found!r:.50}")
+    low, high = found
+    return (low, high)
 
 
 def _refuse(constant: str) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate.plain import one_line
 from pytest_prunegate.report.inline_svg import ACCENT, DOUBT, FAIL, INK, inline_svg, new_axes, shortened
 from pytest_prunegate.report.plot_rows import FAINT, MARGIN, WIDTH, key, legend
 
@@ -78,8 +79,8 @@ def history_plot(metric: MetricHistory, view: HistoryView, number: int) -> str:
     _label_runs(panels[-1][0], view.moments)
     legend(axes, keys, columns=_COLUMNS)
     return inline_svg(
-        axes.figure, name=f"history-{number}", title=f"{metric.label} over {len(view.moments)} runs",
-        description=f"{len(metric.drawn)} measurements of {', '.join(metric.candidates)[:200]}.",
+        axes.figure, name=f"history-{number}", title=f"{one_line(metric.label)} over {len(view.moments)} runs",
+        description=f"{len(metric.drawn)} measurements of {one_line(', '.join(metric.candidates))[:200]}.",
     )  # fmt: skip
 
 
@@ -184,17 +185,8 @@ def _keys(metric: MetricHistory, series: Sequence[_Series], *, has_drops: bool) 
     ]  # fmt: skip
     if any(row.check.original is not None for row in metric.drawn):
         found.append(
-            key(
-                "original",
-                color=INK,
-                alpha=0.55,
-                marker="o",
-                markersize=4,
-                markerfacecolor="none",
-                linestyle="-",
-                linewidth=1,
-            )
-        )
+            key("original", color=INK, alpha=0.55, marker="o", markersize=4, markerfacecolor="none", linestyle="-", linewidth=1)
+        )  # fmt: skip
     if has_drops and any(row.check.limit is not None for row in metric.rows):
         found.append(key("threshold", color=FAIL, linestyle=(0, (4, 2)), linewidth=1.4))
     if metric.errors:

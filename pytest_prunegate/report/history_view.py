@@ -21,7 +21,8 @@ class MetricRow:
     """A check in a run.
 
     `at` counts the moments of all runs; candidates of one run share it. `since` says what is otherwise than in the
-    candidate's run before, `is_new_model` whether the pruned model is. `is_again`: a run before has shown this measurement.
+    candidate's run before, `is_new_model` whether the pruned model is another than that of the last figures. `is_again`: a run
+    before has shown this measurement.
     """
 
     at: int
@@ -71,7 +72,6 @@ class MetricHistory:
 class HistoryView:
     """All that is shown. `moments` are when runs began, by the number that rows carry; `problems` are lines left out."""
 
-    runs: tuple[HistoryRun, ...]
     moments: tuple[str, ...]
     metrics: tuple[MetricHistory, ...]
     problems: tuple[str, ...]
@@ -106,9 +106,8 @@ def view_of(
         if task in {None, name[0]} and metric in {None, name[1]}
     )
     return HistoryView(
-        runs=tuple(run for run in chosen if run.started in moments[first:]), moments=moments[first:],
-        metrics=tuple(found for found in metrics if found.rows), problems=history.problems,
-    )  # fmt: skip
+        moments=moments[first:], metrics=tuple(found for found in metrics if found.rows), problems=history.problems
+    )
 
 
 def _refuse_unknown(option: str, name: str | None, known: Iterable[str]) -> None:
@@ -123,6 +122,7 @@ def _rows(runs: Sequence[HistoryRun], places: dict[str, int]) -> dict[tuple[str,
         (check.task, check.name): [] for run in reversed(runs) for check in run.checks if check.outcome != "not run"
     }
     before: dict[tuple[str, str, str], tuple[HistoryRun, HistoryCheck]] = {}
+    pruned: dict[tuple[str, str, str], str] = {}
     seen: set[tuple[str, str, str, str, str | None]] = set()
     for run in runs:
         for check in run.checks:
@@ -132,28 +132,31 @@ def _rows(runs: Sequence[HistoryRun], places: dict[str, int]) -> dict[tuple[str,
             pair = (run.models["original"].fingerprint, run.models["pruned"].fingerprint)
             measurement = (*pair, check.task, check.name, check.measured)
             row = _row(places[run.started], run, check, before.get(key))
-            found[key[1:]].append(replace(row, is_again=check.is_earlier and measurement in seen))
+            row = replace(
+                row,
+                is_again=check.is_earlier and measurement in seen,
+                is_new_model=pruned.get(key, pair[1]) != pair[1],
+            )
+            found[key[1:]].append(row)
             before[key] = (run, check)
             seen.add(measurement)
+            if row.has_figures:
+                pruned[key] = pair[1]
     return {name: tuple(rows) for name, rows in found.items()}
 
 
 def _row(at: int, run: HistoryRun, check: HistoryCheck, before: tuple[HistoryRun, HistoryCheck] | None) -> MetricRow:
     since: list[str] = []
-    is_new = False
     if before is not None:
         earlier, was = before
         for side, model in run.models.items():
             if model.fingerprint != earlier.models[side].fingerprint:
-                is_new = is_new or side == "pruned"
                 change = f"{earlier.models[side].fingerprint[:_SHOWN]} before, {model.fingerprint[:_SHOWN]} now"
                 since.append(f"another {side} model under the same name ({change})" if model.label == earlier.models[side].label
                              else f"another {side} model: {model.label} ({change})")  # fmt: skip
         if check.thresholds != was.thresholds:
             since.append(f"threshold: {'; '.join(check.thresholds)} (before: {'; '.join(was.thresholds)})")
-    return MetricRow(
-        at=at, started=run.started, candidate=run.candidate, check=check, since=tuple(since), is_new_model=is_new
-    )
+    return MetricRow(at=at, started=run.started, candidate=run.candidate, check=check, since=tuple(since))
 
 
 def _from(metric: MetricHistory, first: int) -> MetricHistory:

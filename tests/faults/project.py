@@ -19,7 +19,7 @@ from tiny import write_tiny_llama
 TOLERANCE = 1e-4  # of log-probabilities, where batches are put together otherwise
 FILES = (
     "original_model_results.json", "pruned_model_results.json", "comparison_results.json", "comparison_report.md",
-    "comparison_report.html",
+    "comparison_report.html", "changed.jsonl",
 )  # fmt: skip
 _TEXT = "What is the number? It is so. Question: 1 2 3 passage\n\nand even and odd, true False yes no 4567. "
 _PERPLEXITY = """

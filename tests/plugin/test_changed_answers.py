@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from families import write_group, write_task
+import scripted
+from families import write_group, write_jsonl, write_task
 from scripted import BOOLQ, GSM8K, SQUAD, TWO_TASKS, write_checkpoint, write_data
+from test_hostile import HOSTILE
 
 from pytest_prunegate.reporting import Reporting
+from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -109,7 +113,10 @@ def test_a_document_once_with_all_of_its_scores(bench: Bench, summaries: list[Su
 def test_nothing_changed(bench: Bench) -> None:
     bench.models(pruned={"wrong": [19]})
     bench.thresholds(TWO_TASKS)
+    bench.results.mkdir()
+    (bench.results / ".changed.jsonl.x7f3").write_text("half of a line, by a run that was killed")
     bench.run()
+    assert not (bench.results / ".changed.jsonl.x7f3").exists()
     assert lines(bench)
     shutil.rmtree(bench.path / "pruned")
     write_checkpoint(bench.path / "pruned", wrong=[], other=1)
@@ -169,6 +176,9 @@ def test_two_days_and_a_third(bench: Bench, summaries: list[Summary]) -> None:
     assert "Question: Which word has number 18?" in first["prompt"]
     assert (first["gold"], first["original"], first["pruned"]) == ("word18", " word18", " 99999")
     in_parts = lines(bench)
+    bench.run("-k", "f1 and not HasAns")  # again, with another check of its task from the day before
+    assert_agreement(bench)
+    assert lines(bench) == in_parts
     bench.run()
     assert_agreement(bench)
     assert [(line["task"], line["doc_id"], line["prompt"]) for line in lines(bench)] == [
@@ -343,3 +353,53 @@ def test_a_field_that_there_is_not(bench: Bench) -> None:
     assert bench.executor.requests == [], "told before anything is asked"
     result = bench.run("--prunegate-preflight")
     assert result.ret != 0
+
+
+def test_hostile_questions_answers_outputs_and_fields(
+    bench: Bench, summaries: list[Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of them is lost, nothing comes of them, and the report stays small."""
+    texts = [*HOSTILE.values()]
+    asked = [text[:50_000].encode("utf-8", "replace").decode() for text in texts]  # no data set holds half a character
+    write_jsonl(
+        bench.path / "data" / "gsm8k.jsonl",
+        [{"question": f"{text} number {n}", "answer": text, "subject": text} for n, text in enumerate(asked)],
+    )
+
+    def answer(request: Any, script: dict[str, Any], *, truncated: bool) -> Response:
+        number = int(re.findall(r"number (\d+)", request.context)[-1])
+        return Response(text=f"{texts[number]} #### {script['says']}", cut=False, truncated=truncated)
+
+    monkeypatch.setattr(scripted, "_answer", answer)
+    (bench.path / "own").mkdir()
+    (bench.path / "own" / "mine.yaml").write_text(
+        "task: mine\noutput_type: generate_until\ndataset_path: json\ntest_split: test\ndoc_to_text: '{{question}}'\ndoc_to_target: answer\n"
+        "process_results: !function code.scores\nmetric_list: [{metric: m, aggregation: mean, higher_is_better: true}]\n"
+    )
+    (bench.path / "own" / "code.py").write_text(
+        "def scores(doc, results):\n    return {'m': int(results[0].endswith('right'))}\n"
+    )
+    bench.models(original={"says": "right"}, pruned={"says": "wrong"})
+    for side in ("original", "pruned"):
+        config = json.loads((bench.path / side / "config.json").read_text())
+        (bench.path / side / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 100_000_000}))
+    bench.thresholds(
+        f"tasks:\n  mine:\n    {GSM8K}\n    slice_by: subject\n    metrics: {{m: {{max_absolute_drop: 1}}}}\n"
+    )
+    result = bench.run("--prunegate-include-path=own")
+    assert result.ret == 0
+    assert_agreement(bench)
+    found = lines(bench)
+    assert [line["doc_id"] for line in found] == list(range(len(texts)))
+    assert [line["original"] for line in found] == [f"{text} #### right" for text in texts]
+    assert [line["prompt"] for line in found] == [f"{text} number {n}" for n, text in enumerate(asked)]
+    assert [line["gold"] for line in found] == [text.strip() for text in asked]
+    data = (bench.results / "changed.jsonl").read_bytes()
+    assert data.isascii()
+    assert len(data.decode().splitlines()) == len(texts), "whatever ends a line in a text"
+    assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", data)
+    changed = summaries[0].changed
+    assert sum(map(len, changed.blocks)) < 500_000
+    parts = summaries[0].checks[0].parts
+    assert len(parts) == len(set(asked))
+    assert max(len(part.name) for part in parts) < 250

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from conftest import Bench
 
 THRESHOLDS = TWO_TASKS
-SIX = {
+FILES = {
     "original_model_results.json", "pruned_model_results.json", "comparison_results.json",
-    "comparison_report.md", "comparison_report.html", "evaluation.log",
+    "comparison_report.md", "comparison_report.html", "changed.jsonl", "evaluation.log",
 }  # fmt: skip
 
 
@@ -30,9 +30,9 @@ def project(bench: Bench) -> Bench:
     return bench
 
 
-def test_the_six_files(project: Bench) -> None:
+def test_the_files(project: Bench) -> None:
     assert project.run().ret == 0
-    assert {path.name for path in project.results.iterdir()} == SIX
+    assert {path.name for path in project.results.iterdir()} == FILES
     original = json.loads((project.results / "original_model_results.json").read_text())
     assert original["model_path"] == "original"
     assert original["tasks"] == {"boolq": {"acc": 1.0}, "squadv2": {"f1": 0.75}}

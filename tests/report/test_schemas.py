@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 from families import write_group, write_task
+from jsonschema.exceptions import best_match
 from made_summary import made_summary
 from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.loss_interval import LossInterval
 from pytest_prunegate.noise import Noise
-from pytest_prunegate.report import history, provenance_records, records
+from pytest_prunegate.report import candidate_records, history, provenance_records, records
 from pytest_prunegate.report.earlier import Stale
 from pytest_prunegate.report.files import model_results
 from pytest_prunegate.report.history import HISTORY_FILE, append_run
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
-NAMES = ("results", "model_results", "history")
+NAMES = ("results", "model_results", "history", "candidates")
 SCHEMAS: dict[str, dict[str, Any]] = {
     name: json.loads(resource_path(f"{name}.schema.json").read_text(encoding="utf-8")) for name in NAMES
 }
-RESULTS, HISTORY = SCHEMAS["results"], SCHEMAS["history"]
+RESULTS, HISTORY, CANDIDATES = SCHEMAS["results"], SCHEMAS["history"], SCHEMAS["candidates"]
 JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", tuple: "array", dict: "object"}  # fmt: skip
 ALWAYS = {"null"}  # what a finished summary has cannot be null, although it is put in last
 # Where the schema describes a record. `changed` is counts alone in JSON.
@@ -46,6 +47,11 @@ RECORDS = [
     (RESULTS, "model_provenance", provenance_records.ModelProvenance), (RESULTS, "run", provenance_records.RunProvenance),
     (RESULTS, "task_provenance", provenance_records.TaskProvenance), (HISTORY, None, history.HistoryRun),
     (HISTORY, "model", history.HistoryModel), (HISTORY, "check", history.HistoryCheck),
+    (CANDIDATES, None, candidate_records.CandidatesSummary), (CANDIDATES, "candidate", candidate_records.CandidateRow),
+    (CANDIDATES, "file", candidate_records.CandidateFile), (CANDIDATES, "worst", candidate_records.WorstCheck),
+    (CANDIDATES, "check", candidate_records.CheckAcross), (CANDIDATES, "figures", candidate_records.CheckOfCandidate),
+    (CANDIDATES, "pair", candidate_records.CandidatePair), (CANDIDATES, "panel", candidate_records.PlotPanel),
+    (CANDIDATES, "point", candidate_records.PlotPoint), (CANDIDATES, "unplaced", candidate_records.Unplaced),
 ]  # fmt: skip
 
 
@@ -121,9 +127,10 @@ def test_every_field_says_what_it_is() -> None:
 
 
 def refuse(name: str, found: dict[str, Any]) -> None:
-    """Raise where what was written is not what its schema says."""
+    """Fail where what was written is not what its schema says."""
     checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
-    jsonschema.Draft202012Validator(SCHEMAS[name], format_checker=checker).validate(found)
+    error = best_match(jsonschema.Draft202012Validator(SCHEMAS[name], format_checker=checker).iter_errors(found))
+    assert error is None, f"{error.json_path}: {error.message}"
 
 
 def test_a_made_up_summary(tmp_path: Path) -> None:
@@ -136,7 +143,7 @@ def test_a_made_up_summary(tmp_path: Path) -> None:
 def test_a_field_that_nobody_described_is_refused() -> None:
     found = json.loads(json.dumps(made_summary().as_json()))
     found["checks"][0]["surprise"] = 1
-    with pytest.raises(jsonschema.ValidationError, match="surprise"):
+    with pytest.raises(AssertionError, match=r"checks\[0\].*surprise"):
         refuse("results", found)
 
 
@@ -183,10 +190,11 @@ KINDS = {
 
 def validated(bench: Bench) -> dict[str, Any]:
     """The results of the last run, after all that it wrote was held against the schemas."""
-    found: dict[str, Any] = json.loads((bench.results / "comparison_results.json").read_text())
-    refuse("results", found)
-    for path in bench.results.glob("*_model_results.json"):
+    for path in bench.results.glob("*_model_results*.json"):
         refuse("model_results", json.loads(path.read_text()))
+    for path in bench.results.glob("comparison_results*.json"):
+        found: dict[str, Any] = json.loads(path.read_text())
+        refuse("results", found)
     return found
 
 
@@ -250,3 +258,13 @@ def test_what_an_earlier_run_left(bench: Bench) -> None:
     write_checkpoint(bench.path / "other", wrong=[1, 2])
     bench.run(models=("--original=original", "--pruned=other"))
     assert validated(bench)["stale"]
+
+
+def test_several_candidates(bench: Bench) -> None:
+    bench.models()
+    write_checkpoint(bench.path / "other", wrong=[1, 2])
+    bench.thresholds(PLAIN)
+    bench.run(models=("--original=original", "--pruned=one=pruned", "--pruned=two=other"))
+    assert validated(bench)["checks"][0]["decision"]["candidates"] == 2
+    assert len([*bench.results.glob("comparison_results_*.json")]) == 2
+    refuse("candidates", json.loads((bench.results / "candidates_results.json").read_text()))
