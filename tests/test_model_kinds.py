@@ -834,7 +834,7 @@ class TestSparsity:
         result = run(project)
         result.assert_outcomes(failed=1)
         assert result.ret == 1
-        result.stdout.fnmatch_lines(["*sparsity*(threshold: sparsity at least 50%). FAIL on *"])
+        result.stdout.fnmatch_lines(["zeros: * weights", "threshold: sparsity at least 50%", "verdict: * FAIL on *"])
 
     def test_pickled_weights_are_not_opened(self, project: Bench) -> None:
         import torch
