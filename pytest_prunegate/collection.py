@@ -11,7 +11,6 @@ from pytest_prunegate.answers import LOST, changed_documents
 from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import EvaluationError
-from pytest_prunegate.report.changed_records import CHANGED_FILE
 from pytest_prunegate.report.failing import EMPTY, FEW, MANY, LostAnswer, failed_check
 from pytest_prunegate.report.junit import PREFIX, properties
 from pytest_prunegate.report.log import warnings_logged
@@ -183,7 +182,7 @@ class CheckItem(pytest.Item):
         )
         return failed_check(
             result, self._lost(result, MANY if is_long else FEW), name=self.name, path=str(self.path),
-            rest=f"{report}, {names.named(CHANGED_FILE)} beside it",
+            rest=f"{report}, {names.changed} beside it",
             command=rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.name}"),
             in_full=is_long, is_one_line=self.config.option.tbstyle == "line",
         )  # fmt: skip

@@ -104,7 +104,6 @@ class Reporting:
         from pytest_prunegate.identity import Identities
         from pytest_prunegate.report.archiving import archive
         from pytest_prunegate.report.changed import Changes
-        from pytest_prunegate.report.changed_records import CHANGED_FILE
         from pytest_prunegate.report.earlier import Earlier, read_earlier
         from pytest_prunegate.report.records import SUMMARY_VERSION
         from pytest_prunegate.report.summary import build_summary
@@ -112,7 +111,7 @@ class Reporting:
         folder, identities, alone = gate.options.output, Identities(gate), gate.baseline_only
         earlier = Earlier() if alone else read_earlier(gate, identities, folder, names, version=SUMMARY_VERSION)
         moved = None if alone else archive(earlier, folder, names, models=gate.facts)
-        changes = None if alone else Changes(gate, earlier, moved, file=names.named(CHANGED_FILE))
+        changes = None if alone else Changes(gate, earlier, moved, file=names.changed)
         arguments = tuple(str(argument) for argument in self._config.invocation_params.args)
         summary = build_summary(
             gate, self._file, arguments=arguments, started=self._started, finished=datetime.now(UTC), identities=identities,

@@ -18,7 +18,6 @@ from pytest_prunegate.identity import WORDS, Identities, data_fingerprint
 from pytest_prunegate.loss_interval import LossInterval
 from pytest_prunegate.noise import Noise
 from pytest_prunegate.plan import CheckResult, MemberResult
-from pytest_prunegate.report.changed_records import CHANGED_FILE
 from pytest_prunegate.report.records import PartSummary
 from pytest_prunegate.thresholds import RELATIVE_RULES, Decide
 from pytest_prunegate.verdicts import Basis, Verdict
@@ -92,7 +91,7 @@ def read_earlier(gate: Gate, identities: Identities, folder: Path, names: FileNa
         reason = f"the earlier {names.results} cannot be read: {type(error).__name__}: {error}"
         models = sorted(path.name for path in folder.glob(names.model_files))
         stale = Stale(task="all", name="all", measured="", reason=reason)
-        sorted_out = Earlier(stale=(stale,), files=(*models, *names.comparisons, names.named(CHANGED_FILE)))
+        sorted_out = Earlier(stale=(stale,), files=(*models, *names.comparisons, names.changed))
     return _with_archived(gate, identities, sorted_out, archived, version)
 
 
@@ -227,9 +226,7 @@ def _interval(kept: dict[str, Any] | None) -> LossInterval | None:
 
 def _files_of(found: dict[str, Any], names: FileNames) -> tuple[str, ...]:
     """The files that the earlier run wrote."""
-    changes = _changed_file(found)
-    files = names.of((side, model["name"]) for side, model in found["models"].items())
-    return (*files, *([changes] if changes else []))
+    return names.of((side, model["name"]) for side, model in found["models"].items())
 
 
 def _changed_file(found: dict[str, Any]) -> str | None:

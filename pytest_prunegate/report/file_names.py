@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.report.changed_records import CHANGED_FILE
 from pytest_prunegate.report.records import RESULTS_FILE
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ class FileNames:
         return tuple(map(self.named, COMPARISONS))
 
     @property
+    def changed(self) -> str:
+        """All answers that changed."""
+        return self.named(CHANGED_FILE)
+
+    @property
     def results(self) -> str:
         """The results, which later runs read."""
         return self.comparisons[0]
@@ -43,7 +49,7 @@ class FileNames:
 
     def of(self, models: Iterable[tuple[str, str | None]]) -> tuple[str, ...]:
         """All files of a comparison of these models, each a side and a name."""
-        return (*(model_file(side, name) for side, name in models), *self.comparisons)
+        return (*(model_file(side, name) for side, name in models), *self.comparisons, self.changed)
 
 
 def model_file(side: str, name: str | None) -> str:

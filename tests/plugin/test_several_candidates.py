@@ -106,9 +106,7 @@ class TestSix:
         assert read(project, "original_model_results")["tasks"] == {"boolq": {"acc": 1.0}, "gsm8k": {"accuracy": 1.0}}
         titles = [f"*= original against {name} =*" for name in WRONG]
         result.stdout.fnmatch_lines([*titles, "*= candidates =*", "Report: *candidates_report.html"])
-        assert (
-            result.outlines.count("boolq  acc         1.0000  0.8500     -0.1500   -15.00%  drop 20%   20  PASS") == 1
-        )
+        assert sum(line.startswith("boolq") and "0.8500" in line and line.endswith("PASS") for line in result.outlines) == 1
 
     def test_one_that_passes_is_enough(self, project: Bench) -> None:
         result = project.run("--prunegate-require=any", models=models())
@@ -310,6 +308,7 @@ class TestDays:
         [archive] = (project.results / "archive").iterdir()
         assert {path.name for path in archive.iterdir()} == {
             "comparison_results_wanda.json", "comparison_report_wanda.md", "comparison_report_wanda.html", "pruned_model_results_wanda.json",
+            "changed_wanda.jsonl",
         }  # fmt: skip
         result.stdout.fnmatch_lines(["Stale: boolq::acc of *: another pruned model, or loaded otherwise."])
         assert read(project, "comparison_results_llm")["stale"] == []
