@@ -18,6 +18,7 @@ from pytest_prunegate.errors import InputError, TaskError
 from pytest_prunegate.evaluation.index import TaskIndex
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
 from pytest_prunegate.report.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
+from pytest_prunegate.report.provenance_records import Environment, ModelProvenance
 from pytest_prunegate.report.records import CheckSummary, ModelSummary, PartSummary, Summary, TaskSummary
 from pytest_prunegate.report.rendering import render
 from pytest_prunegate.resolution import resolve_tasks
@@ -354,7 +355,7 @@ def summary_with(text: str) -> Summary:
         task=text, name=text, metric="acc", filter="none", location=text, line=1, thresholds=(text,), outcome="fail", original=0.5, pruned=0.4,
         difference=-0.1, relative=-0.2, recovery=0.8, interval={"text": text}, decision=None, noise=None, broken=(text,), silent=False,
         documents=1, total_documents=2, unit=text, lost=1, gained=0, reason=text, members=(
-            {"name": text, "documents": 1, "original": 0.5, "pruned": 0.4, "difference": -0.1},
+            {"name": text, "documents": 1, "original": 0.5, "pruned": 0.4, "lost": 1, "gained": 0, "difference": -0.1},
         ), exact=None, identity=None, measured=text, is_earlier=True,
     )  # fmt: skip
     outputs: dict[str, Any] = {text: {"outputs": 1, "empty": 0.5, "cut": None}}
@@ -373,11 +374,17 @@ def summary_with(text: str) -> Summary:
     )
     check = replace(check, parts=(part,))
     others = [replace(check, outcome=outcome) for outcome in ("not run", "pass", "error")]
+    place = Environment(hardware=text, libraries={text: text}, batch_sizes=(text,), answers=1, first=text, last=text)
+    provenance = ModelProvenance(
+        path=text, name=text, revision=text, base=text, fingerprint="f" * 32, file=text, backend=text, dtype=text, arguments={text: text},
+        max_length=1, lm_eval=text, environments=(place,),
+    )  # fmt: skip
     return Summary(
         version=3, verdict="fail", headline=text, notes=(text,), stale=({"task": text, "name": text, "measured": text, "reason": text},),
         archive=text, checks_measured=1, checks_total=1, models={"original": replace(model, side="original", name=text), "pruned": model},
         checks=(check, *others), tasks=(task,), asked={}, thresholds_file=text, built_in_thresholds=False, seed=1, batch_size=text, device=text,
         command=f"pytest {text}", started=text, finished=text, python=text, libraries={text: text}, changed=changed,
+        provenance={"original": provenance, "pruned": provenance},
     )  # fmt: skip
 
 
