@@ -30,9 +30,9 @@ _CHECK = "--check"
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is to be fetched: models as the user wrote them, by side, and tasks, if any."""
+    """What is to be fetched: models as the user wrote them, each with its side, and tasks, if any."""
 
-    models: dict[str, str]
+    models: tuple[tuple[str, str], ...]
     peft_base: str | None
     tasks: TasksAsked | None
     cache_dir: Path | None
@@ -79,21 +79,20 @@ def check(wanted: Wanted, tell: Callable[[str], None]) -> None:
 
 def command(wanted: Wanted) -> str:
     """The command of a run on what was fetched."""
-    given: dict[str, str | None] = {f"--{side}": written for side, written in wanted.models.items()}
-    given |= {"--prunegate-peft-base": wanted.peft_base, "--thresholds": wanted.thresholds}
+    given: dict[str, str | None] = {"--prunegate-peft-base": wanted.peft_base, "--thresholds": wanted.thresholds}
     if wanted.tasks:
         given |= {
             "--prunegate-tasks": ",".join(wanted.tasks.only),
             "--prunegate-include-path": _text(wanted.tasks.include_path),
         }
     given["--prunegate-cache-dir"] = _text(wanted.cache_dir)
-    words = [f"{flag}={value}" for flag, value in given.items() if value]
+    words = [*_model_words(wanted), *(f"{flag}={value}" for flag, value in given.items() if value)]
     return shlex.join(["HF_HUB_OFFLINE=1", "pytest", *words])
 
 
 def _models(wanted: Wanted, problems: Problems) -> list[ModelArgument]:
     found = []
-    for side, written in wanted.models.items():
+    for side, written in wanted.models:
         with problems.collected():
             base = wanted.peft_base if side == "pruned" else None
             found.append(parse_model(side, written, wanted.cwd, peft_base=base))
@@ -146,15 +145,18 @@ def _check_offline(wanted: Wanted) -> None:
 
 def arguments(wanted: Wanted) -> list[str]:
     """The words of this command that ask for the same."""
-    given: dict[str, str | None] = {f"--{side}": written for side, written in wanted.models.items()}
-    given |= {
+    given: dict[str, str | None] = {
         "--peft-base": wanted.peft_base,
         "--thresholds": wanted.thresholds,
         "--cache-dir": _text(wanted.cache_dir),
     }
     if wanted.tasks:
         given |= {"--tasks": ",".join(wanted.tasks.only), "--include-path": _text(wanted.tasks.include_path)}
-    return ["fetch", *(f"{flag}={value}" for flag, value in given.items() if value)]
+    return ["fetch", *_model_words(wanted), *(f"{flag}={value}" for flag, value in given.items() if value)]
+
+
+def _model_words(wanted: Wanted) -> list[str]:
+    return [f"--{side}={written}" for side, written in wanted.models]
 
 
 def _text(path: Path | None) -> str | None:

@@ -23,7 +23,9 @@ def add_fetch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "fetch", help=text, description=f"{text.capitalize()}. HF_ENDPOINT and HF_TOKEN are honoured."
     )
     parser.add_argument("--original", metavar="MODEL", help="a hub id or id@revision; a local model is only looked at")
-    parser.add_argument("--pruned", metavar="MODEL", help="likewise")
+    parser.add_argument(
+        "--pruned", metavar="MODEL", action="append", default=[], help="likewise; more than once for several candidates"
+    )
     parser.add_argument("--peft-base", metavar="MODEL", help="like --prunegate-peft-base")
     parser.add_argument(
         "--thresholds", metavar="FILE", help="fetch the data of its tasks (default: thresholds.yaml, if there is one)"
@@ -63,9 +65,10 @@ def _wanted(given: argparse.Namespace) -> Wanted:
     tasks = TasksAsked(
         thresholds=path, only=only, include_path=include_path, cache_dir=cache_dir, for_tasks=TaskOptions(), folder=cwd
     )
-    models = {side: written for side in ("original", "pruned") if (written := getattr(given, side))}
+    models = [("original", given.original), *(("pruned", written) for written in given.pruned)]
     return Wanted(
-        models=models, peft_base=given.peft_base, tasks=tasks if path or only else None, cache_dir=cache_dir, cwd=cwd,
+        models=tuple((side, written) for side, written in models if written),
+        peft_base=given.peft_base, tasks=tasks if path or only else None, cache_dir=cache_dir, cwd=cwd,
         thresholds=given.thresholds,
     )  # fmt: skip
 

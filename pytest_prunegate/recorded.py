@@ -102,7 +102,11 @@ def read_run(path: Path) -> RecordedRun:
     try:
         found = json.loads(file.read_bytes())
     except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}. Name a {RESULTS_FILE}, or the folder that holds it.") from None  # fmt: skip
+        several = sorted(file.parent.glob(f"{file.stem}_*.json")) if path.is_dir() else []
+        way_on = f"Name a {RESULTS_FILE}, or the folder that holds it."
+        if several:
+            way_on = f"There are those of several candidates; name one: {', '.join(map(str, several))}."
+        raise InputError(f"{file}: cannot be read: {error.strerror}. {way_on}") from None
     except ValueError as error:
         raise InputError(f"{file}: is not JSON: {error}.") from None
     version = found.get("version") if isinstance(found, dict) else None

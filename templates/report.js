@@ -77,6 +77,15 @@
     row.text ??= squeezed([promptOf(row), row.gold, textOf(row.original), textOf(row.pruned)].join(" "));
     return row.text;
   };
+  // Where a row holds what is searched for: a few words around it, for it may stand in the prompt, which is closed.
+  const hitOf = (row, wanted) => {
+    const text = haystack(row);
+    const at = text.indexOf(wanted);
+    const [begin, end] = [Math.max(0, at - 25), at + wanted.length + 25];
+    const [before, after] = [text.slice(begin, at), text.slice(at + wanted.length, end)];
+    const hit = element("strong", { textContent: text.slice(at, at + wanted.length) });
+    return element("div", { className: "note hit" }, begin ? "… " : "", before, hit, after, end < text.length ? " …" : "");
+  };
   const keys = {
     document: (row) => `${row.task} ${row.member ?? ""} ${row.id}`,
     gold: (row) => row.gold,
@@ -88,8 +97,7 @@
     const found = key ? [...rows].sort((a, b) => collator.compare(key(a), key(b))) : [...rows]; // as they come: lost first
     return state.descending ? found.reverse() : found;
   };
-  const chosen = () => {
-    const wanted = squeezed(search.value);
+  const chosen = (wanted) => {
     const check = checks[byCheck.value];
     return ordered().filter((row) => {
       const change = changeOf(row, check);
@@ -104,11 +112,12 @@
   const detailOf = (row) => {
     const scores = row.scores.map(([name, before, after, change]) => `${name} ${before} → ${after}${change === "same" ? "" : ` (${change})`}`);
     const gold = row.gold ? [titled("Gold answer", element("pre", { textContent: row.gold }))] : [];
-    const side = (title, pieces) => titled(title, element("pre", { tabIndex: 0 }, ...orNothing(pieces)));
+    const noted = (note) => (note ? [element("p", { className: "note", textContent: note })] : []);
+    const side = (title, pieces, note) => titled(title, element("pre", { tabIndex: 0 }, ...orNothing(pieces)), ...noted(note));
     const cell = element(
       "td", { colSpan: 5 },
       titled("Prompt", element("pre", { tabIndex: 0, textContent: promptOf(row), className: "prompt" })), ...gold,
-      element("div", { className: "sides" }, side("Original's output", row.original), side("Pruned's output", row.pruned)),
+      element("div", { className: "sides" }, side("Original's output", row.original, row.notes[0]), side("Pruned's output", row.pruned, row.notes[1])),
       element("p", { className: "note", textContent: scores.join("; ") }),
     );
     return element("tr", { className: "detail", id: `answer-${rows.indexOf(row)}` }, cell);
@@ -127,13 +136,13 @@
       open(line, row);
     } else line.nextElementSibling.remove();
   };
-  const lineOf = (row) => {
+  const lineOf = (row, wanted) => {
     const name = row.member ? `${row.task}, ${row.member}` : row.task;
     const button = element("button", { type: "button", "aria-expanded": state.open.has(row), "aria-controls": `answer-${rows.indexOf(row)}` });
     button.textContent = `${name} ${row.id}`;
     const cell = (label, ...children) => element("td", { "data-label": label }, element("div", {}, ...children));
     const line = element(
-      "tr", {}, element("th", { scope: "row" }, button),
+      "tr", {}, element("th", { scope: "row" }, button, ...(wanted ? [hitOf(row, wanted)] : [])),
       cell("Change", element("span", { className: `change ${row.change}`, textContent: row.change }), ` ${row.size}`),
       cell("Gold answer", ...excerpt([[row.gold, false]])),
       cell("Original's output", ...excerpt(row.original)), cell("Pruned's output", ...excerpt(row.pruned)),
@@ -145,14 +154,15 @@
   };
 
   const show = () => {
-    const found = chosen();
+    const wanted = squeezed(search.value);
+    const found = chosen(wanted);
     body.replaceChildren();
     for (const row of found.slice(0, state.most)) {
-      const line = lineOf(row);
+      const line = lineOf(row, wanted);
       body.append(line);
       if (state.open.has(row)) open(line, row);
     }
-    const isNarrowed = Boolean(search.value.trim() || byTask.value || byCheck.value || byChange.value);
+    const isNarrowed = Boolean(wanted || byTask.value || byCheck.value || byChange.value);
     const count = isNarrowed ? `${found.length} of ${rows.length} answers match` : `${rows.length} answers`;
     const listed = found.length > state.most ? `; the first ${state.most} are listed` : "";
     find("hits").textContent = `${count}${listed}.`;

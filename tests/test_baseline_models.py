@@ -98,6 +98,20 @@ def test_two_files_of_real_models(project: Bench) -> None:
     assert figures(project) == with_models
 
 
+def test_a_file_of_before_layers_were_told_apart(project: Bench) -> None:
+    path = make_baseline(project, "-m", "wikitext2")
+    found = json.loads(gzip.decompress(path.read_bytes()))["content"]
+    assert [layer["layer"] for layer in found["model"]["sparsity"].pop("layers")] == [0, 1]
+    write_container(path, found)
+    assert project.run("-m", "wikitext2", models=PAIR).ret == 0
+    original, pruned = figures(project)[0]
+    assert (original["sparsity"], original["layers"], len(pruned["layers"])) == (0.0, [], 2)
+    found["model"]["sparsity"]["layers"] = [{"layer": 0, "zeros": 2, "elements": 1}]
+    write_container(path, found)
+    refused = project.run("-m", "wikitext2", models=PAIR)
+    refused.stderr.fnmatch_lines(["*a layer has more zeros than weights*"])
+
+
 def test_the_file_does_not_answer_other_windows_or_another_template(project: Bench) -> None:
     make_baseline(project)
     project.thresholds(CHAT.replace("seqlen: 64", "seqlen: 32"))

@@ -364,6 +364,7 @@ def summary_with(text: str) -> Summary:
     answer = ChangedAnswer(
         task=text, member=text, doc_id=7, change="lost", size=1.0, scores=(ChangedScore(check=text, original=1.0, pruned=0.0, change="lost"),),
         prompt=(0, 0), gold=text, original=((text, False), (text, True)), pruned=((text, True),),
+        original_note=text, pruned_note=text,
     )  # fmt: skip
     changed = ChangedAnswers(total=2, lost=2, gained=0, shown=(answer, answer), blocks=(text,), file=text)
     part = PartSummary(
@@ -392,7 +393,7 @@ def test_nothing_in_the_page_comes_of_a_text(name: str, usual: Page) -> None:
     assert page.elements == usual.elements
     document.encode("utf-8")
     assert not set(re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]", page.text))
-    assert len(document) < 150 * 210_000
+    assert len(document) < 200 * 210_000
     json.loads(page.scripts["application/json"])
     if len(HOSTILE[name]) < 1000 and HOSTILE[name].isascii() and HOSTILE[name].isprintable():
         assert HOSTILE[name] in page.text, "nothing is lost"

@@ -662,8 +662,10 @@ class TestGguf:
         project.thresholds(SPARSITY.format(least="5.5%"))
         result = run(project, pruned="pruned.gguf")
         result.assert_outcomes(passed=1)
-        assert summary_of(project)["models"]["pruned"]["zeros"] == 1024
-        assert summary_of(project)["models"]["pruned"]["weights"] == LINEAR
+        model = summary_of(project)["models"]["pruned"]
+        assert (model["zeros"], model["weights"]) == (1024, LINEAR)
+        assert [layer["weights"] for layer in model["layers"]] == [LINEAR // 2] * 2
+        assert sum(layer["zeros"] for layer in model["layers"]) == 1024
 
     def test_zeros_of_a_quantised_gguf_are_not(self, project: Bench) -> None:
         write_gguf(project.path / "pruned.gguf", project.path / "pruned", quantised=True)
@@ -822,6 +824,8 @@ class TestSparsity:
         assert result.ret == 0
         model = summary_of(project)["models"]["pruned"]
         assert (model["zeros"], model["weights"], model["sparsity"]) == (LINEAR // 2, LINEAR, 0.5)
+        half = {"zeros": LINEAR // 4, "weights": LINEAR // 2, "share": 0.5}
+        assert model["layers"] == [{"layer": 0, **half}, {"layer": 1, **half}]
         result.stdout.fnmatch_lines(["sparsity *50.0%*PASS"])
 
     def test_one_weight_below_fails_and_says_so(self, project: Bench) -> None:

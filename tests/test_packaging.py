@@ -15,8 +15,9 @@ from pytest_prunegate.resources import resource_path
 PROJECT = Path(__file__).resolve().parents[1]
 SHIPPED = (
     "templates/report.md.j2", "templates/report.html.j2", "templates/report.css", "templates/report.js", "templates/history.html.j2",
-    "templates/history.css", "thresholds.yaml", "thresholds.schema.json", "results.schema.json", "model_results.schema.json",
-    "history.schema.json", "candidates.schema.json",
+    "templates/history.css", "templates/candidates.md.j2", "templates/candidates.html.j2", "templates/candidates.css",
+    "thresholds.yaml", "thresholds.schema.json", "results.schema.json", "model_results.schema.json", "history.schema.json",
+    "candidates.schema.json",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.plain import one_line
 from pytest_prunegate.report.wording import percent_text
 
 if TYPE_CHECKING:
@@ -51,4 +52,6 @@ def _worst_text(row: CandidateRow) -> str:
 
 
 def _short(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 3]}..."
+    """Foreign text made inert, and cut where it is too long."""
+    found = one_line(text)
+    return found if len(found) <= width else f"{found[: width - 3]}..."

@@ -17,7 +17,7 @@ MOST_PANELS = 24  # the tables have the rest
 _WIDTH, _HEIGHT = 300, 190  # units
 _FAINT = 0.16
 _REACH = 3.0  # an interval goes on beyond the plot where it is so much wider than what the marks and the threshold span
-_NEAR = 0.07  # of the axis: marks that are nearer stand side by side
+_NEAR = 0.05  # of the axis: marks that are nearer stand side by side
 _LEAST_SPAN = 0.02  # of sparsity
 _MARKS = {
     "pass": ("o", PASS, True), "fail": ("s", FAIL, True), "inconclusive": ("D", DOUBT, True), "recorded": ("o", INK, False),
@@ -85,28 +85,22 @@ def _height(panel: PlotPanel) -> tuple[float, float]:
     reach = _REACH * max(high - low, 0.01)
     ends = [end for point in panel.points for end in (point.low, point.high) if end is not None]
     low, high = max(min([low, *ends]), low - reach), min(max([high, *ends]), high + reach)
-    room = 0.08 * max(high - low, 0.01)
-    return low - room, high + room
+    span = max(high - low, 0.01)
+    return low - 0.06 * span, high + 0.15 * span  # a number has room above each mark
 
 
 def _mark(axes: Any, point: PlotPoint, x: float) -> None:
     shape, colour, is_filled = _MARKS.get(point.outcome, ("o", INK, False))
     least, most = axes.get_ylim()
+    ends = [point.relative]
     if point.low is not None or point.high is not None:
         ends = [least if point.low is None else point.low, most if point.high is None else point.high]
         axes.plot([x, x], ends, color=colour, linewidth=1.5)
     axes.plot(
         [x], [point.relative], marker=shape, color=colour, markersize=6, markerfacecolor=colour if is_filled else "none"
     )
-    axes.annotate(
-        str(point.number),
-        (x, point.relative),
-        (5, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=10,
-        annotation_clip=False,
-    )
+    top = min(max(*ends, point.relative), most - 0.12 * (most - least))
+    axes.annotate(str(point.number), (x, top), (0, 5), textcoords="offset points", ha="center", fontsize=10)
 
 
 def _label(axes: Any) -> None:

@@ -197,8 +197,9 @@ class Unplaced:
 class CandidatesSummary:
     """All candidates of a run against its original.
 
-    `require` is what was asked for: that all candidates pass, or any. `pairs_confidence` is the confidence of each interval
-    between two candidates, such that those of one check hold together with 95%. `command`, `started` and `finished` are the run's.
+    `require` is what was asked for: that all candidates pass, or any.
+    `pairs_confidence` is the confidence of each interval between two candidates, such that those of one check hold together
+    with 95%, which `pairs_note` says in words. `command`, `started` and `finished` are the run's.
     """
 
     version: int

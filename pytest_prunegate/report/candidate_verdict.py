@@ -20,26 +20,20 @@ _WAYS = {
     Outcome.INCONCLUSIVE.value: ("is inconclusive", "are inconclusive"),
     _INCOMPLETE: ("was not measured in full", "were not measured in full"),
     Outcome.RECORDED.value: ("is recorded and not judged", "are recorded and not judged"),
-    Outcome.BASELINE.value: ("compared nothing", "compared nothing"),
 }
 
 
 def overall_verdict(verdicts: Sequence[str], require: str) -> str:
     """One verdict over the verdicts of all candidates.
 
-    Where all have to pass, it is the worst of them. Where one is enough and none passes, it is a failure only if all of them
-    fail: one that broke, is inconclusive, or was not measured in full, might have passed.
+    Where all have to pass, it is the worst of them. Where one is enough, it is the best: a failure only where all of them fail,
+    because one that broke, or is inconclusive, might have passed.
 
     Args:
         verdicts: of each candidate, as `headline.verdict` gives them.
         require: all or any.
     """
-    if require == ANY:
-        if Outcome.PASS.value in verdicts:
-            return Outcome.PASS.value
-        order = (*_WORST_FIRST[1:], _WORST_FIRST[0])
-    else:
-        order = _WORST_FIRST
+    order = _WORST_FIRST if require == ALL else (Outcome.PASS.value, *reversed(_WORST_FIRST))
     return next((verdict for verdict in order if verdict in verdicts), verdicts[0] if verdicts else _INCOMPLETE)
 
 
@@ -51,14 +45,11 @@ def overall_headline(rows: Sequence[CandidateRow], require: str) -> str:
     words = [] if done == total else ["INCOMPLETE"]
     words += [] if verdict == _INCOMPLETE else [verdict.upper()]
     passing = [row.name for row in rows if row.verdict == Outcome.PASS]
-    asked = "all have to" if require == ALL else "one has to"
     who = f" ({', '.join(passing)})" if passing and len(passing) < len(rows) else ""
     verb = "passes" if len(passing) == 1 else "pass"
-    others = [
-        f"{len(names)} {_WAYS[way][len(names) > 1]}"
-        for way in _WAYS
-        if (names := [row.name for row in rows if row.verdict == way])
-    ]
+    asked = "all have to" if require == ALL else "one has to"
+    counts = {way: sum(row.verdict == way for row in rows) for way in _WAYS}
+    others = [f"{count} {_WAYS[way][count > 1]}" for way, count in counts.items() if count]
     ended = f"; {', '.join(others)}" if others else ""
     counted = f". {done} of {total} checks measured" if done < total else ""
     return f"{', '.join(words)}: {len(passing)} of {len(rows)} candidates {verb}{who}, {asked}{ended}{counted}"

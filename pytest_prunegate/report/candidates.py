@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -24,7 +25,7 @@ from pytest_prunegate.report.candidate_records import (
     WorstCheck,
 )
 from pytest_prunegate.report.candidate_verdict import overall_headline, overall_verdict
-from pytest_prunegate.report.files import as_text, write_all
+from pytest_prunegate.report.files import write_texts
 from pytest_prunegate.report.rendering import environment
 from pytest_prunegate.resources import resource_path
 
@@ -54,14 +55,15 @@ def build_candidates(entries: Sequence[CandidateEntry], *, require: str) -> Cand
         require: whether all of them have to pass, or any.
     """
     rows = tuple(_row(number, entry) for number, entry in enumerate(entries, 1))
-    pairs = len(rows) * (len(rows) - 1) // 2
+    pairs = len(rows) * (len(rows) - 1) // 2  # fixed before the first answer, whatever could be compared in the end
     confidence = 1 - (1 - CONFIDENCE) / pairs if pairs else None
     checks = checks_across(entries, confidence=confidence)
     first = entries[0].summary
     original = first.models["original"]
     return CandidatesSummary(
         version=CANDIDATES_VERSION, verdict=overall_verdict([row.verdict for row in rows], require),
-        headline=overall_headline(rows, require), require=require, notes=tuple(_notes(rows, checks)),
+        headline=overall_headline(rows, require), require=str(require),
+        notes=(*_shared_notes(entries), *_notes(rows, checks, original.fingerprint)),
         original={"name": original.name, "path": original.path, "fingerprint": original.fingerprint},
         candidates=rows, checks=checks, plot=tuple(_panels(entries)), unplaced=tuple(_unplaced(rows)),
         pairs_confidence=confidence, pairs_note=_pairs_note(pairs), thresholds_file=first.thresholds_file,
@@ -83,10 +85,10 @@ def write_candidates(summary: CandidatesSummary, folder: Path) -> list[Path]:
     Raises:
         OSError: a file cannot be written.
     """
-    return write_all(
+    return write_texts(
         folder,
         {
-            CANDIDATES_RESULTS: as_text(summary.as_json()),
+            CANDIDATES_RESULTS: json.dumps(summary.as_json(), indent=2, allow_nan=False) + "\n",
             CANDIDATES_MARKDOWN: _render(summary, "candidates.md.j2"),
             CANDIDATES_PAGE: _render(summary, "candidates.html.j2", page=candidate_page(summary)),
         },
@@ -133,11 +135,19 @@ def _worst(checks: Sequence[CheckSummary]) -> WorstCheck | None:
     return max(found, key=lambda worst: worst.beyond, default=None)
 
 
-def _notes(rows: Sequence[CandidateRow], checks: Sequence[CheckAcross]) -> Iterator[str]:
+def _shared_notes(entries: Sequence[CandidateEntry]) -> Iterator[str]:
+    """What a reader must know of every candidate's run; what is said of one alone stands in its own report."""
+    first, *others = (entry.summary.notes for entry in entries)
+    yield from (note for note in first if all(note in notes for notes in others))
+
+
+def _notes(rows: Sequence[CandidateRow], checks: Sequence[CheckAcross], original: str) -> Iterator[str]:
     """What a reader must know before comparing candidates."""
     for fingerprint in dict.fromkeys(row.fingerprint for row in rows):
         same = [row.name for row in rows if row.fingerprint == fingerprint]
-        if len(same) > 1:
+        if fingerprint == original:
+            yield f"{' and '.join(same)} {'is' if len(same) == 1 else 'are'} the original itself."
+        elif len(same) > 1:
             yield f"{' and '.join(same)} are the same checkpoint."
     if apart := [f"{check.task}.{check.name}" for check in checks if check.originals is not None]:
         yield (

@@ -24,9 +24,12 @@ class ChangedScore:
 class ChangedAnswer:
     """A document that the two models did not answer equally well, by at least one check of its task.
 
-    `change` is lost where it is worse on any check, else gained; `size` the largest change of a score in that direction.
+    `change` is lost where it is worse on any metric, else gained; `size` the largest change of a score in that direction.
+    Whether its output is empty or cut decides only where no metric's score changed.
     `member` is a group's task, None for a task that is no group. `prompt` has positions in `ChangedAnswers.blocks`, whose
     texts one after another are the prompt. `gold` is the answer that counts as right, empty where the task has none in words.
+    Notes are not the model's words: log-probabilities of choices, what a filter made of an output. Very long texts are
+    shortened in their middle, which they say.
     """
 
     task: str
@@ -39,6 +42,8 @@ class ChangedAnswer:
     gold: str
     original: Marked
     pruned: Marked
+    original_note: str = ""
+    pruned_note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

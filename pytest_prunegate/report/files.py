@@ -57,14 +57,14 @@ def write_reports(summary: Summary, folder: Path, names: FileNames) -> list[Path
         OSError: a file cannot be written.
     """
     texts = {
-        model_file(side, model.name): as_text(model_results(summary, side))
+        model_file(side, model.name): _json(model_results(summary, side))
         for side, model in summary.models.items() if side == "pruned" or names.candidate is None
     }  # fmt: skip
     results, markdown, page = names.comparisons
-    texts[results] = as_text(summary.as_json())
+    texts[results] = _json(summary.as_json())
     texts[markdown] = render(summary, "report.md.j2")
     texts[page] = render(summary, "report.html.j2")
-    return write_all(folder, texts)
+    return _write_all(folder, texts)
 
 
 def write_original(summaries: Sequence[Summary], folder: Path) -> list[Path]:
@@ -84,7 +84,7 @@ def write_original(summaries: Sequence[Summary], folder: Path) -> list[Path]:
     text = next((own for own in summaries if own.models["original"].wikitext_ppl is not None), summaries[0])
     joined = replace(summaries[0], checks=tuple(checks), tasks=tuple(tasks.values()), models=text.models)
     found = model_results(joined, "original") | {"compared_with": _names_by_check(checks, of)}
-    return write_all(folder, {model_file("original", joined.models["original"].name): as_text(found)})
+    return _write_all(folder, {model_file("original", joined.models["original"].name): _json(found)})
 
 
 def _documents_of(check: CheckSummary) -> int:
@@ -105,7 +105,7 @@ def write_baseline(summary: Summary, folder: Path) -> list[Path]:
     Raises:
         OSError: the file cannot be written.
     """
-    return write_all(folder, {BASELINE: as_text(model_results(summary, "original"))})
+    return _write_all(folder, {BASELINE: _json(model_results(summary, "original"))})
 
 
 def model_results(summary: Summary, side: str) -> dict[str, Any]:
@@ -135,17 +135,12 @@ def model_results(summary: Summary, side: str) -> dict[str, Any]:
     }
 
 
-def as_text(value: dict[str, Any]) -> str:
+def _json(value: dict[str, Any]) -> str:
     """JSON values as a file holds them."""
     return json.dumps(value, indent=2, allow_nan=False, default=str) + "\n"
 
 
-def write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
-    """Write files into a folder, each whole or not at all; they replace those of these names.
-
-    Raises:
-        OSError: one cannot be written.
-    """
+def _write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         for left_behind in folder.glob(f".{glob.escape(name)}.*"):  # by a run that was killed while it wrote
@@ -153,3 +148,12 @@ def write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
         with replacing(folder / name) as file:
             file.write(text.encode())
     return [folder / name for name in texts]
+
+
+def write_texts(folder: Path, texts: dict[str, str]) -> list[Path]:
+    """Write files by their names into a folder, each whole or not at all; they replace those that are there.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    return _write_all(folder, texts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from statistics import median, median_high
+from statistics import median, median_low
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.report.inline_svg import DOUBT, FAIL, INK, PASS, inline_svg
@@ -25,6 +25,7 @@ _LEAST, _ROOM, _PAD = (
     0.12,
     0.035,
 )  # of the axis: its least half, the part that the better side has, room for arrows
+_BEYOND = 1.4  # times the largest threshold: room for what breaks it, even where nothing does
 _HUGE = 100  # a drop of 10,000%
 _COLUMNS = 3  # of the legend
 
@@ -73,8 +74,8 @@ def _range(scales: Sequence[LossOnScale]) -> _Range:
     limits = [scale.limit for scale in scales if scale.limit is not None]
     found = [[value for value in (scale.drop, scale.low, scale.high) if value is not None] for scale in scales]
     farthest = [max(map(abs, values)) for values in found]
-    reach = max(_REACH * median(map(abs, limits or farthest)), 1.25 * median_high(farthest), _LEAST)
-    values = [0.0, *limits, *(value for values in found for value in values)]
+    reach = max(_REACH * median(map(abs, limits or farthest)), 1.25 * median_low(farthest), _LEAST)
+    values = [0.0, *(_BEYOND * limit for limit in limits), *(value for values in found for value in values)]
     low, high = max(min(values), -reach), min(max(values), reach)
     high = max(high, -_ROOM * low, _LEAST)
     return _Range(low=min(low, -_ROOM * high), high=high)

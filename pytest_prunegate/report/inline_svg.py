@@ -34,7 +34,10 @@ _UNITS = 72  # of the SVG, to an inch
 _NAMESPACE = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 _REFERENCE = re.compile(r"url\(#([^)]+)\)|^#(.+)")
-_FONT = re.compile(r"\s*font-family:[^;]*;?")
+_FAMILY, _FONT = (
+    re.compile(r"\s*font-family:[^;]*;?"),
+    re.compile(r"\bfont: [^;]*?([\d.]+px)[^;]*"),
+)  # older matplotlibs write the latter
 _WIDE, _NARROW, _USUAL = 0.9, 0.35, 0.62  # of the font's size; what a character takes in the wider of the usual fonts
 
 
@@ -114,7 +117,7 @@ def _clean(element: Element, prefix: str) -> None:
     if kept.get("transform", "").startswith("rotate(-0 "):
         del kept["transform"]
     if "style" in kept:
-        kept["style"] = _FONT.sub("", kept["style"])
+        kept["style"] = _FONT.sub(r"font-size: \1", _FAMILY.sub("", kept["style"]))
         for stand_in, colour in _CSS.items():
             kept["style"] = kept["style"].replace(stand_in, colour)
     if "d" in kept:

@@ -17,6 +17,7 @@ FAINT = 0.16
 NOTE = 9  # size of the smallest font
 _TEXT_AT = 0.34
 _ROW = 37  # units of height
+_LONG, _TOP = 15, 18  # so many rows have the axis at their top too, which takes that much
 _FOOT, _LINE = 36, 15  # below the rows: the axis; each line of legend and notes
 _NAME, _FIGURES = 11, 10  # sizes of fonts
 
@@ -30,8 +31,10 @@ def check_rows(checks: Sequence[CheckSummary], figures: Sequence[str], view: tup
         view: both ends of the axis.
         lines: of text below it.
     """
-    bottom = _FOOT + lines * _LINE
-    axes = new_axes(WIDTH, len(checks) * _ROW + bottom, left=MARGIN, right=MARGIN, top=0, bottom=bottom)
+    bottom, top = _FOOT + lines * _LINE, _TOP if len(checks) > _LONG else 0
+    height = top + len(checks) * _ROW + bottom
+    axes = new_axes(WIDTH, height, left=MARGIN, right=MARGIN, top=top, bottom=bottom)
+    axes.tick_params(labeltop=bool(top))
     axes.set_xlim(*view)
     axes.set_ylim(len(checks), 0)
     axes.yaxis.set_visible(False)

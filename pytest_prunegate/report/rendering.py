@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
 from pytest_prunegate.report import wording
-from pytest_prunegate.report.page import page_parts, shorten
+from pytest_prunegate.report.page import page_parts
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
@@ -70,8 +70,6 @@ def environment(folder: Path, template: str) -> SandboxedEnvironment:
             "line": lambda text: _Escaped(one_line(text)),
             "code": lambda text: _Escaped(markdown_code(text)),
         }
-    else:
-        found.filters["shorten"] = shorten
     return found
 
 

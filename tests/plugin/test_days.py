@@ -34,6 +34,8 @@ def archived(project: Bench) -> list[Path]:
 def test_two_days_end_in_one_report(project: Bench) -> None:
     first = project.run("-m", "boolq")
     first.stdout.fnmatch_lines(["INCOMPLETE: 1 of 2 checks measured: 1 passed"])
+    scale = summary(project)["checks"][0]["scale"]
+    assert (scale["drop"], scale["limit"]) == (0.05, 0.5)
     project.executor.requests.clear()
     second = project.run("-m", "squadv2")
     second.stdout.fnmatch_lines([
@@ -50,6 +52,7 @@ def test_two_days_end_in_one_report(project: Bench) -> None:
     assert original["tasks"] == {"boolq": {"acc": 1.0}, "squadv2": {"f1": 0.75}}
     found = summary(project)
     assert [check["is_earlier"] for check in found["checks"]] == [True, False]
+    assert found["checks"][0]["scale"] == scale, "the plots show it too"
     assert [task["name"] for task in found["tasks"]] == ["squadv2", "boolq"]
     assert archived(project) == []
     third = project.run("-m", "boolq")
