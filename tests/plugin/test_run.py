@@ -32,7 +32,7 @@ def project(bench: Bench) -> Bench:
 
 def test_the_six_files(project: Bench) -> None:
     assert project.run().ret == 0
-    assert {path.name for path in project.results.iterdir()} == SIX
+    assert {path.name for path in project.results.iterdir()} == SIX | {"history.jsonl"}
     original = json.loads((project.results / "original_model_results.json").read_text())
     assert original["model_path"] == "original"
     assert original["tasks"] == {"boolq": {"acc": 1.0}, "squadv2": {"f1": 0.75}}
