@@ -12,9 +12,7 @@ from pytest_prunegate.atomic_file import replacing
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.plain import one_line, plain
 from pytest_prunegate.report.history import HISTORY_FILE, read_history
-from pytest_prunegate.report.history_page import history_page
 from pytest_prunegate.report.history_view import view_of
-from pytest_prunegate.report.wording import interval_text, percent_text, score_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,6 +64,8 @@ def _run(given: argparse.Namespace) -> None:
     for line in _lines(view, _PRINTED if given.last is None else given.last):
         sys.stdout.write(f"{plain(line)}\n")
     if given.html:
+        from pytest_prunegate.report.history_page import history_page
+
         _write(given.html, history_page(view))
         sys.stderr.write(f"{plain(str(given.html))}: {len(view.metrics)} metrics over {len(view.moments)} runs\n")
 
@@ -109,6 +109,8 @@ def _table(metric: MetricHistory, rows: Sequence[MetricRow]) -> Iterator[str]:
 
 
 def _cells(row: MetricRow) -> tuple[str, ...]:
+    from pytest_prunegate.report.wording import interval_text, percent_text, score_text
+
     check = row.check
     if not row.has_figures:
         figures = ("-", "-", "-", "-")

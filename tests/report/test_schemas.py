@@ -19,7 +19,7 @@ from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.loss_interval import LossInterval
 from pytest_prunegate.noise import Noise
-from pytest_prunegate.report import candidate_records, history, provenance_records, records
+from pytest_prunegate.report import history, provenance_records, records
 from pytest_prunegate.report.earlier import Stale
 from pytest_prunegate.report.files import model_results
 from pytest_prunegate.report.history import HISTORY_FILE, append_run
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
-NAMES = ("results", "model_results", "history", "candidates")
+NAMES = ("results", "model_results", "history")  # that of the overview has its own tests
 SCHEMAS: dict[str, dict[str, Any]] = {
     name: json.loads(resource_path(f"{name}.schema.json").read_text(encoding="utf-8")) for name in NAMES
 }
-RESULTS, HISTORY, CANDIDATES = SCHEMAS["results"], SCHEMAS["history"], SCHEMAS["candidates"]
+RESULTS, HISTORY = SCHEMAS["results"], SCHEMAS["history"]
 JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", tuple: "array", dict: "object"}  # fmt: skip
 ALWAYS = {"null"}  # what a finished summary has cannot be null, although it is put in last
 # Where the schema describes a record. `changed` is counts alone in JSON.
@@ -47,11 +47,6 @@ RECORDS = [
     (RESULTS, "model_provenance", provenance_records.ModelProvenance), (RESULTS, "run", provenance_records.RunProvenance),
     (RESULTS, "task_provenance", provenance_records.TaskProvenance), (HISTORY, None, history.HistoryRun),
     (HISTORY, "model", history.HistoryModel), (HISTORY, "check", history.HistoryCheck),
-    (CANDIDATES, None, candidate_records.CandidatesSummary), (CANDIDATES, "candidate", candidate_records.CandidateRow),
-    (CANDIDATES, "file", candidate_records.CandidateFile), (CANDIDATES, "worst", candidate_records.WorstCheck),
-    (CANDIDATES, "check", candidate_records.CheckAcross), (CANDIDATES, "figures", candidate_records.CheckOfCandidate),
-    (CANDIDATES, "pair", candidate_records.CandidatePair), (CANDIDATES, "panel", candidate_records.PlotPanel),
-    (CANDIDATES, "point", candidate_records.PlotPoint), (CANDIDATES, "unplaced", candidate_records.Unplaced),
 ]  # fmt: skip
 
 
@@ -267,4 +262,3 @@ def test_several_candidates(bench: Bench) -> None:
     bench.run(models=("--original=original", "--pruned=one=pruned", "--pruned=two=other"))
     assert validated(bench)["checks"][0]["decision"]["candidates"] == 2
     assert len([*bench.results.glob("comparison_results_*.json")]) == 2
-    refuse("candidates", json.loads((bench.results / "candidates_results.json").read_text()))
