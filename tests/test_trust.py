@@ -260,7 +260,7 @@ def test_a_thresholds_file_writes_nothing_elsewhere(project: Bench, text: str, m
     result = project.run()
     assert "Traceback" not in text_of(result)
     assert files_outside(project) == before
-    allowed = {"comparison_report.html", "comparison_report.md", "comparison_results.json", "evaluation.log", "history.jsonl", "original_model_results.json",
+    allowed = {"changed.jsonl", "comparison_report.html", "comparison_report.md", "comparison_results.json", "evaluation.log", "history.jsonl", "original_model_results.json",
                "pruned_model_results.json", "datasets"}  # fmt: skip
     if project.results.exists():
         assert {path.name for path in project.results.iterdir()} <= allowed

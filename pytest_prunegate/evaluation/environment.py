@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def prepare_environment(cache_dir: Path | None) -> None:
-    """Send downloads and converted data sets to the cache directory, where one is given, and keep libraries quiet.
+    """Send downloads, converted data sets and the plots' fonts to the cache directory, where one is given, and keep libraries quiet.
 
     What the user's environment already says is left alone, except where the directory was asked for.
     """
@@ -22,5 +22,6 @@ def prepare_environment(cache_dir: Path | None) -> None:
         return
     os.environ["HF_HUB_CACHE"] = str(cache_dir / "hub")
     os.environ["HF_DATASETS_CACHE"] = str(cache_dir / "datasets")
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_dir / "matplotlib"))  # its cache of fonts
     if datasets := sys.modules.get("datasets"):
         datasets.config.HF_DATASETS_CACHE = str(cache_dir / "datasets")
