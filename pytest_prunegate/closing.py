@@ -228,7 +228,7 @@ class ShownVerdicts:
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show inconclusive checks as pytest shows failures: it has no section for them."""
-        reports, style = terminalreporter.stats.get(_INCONCLUSIVE, []), self._config.option.tbstyle
+        reports, style = terminalreporter.stats.get(_INCONCLUSIVE, []), self._config.getoption("tbstyle", "auto")
         if not reports or style == "no" or terminalreporter.no_summary:
             return
         terminalreporter.write_sep("=", "INCONCLUSIVE")

@@ -184,7 +184,7 @@ class CheckItem(pytest.Item):
             result, self._lost(result, MANY if is_long else FEW), name=self.name, path=str(self.path),
             rest=f"{report}, {names.changed} beside it",
             command=rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.name}"),
-            in_full=is_long, is_one_line=self.config.option.tbstyle == "line",
+            in_full=is_long, is_one_line=self.config.getoption("tbstyle", "auto") == "line",
         )  # fmt: skip
 
     def _lost(self, result: CheckResult, most: int) -> list[LostAnswer]:
