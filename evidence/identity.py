@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.evaluation.datasets import with_local_data
 from pytest_prunegate.evaluation.index import build_index, default_cache_dir, load_index
 from pytest_prunegate.evaluation.squad import exact_match, f1
-from pytest_prunegate.gate import Gate
+from pytest_prunegate.gates import Gates
 from pytest_prunegate.model_argument import parse_model
-from pytest_prunegate.options import Options
+from pytest_prunegate.options import Options, Require
 from pytest_prunegate.plan import SIDES, Measurement
 from pytest_prunegate.resolution import resolve_tasks
 from pytest_prunegate.resources import resource_path
@@ -35,6 +35,7 @@ from pytest_prunegate.thresholds_reader import load_thresholds
 
 if TYPE_CHECKING:
     from pytest_prunegate.checks import GateTask
+    from pytest_prunegate.gate import Gate
 
 SPARSITY = 0.2
 DOCUMENTS = (60, 20)  # of squadv2 and gsm8k
@@ -79,7 +80,7 @@ def prune_by_magnitude(source: Path, target: Path) -> None:
     AutoTokenizer.from_pretrained(source).save_pretrained(target)
 
 
-def make_gate(data: Path, models: Path, work: Path, documents: tuple[int, int]) -> Gate:
+def make_gates(data: Path, models: Path, work: Path, documents: tuple[int, int]) -> Gates:
     """A gate on both tasks, with a store of its own."""
     path = work / "thresholds.yaml"
     path.write_text(THRESHOLDS.format(data=data, squad=documents[0], gsm8k=documents[1]), encoding="utf-8")
@@ -89,14 +90,14 @@ def make_gate(data: Path, models: Path, work: Path, documents: tuple[int, int]) 
     index = load_index(cache) or build_index(cache)
     tasks = resolve_tasks(file, index, mistakes, only=(), options=TaskOptions(), built_in=built_in)
     assert not mistakes.found, mistakes.render()
+    pruned = parse_model("pruned", str(models / "magnitude-20"), work)
     options = Options(
-        original=parse_model("original", str(models / "smollm2"), work),
-        pruned=parse_model("pruned", str(models / "magnitude-20"), work),
+        original=parse_model("original", str(models / "smollm2"), work), pruned=pruned, candidates=(pruned,), require=Require.ALL,
         thresholds=path, tasks=(), include_path=None, for_tasks=TaskOptions(), seed=1234, batch_size="1", device="cpu", dtype="float32",
         backend="hf", cache_dir=None, output=work / "results", store=work / "store", record=False, noise_floor=False, preflight=False,
-        time_budget=None, given=(),
+        time_budget=None, templates=(), given=(),
     )  # fmt: skip
-    return Gate(options=options, tasks=tasks, progress=Silent())
+    return Gates(options=options, tasks=tasks, progress=Silent())
 
 
 def reference_task(gate_task: GateTask, doc_ids: list[int]) -> Any:
@@ -253,9 +254,11 @@ def main() -> None:
         OFFICIAL = official_squad(work)
         if not (models / "magnitude-20").is_dir():
             prune_by_magnitude(models / "smollm2", models / "magnitude-20")
-        gate = make_gate(data, models, work, documents)
-        gate.find_models()
-        gate.open([task.name for task in gate.tasks])
+        gates = make_gates(data, models, work, documents)
+        needed = {None: [task.name for task in gates.tasks]}
+        gates.find_models(needed)
+        gates.open(needed, gates.options.store)
+        (gate,) = gates.opened
         for task in gate.tasks:
             gate.measure(task.name)
         assert gate._answering is not None  # noqa: SLF001
@@ -264,7 +267,7 @@ def main() -> None:
         texts = [text for _, text, _ in _ours(gate, gate.measurements["squadv2"][0], "pruned").values()]
         pairs = squad_pairs(data, texts)
         wrong = [pair for pair in pairs if not _pair_equal(*pair)]
-        gate.close()
+        gates.close()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     result = {
         "commit": commit, "documents_and_equal": sides, "squad_pairs": len(pairs), "squad_pairs_different": len(wrong),
