@@ -106,7 +106,10 @@ class TestSix:
         assert read(project, "original_model_results")["tasks"] == {"boolq": {"acc": 1.0}, "gsm8k": {"accuracy": 1.0}}
         titles = [f"*= original against {name} =*" for name in WRONG]
         result.stdout.fnmatch_lines([*titles, "*= candidates =*", "Report: *candidates_report.html"])
-        assert sum(line.startswith("boolq") and "0.8500" in line and line.endswith("PASS") for line in result.outlines) == 1
+        assert (
+            sum(line.startswith("boolq") and "0.8500" in line and line.endswith("PASS") for line in result.outlines)
+            == 1
+        )
 
     def test_one_that_passes_is_enough(self, project: Bench) -> None:
         result = project.run("--prunegate-require=any", models=models())
