@@ -11,7 +11,7 @@ import pytest
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.plain import one_line, plain
 from pytest_prunegate.report.failing import FailedCheck
-from pytest_prunegate.report.junit import tell_ending
+from pytest_prunegate.report.junit import tell_ending, tell_headline
 from pytest_prunegate.report.marked_lines import MARKUP, WIDTH, kind_of, wrapped, write_line
 from pytest_prunegate.report.table import TableRow, table_lines, table_rows
 
@@ -69,6 +69,11 @@ class Closing:
     stopped: str | None
     command: str
     annotations: tuple[str, ...]
+
+    @property
+    def end(self) -> Section | Overview:
+        """What has the last word: of all candidates, or of the only comparison."""
+        return self.overview or self.sections[-1]
 
     def as_json(self) -> str:
         """As text, for another process."""
@@ -156,9 +161,15 @@ def show_closing(closing: Closing, terminal: pytest.TerminalReporter, *, interru
         reason = closing.stopped or "by Ctrl-C or another plugin"
         said = f"Interrupted ({reason}). Every answer so far is kept. To go on from there: {closing.command}"
         _write(terminal, said, width)
-    _show_end(closing.overview or closing.sections[-1], terminal)
+    _show_end(closing.end, terminal)
     for command in closing.annotations:
         terminal.write_line(command)
+
+
+def tell_junit(config: pytest.Config, closing: Closing | None) -> None:
+    """Give pytest's own JUnit file, which is written after this, the headline of the reports."""
+    if closing is not None:
+        tell_headline(config, closing.end.headline)
 
 
 def _show_section(section: Section, terminal: pytest.TerminalReporter) -> None:

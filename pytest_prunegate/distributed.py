@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_prunegate.closing import Closing, closing_of, show_closing, show_settings
+from pytest_prunegate.closing import Closing, closing_of, show_closing, show_settings, tell_junit
 from pytest_prunegate.collection import asks_the_gate, outcomes_of, wanted_checks
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import InputError
@@ -208,6 +208,7 @@ class Controller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Set the exit code, as one process would."""
+        tell_junit(self._config, self._closing)
         stopped = bool(session.shouldfail)
         self._interrupted = exitstatus == pytest.ExitCode.INTERRUPTED and not stopped
         wanted = self._collected()

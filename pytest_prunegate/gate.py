@@ -15,7 +15,7 @@ from pytest_prunegate.judging import Judge, sparsity_comparison
 from pytest_prunegate.measuring import Measuring
 from pytest_prunegate.outlook import outlooks
 from pytest_prunegate.plain import plain
-from pytest_prunegate.plan import CheckResult, Measurement, Plan
+from pytest_prunegate.plan import NO_DEVICE, CheckResult, Measurement, Plan
 from pytest_prunegate.protocol import Protocols
 from pytest_prunegate.verdicts import Basis, Verdict
 
@@ -137,7 +137,8 @@ class Gate:
         plans = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)
         plan = Plan(facts=self.facts, conditions=self.conditions, tasks=plans, device=self.options.device)
         # Where nothing is asked, torch is not imported to look.
-        device = self._device() if plan.pending else plan.device
+        asks_again = self.options.noise_floor
+        device = self._device() if plan.pending else plan.device if asks_again else NO_DEVICE
         expected, self.warned = outlooks(plan, self.tasks, self._measuring, self._protocols.of)
         plan = replace(plan, device=device, outlooks=expected)
         self.plan = replace(plan, notes=tuple(run_notes(self, templates, plan)))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.verdicts import Verdict
 
 SIDES = ("original", "pruned")
+NO_DEVICE = "none (no model is loaded)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,8 @@ class TaskPlan:
 class Plan:
     """What a run will do, known before it is done.
 
-    `device` is where the models will be, `outlooks` what is expected of its checks, `notes` what a reader must know.
+    `device` is where the models will be (NO_DEVICE where every answer is at hand), `outlooks` what is expected of its checks, `notes`
+    what a reader must know.
     """
 
     facts: Mapping[str, ModelFacts]

@@ -141,7 +141,7 @@ class Reporting:
         thresholds = None if self._file.built_in else self._file.path
         summaries = [ended.summary for ended in self.ended]
         self.annotations = check_annotations(summaries, thresholds=thresholds, rootdir=self._config.rootpath)
-        lead = markdown_of(self.overview) if self.overview else ""
+        lead = markdown_of(self.overview, linked=False) if self.overview else ""
         problem = append_step_summary(summaries, lead=lead)
         self.told += [problem] if problem else []
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_prunegate.closing import ShownVerdicts, closing_of, show_closing
+from pytest_prunegate.closing import ShownVerdicts, closing_of, show_closing, tell_junit
 from pytest_prunegate.collection import (
     CheckItem,
     ThresholdsFile,
@@ -175,6 +175,7 @@ class GateRun:
         """Write the reports of whatever was measured, and set the exit code."""
         self._interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         self._session.finish(interrupted=self._interrupted)
+        tell_junit(self._config, closing_of(self._session, self._gates))
         self._signals.close()
         if self._session.is_open and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
             ran = Ran(

@@ -75,8 +75,8 @@ def _hopeless(expected: Outlook) -> str:
     if expected.needed is None:
         return f"{lead}: the measured figure decides, and may do so by sampling noise alone."
     if check.decision.decide is Decide.CONFIDENT:
-        return f"{lead}: expect an inconclusive verdict."
-    return f"{lead}: expect an inconclusive verdict. Raise its limit, or write `inconclusive: continue`."
+        return f"{lead}: an inconclusive verdict is likely."
+    return f"{lead}: an inconclusive verdict is likely. Raise its limit, or write `inconclusive: continue`."
 
 
 def _plain_tasks(gate: Gate) -> list[str]:

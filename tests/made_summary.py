@@ -165,7 +165,7 @@ def made_summary(checks: tuple[CheckSummary, ...] | None = None, *, changes: int
     )  # fmt: skip
     values: dict[str, Any] = {
         "version": SUMMARY_VERSION, "verdict": verdict(outcomes),
-        "headline": headline(outcomes, earlier=sum(check.is_earlier for check in checks)),
+        "headline": headline(outcomes, partial=sum(check.is_partial for check in checks), earlier=sum(check.is_earlier for check in checks)),
         "notes": ("The pruned model's chat template differs from the original's.",), "stale": (), "archive": None,
         "checks_measured": measured(outcomes), "checks_total": len(checks),
         "models": {side: made_model(side) for side in ("original", "pruned")}, "checks": checks, "tasks": tasks, "asked": {},

@@ -353,7 +353,8 @@ def summary_with(text: str) -> Summary:
     )  # fmt: skip
     check = CheckSummary(
         task=text, name=text, metric="acc", filter="none", location=text, line=1, thresholds=(text,), outcome="fail", original=0.5, pruned=0.4,
-        difference=-0.1, relative=-0.2, recovery=0.8, interval={"text": text}, decision=None, noise=None, broken=(text,), silent=False,
+        difference=-0.1, relative=-0.2, recovery=0.8, interval={"of_full_run": False, "text": text}, decision=None, noise=None, broken=(text,),
+        silent=False,
         documents=1, total_documents=2, unit=text, lost=1, gained=0, reason=text, members=(
             {"name": text, "documents": 1, "original": 0.5, "pruned": 0.4, "lost": 1, "gained": 0, "difference": -0.1},
         ), exact=None, identity=None, measured=text, is_earlier=True,

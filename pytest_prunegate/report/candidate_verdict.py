@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.compare import Outcome
+from pytest_prunegate.report.headline import how_measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +38,15 @@ def overall_verdict(verdicts: Sequence[str], require: str) -> str:
     return next((verdict for verdict in order if verdict in verdicts), verdicts[0] if verdicts else _INCOMPLETE)
 
 
-def overall_headline(rows: Sequence[CandidateRow], require: str) -> str:
-    """The verdict over all candidates with who passes, what was asked, and how the others ended."""
+def overall_headline(rows: Sequence[CandidateRow], require: str, *, partial: int, earlier: int) -> str:
+    """The verdict over all candidates with who passes, what was asked, and how the others ended.
+
+    Args:
+        rows: the candidates.
+        require: all or any.
+        partial: how many of all measured checks rest on a part of their documents.
+        earlier: how many of them an earlier run measured.
+    """
     verdict = overall_verdict([row.verdict for row in rows], require)
     total = sum(row.checks_total for row in rows)
     done = total - sum(row.not_run + row.errored for row in rows)
@@ -51,5 +59,6 @@ def overall_headline(rows: Sequence[CandidateRow], require: str) -> str:
     counts = {way: sum(row.verdict == way for row in rows) for way in _WAYS}
     others = [f"{count} {_WAYS[way][count > 1]}" for way, count in counts.items() if count]
     ended = f"; {', '.join(others)}" if others else ""
-    counted = f". {done} of {total} checks measured" if done < total else ""
+    how = how_measured(partial=partial, earlier=earlier)
+    counted = f". {done} of {total} checks measured{how}" if done < total or how else ""
     return f"{', '.join(words)}: {len(passing)} of {len(rows)} candidates {verb}{who}, {asked}{ended}{counted}"

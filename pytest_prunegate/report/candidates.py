@@ -58,11 +58,14 @@ def build_candidates(entries: Sequence[CandidateEntry], *, require: str) -> Cand
     pairs = len(rows) * (len(rows) - 1) // 2  # fixed before the first answer, whatever could be compared in the end
     confidence = 1 - (1 - CONFIDENCE) / pairs if pairs else None
     checks = checks_across(entries, confidence=confidence)
+    owns = [own for entry in entries for own in entry.summary.checks]
     first = entries[0].summary
     original = first.models["original"]
     return CandidatesSummary(
         version=CANDIDATES_VERSION, verdict=overall_verdict([row.verdict for row in rows], require),
-        headline=overall_headline(rows, require), require=str(require),
+        headline=overall_headline(
+            rows, require, partial=sum(own.is_partial for own in owns), earlier=sum(own.is_earlier for own in owns)
+        ), require=str(require),
         notes=(*_shared_notes(entries), *_notes(rows, checks, original.fingerprint)),
         original={"name": original.name, "path": original.path, "fingerprint": original.fingerprint},
         candidates=rows, checks=checks, plot=tuple(_panels(entries)), unplaced=tuple(_unplaced(rows)),
@@ -95,9 +98,9 @@ def write_candidates(summary: CandidatesSummary, folder: Path) -> list[Path]:
     )
 
 
-def markdown_of(summary: CandidatesSummary) -> str:
-    """The overview in Markdown."""
-    return _render(summary, "candidates.md.j2")
+def markdown_of(summary: CandidatesSummary, *, linked: bool = True) -> str:
+    """The overview in Markdown; without links where it is shown away from the reports that it names."""
+    return _render(summary, "candidates.md.j2", linked=linked)
 
 
 def _render(summary: CandidatesSummary, template: str, **parts: Any) -> str:

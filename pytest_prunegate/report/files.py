@@ -113,10 +113,12 @@ def model_results(summary: Summary, side: str) -> dict[str, Any]:
     model = summary.models[side]
     tasks: dict[str, dict[str, float | None]] = {}
     members: dict[str, dict[str, dict[str, float]]] = {}
+    scored: dict[str, dict[str, int | None]] = {}
     for check in summary.checks:
         if check.metric == "sparsity":
             continue
         tasks.setdefault(check.task, {})[check.name] = check.original if side == "original" else check.pruned
+        scored.setdefault(check.task, {})[check.name] = check.documents
         for member in check.members:
             members.setdefault(check.task, {}).setdefault(member["name"], {})[check.name] = member[side]
     return {
@@ -132,6 +134,7 @@ def model_results(summary: Summary, side: str) -> dict[str, Any]:
         "members": members,
         "outputs": {task.name: task.outputs[side] for task in summary.tasks},
         "documents": {task.name: task.documents for task in summary.tasks},
+        "scored": scored,
     }
 
 

@@ -21,11 +21,12 @@ def measured(outcomes: list[Outcome]) -> int:
     return sum(outcome not in {Outcome.NOT_RUN, Outcome.ERROR} for outcome in outcomes)
 
 
-def headline(outcomes: list[Outcome], *, earlier: int) -> str:
+def headline(outcomes: list[Outcome], *, partial: int, earlier: int) -> str:
     """The verdict with its counts.
 
     Args:
         outcomes: of all checks of the file.
+        partial: how many of the measured ones rest on a part of their documents.
         earlier: how many of them an earlier run measured.
     """
     counts = {outcome: outcomes.count(outcome) for outcome in Outcome}
@@ -42,5 +43,14 @@ def headline(outcomes: list[Outcome], *, earlier: int) -> str:
     incomplete = "INCOMPLETE, " if done < total else ""
     word = verdict(outcomes).upper().replace("INCOMPLETE", "")
     lead = f"{incomplete}{word}".rstrip(", ")
-    since = f" ({earlier} of them by earlier runs)" if earlier else ""
-    return f"{lead}: {done} of {total} checks measured{since}" + (f": {parts}" if parts else "")
+    how = how_measured(partial=partial, earlier=earlier)
+    return f"{lead}: {done} of {total} checks measured{how}" + (f": {parts}" if parts else "")
+
+
+def how_measured(*, partial: int, earlier: int) -> str:
+    """In brackets, how many of the measured checks rest on less than a reader would take for granted; nothing where none does."""
+    words = [
+        *([f"{partial} of them on a part of the documents"] if partial else []),
+        *([f"{earlier} of them by earlier runs"] if earlier else []),
+    ]
+    return f" ({', '.join(words)})" if words else ""

@@ -74,6 +74,15 @@ def _number(value: Fraction | None) -> float | None:
     return None if value is None else float(value)
 
 
+def tell_headline(config: pytest.Config, headline: str) -> None:
+    """Give the file the run's headline: it lists the checks that ran, as if there were no others. Nothing where none is written."""
+    from _pytest.junitxml import xml_key
+
+    xml = config.stash.get(xml_key, None)
+    if xml is not None:
+        xml.add_global_property(f"{PREFIX}headline", one_line(headline))
+
+
 def tell_ending(config: pytest.Config, report: pytest.TestReport) -> None:
     """Give a check's failure or error its type and its reason; nothing where no JUnit file is written.
 

@@ -134,6 +134,11 @@ class CheckSummary:
     parts: tuple[PartSummary, ...] = ()
     scale: LossOnScale | None = None
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether its figures are of a part of the documents."""
+        return self.documents != self.total_documents
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSummary:

@@ -81,7 +81,11 @@ def build_summary(
     summary = Summary(
         version=SUMMARY_VERSION,
         verdict=verdict(outcomes),
-        headline=headline(outcomes, earlier=sum(check.is_earlier for check in checks)),
+        headline=headline(
+            outcomes,
+            partial=sum(check.is_partial for check in checks),
+            earlier=sum(check.is_earlier for check in checks),
+        ),
         notes=(
             *(_unfinished(gate) if interrupted else ()),
             *_notes(gate),
@@ -113,7 +117,13 @@ def build_summary(
 
 def _unfinished(gate: Gate) -> Iterator[str]:
     """How far an interrupted run came."""
-    yield f"Stopped before its end ({gate.stop.reason or 'interrupted'}). Every answer so far is kept, and the same command goes on from there."
+    reason = gate.stop.reason or "interrupted"
+    whole = (
+        ", when all checks of this candidate had ended"
+        if gate.candidate and gate.results.keys() >= set(gate.checks)
+        else ""
+    )
+    yield f"Stopped before its end ({reason}){whole}. Every answer so far is kept, and the same command goes on from there."
     for name, sides in gate.unfinished().items():
         counts = ", ".join(f"{side} {kept} of {total}" for side, (kept, total) in sides.items())
         yield f"{name}: not finished; requests answered: {counts}."
