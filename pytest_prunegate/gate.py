@@ -136,9 +136,8 @@ class Gate:
         self.judging = Judge(self._measuring.draws, self._protocols.of)
         plans = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)
         plan = Plan(facts=self.facts, conditions=self.conditions, tasks=plans, device=self.options.device)
-        # Where nothing is asked, torch is not imported to look.
-        asks_again = self.options.noise_floor
-        device = self._device() if plan.pending else plan.device if asks_again else NO_DEVICE
+        # Where nothing is asked, torch is not imported to look; and a resumed run says what an undisturbed one says.
+        device = NO_DEVICE if len(self.files) == len(self.facts) else self._device() if plan.pending else plan.device
         expected, self.warned = outlooks(plan, self.tasks, self._measuring, self._protocols.of)
         plan = replace(plan, device=device, outlooks=expected)
         self.plan = replace(plan, notes=tuple(run_notes(self, templates, plan)))

@@ -52,7 +52,7 @@ class TaskPlan:
 class Plan:
     """What a run will do, known before it is done.
 
-    `device` is where the models will be (NO_DEVICE where every answer is at hand), `outlooks` what is expected of its checks, `notes`
+    `device` is where the models will be (NO_DEVICE where files take their place), `outlooks` what is expected of its checks, `notes`
     what a reader must know.
     """
 
