@@ -171,4 +171,4 @@ def test_without_a_part_of_pytest(project: Bench, without: tuple[str, ...]) -> N
     assert result.ret == 1
     summary = json.loads((project.results / "comparison_results.json").read_text())
     assert [check["outcome"] for check in summary["checks"]] == ["pass", "fail", "not run"]
-    assert len(list(project.results.iterdir())) == 7
+    assert len(list(project.results.iterdir())) == 8

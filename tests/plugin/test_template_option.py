@@ -64,7 +64,7 @@ def test_one_that_fails_loses_nothing_else(project: Bench, arguments: tuple[str,
         r"\x1b\[31m.*broken.md.j2:2: UndefinedError: .* has no attribute 'headlin'. broken.md was not written; docs/templates.md lists .*",
     ])  # fmt: skip
     assert "Report: " in result.stdout.str()
-    assert {path.name for path in project.results.iterdir()} == OURS | {"chat.md"}
+    assert {path.name for path in project.results.iterdir()} == OURS | {"chat.md", "changed.jsonl", "history.jsonl"}
 
 
 def test_a_failure_outranks_it(project: Bench) -> None:
