@@ -49,8 +49,5 @@ def headline(outcomes: list[Outcome], *, partial: int, earlier: int) -> str:
 
 def how_measured(*, partial: int, earlier: int) -> str:
     """In brackets, how many of the measured checks rest on less than a reader would take for granted; nothing where none does."""
-    words = [
-        *([f"{partial} of them on a part of the documents"] if partial else []),
-        *([f"{earlier} of them by earlier runs"] if earlier else []),
-    ]
+    words = [f"{count} {how}" for count, how in ((partial, "in part"), (earlier, "by earlier runs")) if count]
     return f" ({', '.join(words)})" if words else ""

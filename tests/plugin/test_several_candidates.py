@@ -300,7 +300,7 @@ class TestDays:
         result = project.run("-m", "gsm8k", models=models("wanda", "random"))
         assert outcomes(project, "random") == ["fail", "fail"]
         assert [check["is_earlier"] for check in read(project, "comparison_results_wanda")["checks"]] == [True, False]
-        result.stdout.fnmatch_lines(["PASS: 2 of 2 checks measured (1 of them by earlier runs): 2 passed"])
+        result.stdout.fnmatch_lines(["PASS: 2 of 2 checks measured (1 by earlier runs): 2 passed"])
         assert read(project, "original_model_results")["tasks"] == {"boolq": {"acc": 1.0}, "gsm8k": {"accuracy": 1.0}}
 
     def test_a_name_for_another_model(self, project: Bench) -> None:

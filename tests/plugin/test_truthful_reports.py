@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from all_outputs import Outputs, assert_one_story, text_of
+from all_outputs import Outputs, assert_one_story, history_of, text_of
 from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
 from pytest_prunegate.errors import ModelError
@@ -60,7 +60,9 @@ def project(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
 def run(project: Bench, *arguments: str, models: tuple[str, ...] = PAIR, names: tuple[str, ...] = ()) -> Outputs:
     """A run as a job has it, whose step begins."""
     (project.path / "step.md").unlink(missing_ok=True)
-    return Outputs(project, project.run("--junitxml=junit.xml", *arguments, models=models), names)
+    known = len(history_of(project))
+    result = project.run("--junitxml=junit.xml", *arguments, models=models)
+    return Outputs(project, result, names=names, known=known)
 
 
 def stopped(project: Bench, after: int, *arguments: str, **options: Any) -> Outputs:
@@ -103,7 +105,7 @@ class TestKilledHalfWay:
         run(project, "-m", "boolq")
         outputs = stopped(project, 50, "-m", "gsm8k or squadv2")
         assert_one_story(outputs, interrupted=True)
-        assert outputs.headline == "INCOMPLETE: 2 of 4 checks measured (1 of them by earlier runs): 2 passed"
+        assert outputs.headline == "INCOMPLETE: 2 of 4 checks measured (1 by earlier runs): 2 passed"
 
 
 class TestOnlyErrors:
@@ -162,7 +164,7 @@ class TestAPartOfTheDocuments:
         project.thresholds(DECIDED.replace("WAY", "early"))
         outputs = run(project)
         assert_one_story(outputs)
-        assert outputs.headline == "PASS: 2 of 2 checks measured (2 of them on a part of the documents): 2 passed"
+        assert outputs.headline == "PASS: 2 of 2 checks measured (2 in part): 2 passed"
         for check in outputs.only.checks:
             assert check["documents"] < 400
             assert told(
@@ -176,9 +178,7 @@ class TestAPartOfTheDocuments:
         project.thresholds(DECIDED.replace("WAY", "confident"))
         outputs = run(project, "--prunegate-limit=15")
         assert_one_story(outputs)
-        assert outputs.headline == (
-            "INCONCLUSIVE: 2 of 2 checks measured (2 of them on a part of the documents): 2 inconclusive"
-        )
+        assert outputs.headline == ("INCONCLUSIVE: 2 of 2 checks measured (2 in part): 2 inconclusive")
         for text in (outputs.only.markdown, text_of(outputs.only.page)):
             assert "INCONCLUSIVE on 15 of 20 documents" in text
             assert "95% interval for other documents like these" in text
@@ -223,7 +223,7 @@ class TestSixWhosePathsEndAlike:
         outputs = run(six, "-x", **asked)
         assert_one_story(outputs)
         assert outputs.headline == (
-            "FAIL: 2 of 3 candidates pass (wanda, none), all have to; 1 fails. 3 of 3 checks measured (1 of them by earlier runs)"
+            "FAIL: 2 of 3 candidates pass (wanda, none), all have to; 1 fails. 3 of 3 checks measured (1 by earlier runs)"
         )
         overview = json.loads((six.results / "candidates_results.json").read_text())
         assert [own["is_earlier"] for own in overview["checks"][0]["candidates"]] == [False, False, True]
