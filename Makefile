@@ -25,7 +25,9 @@ lint: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# The tests, against the built wheel in an environment of its own, away from the sources.
+# The tests of whole runs, reports and packaging, against the built wheel in an environment of its own, away from the sources.
+INSTALLED := tests/plugin tests/report tests/browser tests/test_packaging.py tests/test_architecture.py
+
 wheel-test: $(VENV)/.installed
 	rm -rf dist build/wheel-test .venv-wheel
 	$(RUN) -m build --wheel --outdir dist
@@ -33,13 +35,14 @@ wheel-test: $(VENV)/.installed
 	.venv-wheel/bin/python -m pip install -q -c constraints.txt torch==2.13.0
 	.venv-wheel/bin/python -m pip install -q -c constraints.txt dist/*.whl aiohttp bitsandbytes check-jsonschema gguf hypothesis jsonschema junitparser markdown-it-py peft pytest-randomly pytest-rerunfailures pytest-timeout pytest-xdist requests selenium tenacity
 	mkdir -p build/wheel-test && cp -r tests docs pyproject.toml build/wheel-test/
-	cd build/wheel-test && $(PARALLEL) ../../.venv-wheel/bin/python -m pytest $(SPREAD)
+	cd build/wheel-test && $(PARALLEL) ../../.venv-wheel/bin/python -m pytest $(SPREAD) $(INSTALLED)
 
 # A browser for the tests of the HTML report: Debian's Chromium and its driver, where they are missing.
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
 	  as_root=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-	  $$as_root apt-get update -q && $$as_root apt-get install -y -q --no-install-recommends chromium chromium-driver; }
+	  $$as_root apt-get -o Acquire::Retries=5 update -q && \
+	  $$as_root apt-get -o Acquire::Retries=5 install -y -q --no-install-recommends chromium chromium-driver; }
 
 evidence-identity: $(VENV)/.installed
 	$(RUN) demo/models.py $(MODELS)
