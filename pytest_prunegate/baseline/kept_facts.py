@@ -113,7 +113,7 @@ def side_key(fingerprint: str, conditions: Conditions) -> str:
 
 
 def _environment(provenance: Mapping[str, Any], first: float, last: float) -> dict[str, Any]:
-    hardware = str(provenance.get("hardware") or provenance.get("device"))
+    hardware = str(provenance.get("hardware") or provenance.get("device") or "not known")
     return {"hardware": hardware, "libraries": dict(provenance.get("libraries") or {}), "first": _day(first), "last": _day(last)}  # fmt: skip
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import signal
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from faults.points import Point, Where
+from pytest_prunegate.evaluation.devices import hardware_name
 
 if TYPE_CHECKING:
     from faults.injections import Fault
@@ -66,5 +68,12 @@ def _write_first_format(fault: Fault, responses: Responses) -> None:
     fault.project.store.parent.mkdir(exist_ok=True)
     with closing(sqlite3.connect(fault.project.store)) as connection, connection:
         connection.executescript(_FIRST)
-        rows = [(model, request, json.dumps(response), "{}", 1.0) for (model, request), response in responses.items()]
+        beside = json.dumps(_provenance())
+        rows = [(model, request, json.dumps(response), beside, 1.0) for (model, request), response in responses.items()]
         connection.executemany("INSERT INTO responses VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _provenance() -> dict[str, Any]:
+    """What stands beside an answer that this machine made: a report tells where its answers come from."""
+    libraries = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")}
+    return {"hardware": hardware_name("cpu"), "batch_size": "1", "libraries": libraries}

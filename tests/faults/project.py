@@ -33,6 +33,7 @@ perplexity:
 _MOMENT = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00|Z| UTC)?")
 _SECONDS = re.compile(rb'("seconds": )[\d.e-]+')
 _DAY = re.compile(rb'("(?:first|last)": )"\d{4}-\d\d-\d\d"')
+_DAYS = re.compile(rb'(data-label="Days">)[^<]*')
 _DURATION = re.compile(rb"\b\d+(\.\d+)? (s|min|h)\b")
 
 Responses = dict[tuple[str, str], dict[str, Any]]
@@ -124,6 +125,7 @@ def without_times(content: bytes) -> bytes:
         (_MOMENT, b"<moment>"),
         (_SECONDS, rb"\1<seconds>"),
         (_DAY, rb"\1<day>"),
+        (_DAYS, rb"\1<days>"),
         (_DURATION, b"<duration>"),
     ):
         content = pattern.sub(mask, content)
