@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,8 +35,10 @@ def test_each_finished_run_adds_a_line(
     monkeypatch.setenv("CI_COMMIT_SHA", "beef" * 10)
     project.run()
     project.executor.requests.clear()
+    time.sleep(1)  # runs are told apart by the second in which they began
     project.run()  # all of it from the store: it is another run
     assert project.executor.requests == []
+    time.sleep(1)
     project.run("-m", "boolq")
     first, second, third = lines(project)
     assert first["commit"] == "beef" * 10

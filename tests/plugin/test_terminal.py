@@ -44,7 +44,7 @@ def screen(project: Bench, *arguments: str) -> str:
     """What a run shows, without what differs from machine to machine."""
     text = "\n".join(project.run("-p", "no:cacheprovider", *arguments).outlines)
     text = re.sub(r"--prunegate-cache-dir=\S+", "--prunegate-cache-dir=CACHE", text).replace(str(project.path), "DIR")
-    text = re.sub(r"\d+ MiB", "... MiB", re.sub(r"(in|about) [\d.]+ ?s\b", r"\1 ... s", text))
+    text = re.sub(r"[\d.]+ [MG]iB memory", "... MiB memory", re.sub(r"(in|about) [\d.]+ ?s\b", r"\1 ... s", text))
     return re.sub(r"=+ (\d+ failed.*) =+$", r"\1", text, flags=re.MULTILINE)
 
 
