@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_prunegate import thresholds
+    from pytest_prunegate.closing import Closing
     from pytest_prunegate.gates import Needed
 
 GATES = pytest.StashKey[Gates]()
@@ -75,6 +76,7 @@ class GateRun:
         self._failed = FailedReports()
         config.pluginmanager.register(self._failed, "prunegate-failed")
         self._interrupted = False
+        self._closing: Closing | None = None
         self._signals = contextlib.ExitStack()
         self._collected: list[pytest.Item] = []
         if is_worker(config):
@@ -175,7 +177,8 @@ class GateRun:
         """Write the reports of whatever was measured, and set the exit code."""
         self._interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         self._session.finish(interrupted=self._interrupted)
-        tell_junit(self._config, closing_of(self._session, self._gates))
+        self._closing = closing_of(self._session, self._gates)
+        tell_junit(self._config, self._closing)
         self._signals.close()
         if self._session.is_open and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
             ran = Ran(
@@ -187,9 +190,8 @@ class GateRun:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table of all checks, and where the reports are."""
-        closing = closing_of(self._session, self._gates)
-        if closing is not None:
-            show_closing(closing, terminalreporter, interrupted=self._interrupted)
+        if self._closing is not None:
+            show_closing(self._closing, terminalreporter, interrupted=self._interrupted)
         elif self._interrupted and self._gates.stop.reason:
             command = shlex.join(["pytest", *map(str, self._config.invocation_params.args)])
             terminalreporter.write_line(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.report.inline_svg import DOUBT, FAIL, INK, PASS, inline_svg, new_axes, quiet_matplotlib
+from pytest_prunegate.report.inline_svg import FAIL, INK, inline_svg, new_axes, quiet_matplotlib
+from pytest_prunegate.report.plot_rows import MARKS
 from pytest_prunegate.report.wording import percent_text
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ _FAINT = 0.16
 _REACH = 3.0  # an interval goes on beyond the plot where it is so much wider than what the marks and the threshold span
 _NEAR = 0.05  # of the axis: marks that are nearer stand side by side
 _LEAST_SPAN = 0.02  # of sparsity
-_MARKS = {
-    "pass": ("o", PASS, True), "fail": ("s", FAIL, True), "inconclusive": ("D", DOUBT, True), "recorded": ("o", INK, False),
-}  # fmt: skip
 
 
 def candidate_plots(summary: CandidatesSummary) -> list[str]:
@@ -90,7 +88,7 @@ def _height(panel: PlotPanel) -> tuple[float, float]:
 
 
 def _mark(axes: Any, point: PlotPoint, x: float) -> None:
-    shape, colour, is_filled = _MARKS.get(point.outcome, ("o", INK, False))
+    shape, colour, is_filled = MARKS.get(point.outcome, MARKS["recorded"])
     least, most = axes.get_ylim()
     ends = [point.relative]
     if point.low is not None or point.high is not None:

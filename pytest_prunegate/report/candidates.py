@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pytest_prunegate.compare import Outcome
@@ -25,9 +24,9 @@ from pytest_prunegate.report.candidate_records import (
     WorstCheck,
 )
 from pytest_prunegate.report.candidate_verdict import overall_headline, overall_verdict
-from pytest_prunegate.report.files import write_texts
-from pytest_prunegate.report.rendering import environment
-from pytest_prunegate.resources import resource_path
+from pytest_prunegate.report.file_names import FileNames
+from pytest_prunegate.report.files import as_text, write_texts
+from pytest_prunegate.report.rendering import render_shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,20 +90,16 @@ def write_candidates(summary: CandidatesSummary, folder: Path) -> list[Path]:
     return write_texts(
         folder,
         {
-            CANDIDATES_RESULTS: json.dumps(summary.as_json(), indent=2, allow_nan=False) + "\n",
+            CANDIDATES_RESULTS: as_text(summary.as_json()),
             CANDIDATES_MARKDOWN: markdown_of(summary),
-            CANDIDATES_PAGE: _render(summary, "candidates.html.j2", page=candidate_page(summary)),
+            CANDIDATES_PAGE: render_shipped("candidates.html.j2", summary=summary, page=candidate_page(summary)),
         },
     )
 
 
 def markdown_of(summary: CandidatesSummary, *, linked: bool = True) -> str:
     """The overview in Markdown; without links where it is shown away from the reports that it names."""
-    return _render(summary, "candidates.md.j2", linked=linked)
-
-
-def _render(summary: CandidatesSummary, template: str, **parts: Any) -> str:
-    return environment(resource_path("templates"), template).get_template(template).render(summary=summary, **parts)
+    return render_shipped("candidates.md.j2", summary=summary, linked=linked)
 
 
 def _row(number: int, entry: CandidateEntry) -> CandidateRow:
@@ -120,18 +115,9 @@ def _row(number: int, entry: CandidateEntry) -> CandidateRow:
         other=len(outcomes) - sum(counts.values()), checks_total=summary.checks_total, worst=_worst(summary.checks),
         files=tuple(
             CandidateFile(kind=kind, name=name, address=quote(name, safe=""))
-            for kind, name in report_files(entry.name).items()
+            for kind, name in zip(("HTML", "Markdown", "JSON"), reversed(FileNames(entry.name).comparisons), strict=True)
         ),
     )  # fmt: skip
-
-
-def report_files(name: str) -> dict[str, str]:
-    """A candidate's own reports, by what they are."""
-    return {
-        "HTML": f"comparison_report_{name}.html",
-        "Markdown": f"comparison_report_{name}.md",
-        "JSON": f"comparison_results_{name}.json",
-    }
 
 
 def _worst(checks: Sequence[CheckSummary]) -> WorstCheck | None:

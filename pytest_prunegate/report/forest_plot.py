@@ -7,18 +7,14 @@ from dataclasses import dataclass
 from statistics import median, median_low
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.report.inline_svg import DOUBT, FAIL, INK, PASS, inline_svg
-from pytest_prunegate.report.plot_rows import MARK_AT, below_axis, check_rows, key, legend, notes
+from pytest_prunegate.report.inline_svg import FAIL, INK, inline_svg
+from pytest_prunegate.report.plot_rows import MARK_AT, MARKS, below_axis, check_rows, key, legend, notes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_prunegate.report.records import CheckSummary, LossOnScale, Summary
 
-# Told by shape as well as by colour: marker, colour, whether it is filled.
-_MARKS = {
-    "pass": ("o", PASS, True), "fail": ("s", FAIL, True), "inconclusive": ("D", DOUBT, True), "recorded": ("o", INK, False),
-}  # fmt: skip
 _REACH = 4  # the axis ends at so many times the usual threshold; what lies farther is an arrow and a number
 _LEAST, _ROOM, _PAD = (
     0.01,
@@ -87,7 +83,7 @@ def _bounds(check: CheckSummary, scale: LossOnScale) -> tuple[float | None, floa
 
 
 def _draw(axes: Any, y: float, check: CheckSummary, scale: LossOnScale, shown: _Range) -> None:
-    marker, colour, is_filled = _MARKS.get(check.outcome, _MARKS["recorded"])
+    marker, colour, is_filled = MARKS.get(check.outcome, MARKS["recorded"])
     axes.plot([0, 0], [y - 0.17, y + 0.3], color=INK, linewidth=1, alpha=0.75)
     if scale.limit is not None:
         _draw_threshold(axes, y, scale.limit, shown.view)
@@ -116,7 +112,7 @@ def _draw_threshold(axes: Any, y: float, limit: float, view: tuple[float, float]
 
 
 def _keys(checks: Sequence[CheckSummary], *, is_cut: bool) -> list[Any]:
-    shown = {check.outcome: _MARKS[check.outcome] for check in checks if check.outcome in _MARKS}
+    shown = {check.outcome: MARKS[check.outcome] for check in checks if check.outcome in MARKS}
     found = [
         key(outcome, marker=marker, color=colour, markerfacecolor=colour if is_filled else "none", markeredgewidth=1.6)
         for outcome, (marker, colour, is_filled) in shown.items()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.report.rendering import environment
-from pytest_prunegate.resources import resource_path
+from pytest_prunegate.report.rendering import render_shipped
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -18,8 +17,7 @@ _TEMPLATE = "history.html.j2"
 def history_page(view: HistoryView) -> str:
     """Render the page. Where a plot cannot be drawn, the page says why and has the tables."""
     plots, problem = _plots(view)
-    template = environment(resource_path("templates"), _TEMPLATE).get_template(_TEMPLATE)
-    return template.render(view=view, plots=plots, plots_problem=problem)
+    return render_shipped(_TEMPLATE, view=view, plots=plots, plots_problem=problem)
 
 
 def _plots(view: HistoryView) -> tuple[dict[str, Markup], str | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.report.inline_svg import INK, new_axes, shortened, text_width
+from pytest_prunegate.report.inline_svg import DOUBT, FAIL, INK, PASS, new_axes, shortened, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 WIDTH, MARGIN = 380, 10  # units; a phone shows them at about their size, a wide page a third larger
 MARK_AT = 0.62  # where a row's marks are, from its top: nearer to its own text than to the next
 FAINT = 0.16
+MARKS = {
+    "pass": ("o", PASS, True), "fail": ("s", FAIL, True), "inconclusive": ("D", DOUBT, True), "recorded": ("o", INK, False),
+}  # fmt: skip
+"""By outcome, told by shape as well as by colour: marker, colour, whether it is filled."""
 NOTE = 9  # size of the smallest font
 _TEXT_AT = 0.34
 _ROW = 37  # units of height

@@ -22,12 +22,17 @@ _HTML, _MARKDOWN = {".html", ".htm", ".xml"}, {".md", ".markdown"}
 
 
 def render(summary: Summary, template: str) -> str:
-    """Render one of the shipped templates, in Jinja's sandbox.
+    """Render one of the shipped templates of a comparison, in Jinja's sandbox.
 
     Every text that a template writes is inert: in HTML it is escaped, in Markdown nothing comes of it either.
     """
     of_page = {"page": page_parts(summary), **_drawn(summary)} if template.endswith(".html.j2") else {}
-    return environment(resource_path("templates"), template).get_template(template).render(summary=summary, **of_page)
+    return render_shipped(template, summary=summary, **of_page)
+
+
+def render_shipped(template: str, **context: Any) -> str:
+    """Render one of the shipped templates from whatever it is about."""
+    return environment(resource_path("templates"), template).get_template(template).render(**context)
 
 
 def environment(folder: Path, template: str) -> SandboxedEnvironment:

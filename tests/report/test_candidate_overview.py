@@ -272,9 +272,7 @@ def test_files_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     write_candidates(made_candidates(), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(before) == {"candidates_results.json", "candidates_report.md", "candidates_report.html"}
-    monkeypatch.setattr(
-        "pytest_prunegate.report.candidates.environment", None
-    )  # rendering breaks before the first file
+    monkeypatch.setattr("pytest_prunegate.report.rendering.environment", None)  # rendering breaks before the first file
     with pytest.raises(TypeError):
         write_candidates(build_candidates([passing()], require="all"), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

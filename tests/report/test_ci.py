@@ -14,9 +14,9 @@ from pytest_prunegate.report.annotations import check_annotations
 from pytest_prunegate.report.rendering import render
 from pytest_prunegate.report.step_summary import LIMIT, append_step_summary
 
-RUNNER = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": "/home/runner/work/repo"}
-FILE = Path("/home/runner/work/repo/models/thresholds.yaml")
-ROOT = Path("/home/runner/work/repo/models")
+RUNNER = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": "/builds/project"}
+FILE = Path("/builds/project/models/thresholds.yaml")
+ROOT = Path("/builds/project/models")
 
 
 def commands(*checks: object, environ: dict[str, str] = RUNNER, thresholds: Path | None = FILE) -> list[str]:
