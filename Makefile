@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 DATA   ?= ../shared/data
 MODELS ?= demo/models
 
-.PHONY: demo test test-slow lint wheel-test browser evidence-identity evidence-validity evidence-early-stopping evidence-faults bench faults clean
+.PHONY: demo test test-slow lint wheel-test browser evidence-identity evidence-validity evidence-architectures evidence-early-stopping evidence-faults bench faults clean
 
 demo: $(VENV)/.installed
 	$(RUN) demo/run.py $(MODELS)
@@ -55,6 +55,10 @@ evidence-validity: $(VENV)/.installed
 evidence-early-stopping: $(VENV)/.installed
 	$(RUN) demo/models.py $(MODELS)
 	$(RUN) evidence/early_stopping.py $(DATA) $(MODELS) evidence/early_stopping.json
+
+# Ninety tiny models: about two minutes.
+evidence-architectures: $(VENV)/.installed
+	$(RUN) evidence/architectures.py evidence/architectures.json
 
 evidence-faults: $(VENV)/.installed
 	PYTHONPATH=tests $(RUN) -m faults --output evidence/faults.json

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np  # noqa: TID253 - a script of its own
 
+from pytest_prunegate.checkpoint.files import weight_files
 from pytest_prunegate.checkpoint.hashing import hash_file
-from pytest_prunegate.checkpoint.scan import scan_checkpoint
+from pytest_prunegate.checkpoint.scan import scan_files
 from pytest_prunegate.checkpoint.scan_memory import ScanMemory
 
 if TYPE_CHECKING:
@@ -88,11 +89,11 @@ def main() -> None:
         size = write_weights(path, gib)
         os.utime(path, ns=(10**18, 10**18))
         memory = ScanMemory(folder / "scans")
-        scan_checkpoint(folder, memory)
+        scan_files(weight_files(folder, {}), memory)
         steps: dict[str, Callable[[], object]] = {
             "raw": lambda: read_raw(path),
             "hash": lambda: hash_file(path),
-            "scan": lambda: scan_checkpoint(folder),
+            "scan": lambda: scan_files(weight_files(folder, {})),
         }
         times: dict[str, list[float]] = {}
         for _ in range(ROUNDS):
@@ -100,7 +101,7 @@ def main() -> None:
                 if forget(path):
                     times.setdefault(f"{step}_cold", []).append(seconds(work))
                 times.setdefault(f"{step}_warm", []).append(min(seconds(work), seconds(work)))
-            times.setdefault("remembered", []).append(seconds(lambda: scan_checkpoint(folder, memory)))
+            times.setdefault("remembered", []).append(seconds(lambda: scan_files(weight_files(folder, {}), memory)))
     speeds = {step: size / statistics.median(found) / 1e9 for step, found in times.items() if step != "remembered"}
     result = {f"{step}_gb_per_s": round(speed, 2) for step, speed in speeds.items()} | {
         "scan_over_raw_cold": round(speeds["scan_cold"] / speeds["raw_cold"], 2) if "raw_cold" in speeds else None,

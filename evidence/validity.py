@@ -29,7 +29,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np  # noqa: TID253 - a script of its own
+import numpy as np
 
 import pytest_prunegate.stats
 from pytest_prunegate.stats.early_stopping import EarlyStopping

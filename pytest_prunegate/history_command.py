@@ -115,7 +115,11 @@ def _cells(row: MetricRow) -> tuple[str, ...]:
     if not row.has_figures:
         figures = ("-", "-", "-", "-")
     else:
-        score = percent_text(check.pruned) if check.task == "sparsity" else score_text(check.pruned)
+        score = (
+            percent_text(check.pruned, beside=check.thresholds)
+            if check.task == "sparsity"
+            else score_text(check.pruned)
+        )
         drop = "-" if check.relative_drop is None else f"{check.relative_drop:+.2%}"
         limit = "-" if check.limit is None else f"{100 * check.limit:.3g}%"
         figures = (score, drop, "-" if check.interval is None else interval_text(*check.interval), limit)

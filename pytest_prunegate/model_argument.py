@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.+-]*)=(?P<path>.+)", re.DOTALL)
+_VARIANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 RECORDED = "recorded"
 _BASELINE = ".json.gz"
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 _PEFT_BASE = "--prunegate-peft-base"
 # lm-eval's model_args that have a place of their own here, and that place.
-_ELSEWHERE = {
+ELSEWHERE = {
     "pretrained": "the model is the value of --original or --pruned",
     "gguf_file": "give the .gguf file itself as --original or --pruned",
     "subfolder": "give the folder's own path as --original or --pruned",
@@ -31,6 +32,25 @@ _ELSEWHERE = {
     "batch_size": "use --prunegate-batch-size, for both models",
     "max_batch_size": "use --prunegate-batch-size=auto, for both models",
     "device": "use --prunegate-device, for both models",
+    **dict.fromkeys(
+        (
+            "config",
+            "_configuration_file",
+            "generation_config",
+            "state_dict",
+            "key_mapping",
+            "adapter_kwargs",
+            "adapter_name",
+            "extra_files",
+        ),
+        "would load something else than what is in the model's directory; put it there",
+    ),
+    "cache_dir": "use --prunegate-cache-dir, for both models",
+    "code_revision": "give a local directory that holds the code",
+    **dict.fromkeys(
+        ("output_loading_info", "ignore_mismatched_sizes"),
+        "the gate sees to it that the files hold the model's tensors and nothing else",
+    ),
     "weights_only": "pickled weights are read as plain tensors only; save the model as safetensors",
     "chat_template_args": "write chat_template_kwargs in the thresholds file, the same for both models",
     "enable_thinking": "write chat_template_kwargs: {enable_thinking: true} in the thresholds file, the same for both models",
@@ -215,11 +235,20 @@ def _recorded_base(given: ModelArgument, folder: Path) -> tuple[str, str | None]
 
 def _refuse_arguments(given: ModelArgument) -> None:
     flag = f"--prunegate-{given.side}-args"
-    problems = [f"{flag}: {key}: {_ELSEWHERE[key]}." for key in given.arguments if key in _ELSEWHERE]
+    problems = [f"{flag}: {key}: {ELSEWHERE[key]}." for key in given.arguments if key in ELSEWHERE]
     length, dtype = given.arguments.get("max_length"), given.arguments.get("dtype")
     if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
         problems.append(f"{flag}: max_length={length}: expected a whole number of at least 1.")
     if dtype is not None and str(dtype).removeprefix("torch.") not in DTYPES:
         problems.append(f"{flag}: dtype={dtype}: expected one of {', '.join(DTYPES)}.")
+    problems += [
+        f"{flag}: {key}={given.arguments[key]}: names a file that is not the checkpoint's; expected true or false."
+        for key in ("autogptq", "gptqmodel") if isinstance(given.arguments.get(key), str)
+    ]  # fmt: skip
+    variant, wanted = given.arguments.get("variant"), given.arguments.get("use_safetensors")
+    if variant is not None and not (isinstance(variant, str) and _VARIANT.fullmatch(variant)):
+        problems.append(f"{flag}: variant={variant}: expected a part of a file's name, such as fp16.")
+    if wanted is not None and not isinstance(wanted, bool):
+        problems.append(f"{flag}: use_safetensors={wanted}: expected true or false.")
     if problems:
         raise InputError("\n".join(problems))

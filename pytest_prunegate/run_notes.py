@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.baseline.notes import file_notes
+from pytest_prunegate.checkpoint.misfit import named
 from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.evaluation.tokenizers import vocabulary_notes
 from pytest_prunegate.thresholds import Decide
@@ -49,10 +50,25 @@ def run_notes(gate: Gate, templates: ChatTemplates, plan: Plan) -> Iterator[str]
     for facts in gate.facts.values():
         if facts.served:
             yield _served(facts)
+        if facts.ignored:
+            yield (
+                f"The {facts.title} computes {named(facts.ignored)} itself: what its files hold of that, transformers passes over by its own list."
+            )
+        if reason := _unverified(facts, gate.conditions[facts.side].backend):
+            yield f"The bytes of the {facts.title} are not compared with its files once it is loaded: {reason}."
         if facts.base is not None and facts.base_sparsity is not None:
             share = facts.base_sparsity.share
             said = f"{float(share):.1%}" if share is not None else f"not counted: {facts.base_sparsity.problem}"
             yield f"The {facts.title} is an adapter on {facts.base}; sparsity of that base: {said}."
+
+
+def _unverified(facts: ModelFacts, backend: str) -> str | None:
+    """Why a loaded model cannot be held against its files."""
+    if facts.served or facts.file:
+        return None
+    if backend != "hf":
+        return f"the backend {backend} loads them by itself"
+    return "transformers unpacks a GGUF file" if facts.gguf else None
 
 
 def _served(facts: ModelFacts) -> str:

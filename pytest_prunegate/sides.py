@@ -15,6 +15,7 @@ from pytest_prunegate.evaluation.backends import canonical_backend, refuse_unloa
 from pytest_prunegate.evaluation.conditions import conditions_of
 from pytest_prunegate.evaluation.environment import prepare_environment
 from pytest_prunegate.evaluation.index import default_cache_dir
+from pytest_prunegate.evaluation.inspector import TorchInspector
 from pytest_prunegate.serving.report import with_served
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ class _Reader:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._memory = ScanMemory((options.cache_dir or default_cache_dir()) / "scans")
+        cache = options.cache_dir or default_cache_dir()
+        self._memory = ScanMemory(cache / "scans")
+        self._inspector = TorchInspector(cache / "layouts")
         self._backend = canonical_backend(options.backend)
         self._facts: dict[str, ModelFacts] = {}
         self._files: dict[str, Baseline] = {}
@@ -90,7 +93,7 @@ class _Reader:
             self._files[argument.where] = read_baseline(argument.file, argument.where)
             self._facts[argument.where] = _facts_of(self._files[argument.where], argument, self._options)
         else:
-            facts = read_facts(locate(argument, cache_dir=self._options.cache_dir), self._memory)
+            facts = read_facts(locate(argument, cache_dir=self._options.cache_dir), self._memory, self._inspector)
             refuse_unloadable(facts, self._backend)
             self._facts[argument.where] = facts
         self._broken.remove(argument.where)

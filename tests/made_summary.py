@@ -34,7 +34,7 @@ def made_model(side: str, **changes: Any) -> ModelSummary:
         "side": side, "name": None if side == "original" else "wanda50", "path": f"/models/{side}", "revision": None, "base": None,
         "fingerprint": ("0" if side == "original" else "1") * 32, "architecture": "LlamaForCausalLM", "parameters": 134_515_008,
         "size": 269_060_552, "quantised": None, "backend": "hf", "dtype": "bfloat16", "arguments": {}, "max_length": 2048,
-        "sparsity": zeros / 30_000, "zeros": zeros, "weights": 30_000, "sparsity_problem": None, "base_sparsity": None,
+        "sparsity": zeros / 30_000, "zeros": zeros, "weights": 30_000, "sparsity_problem": None, "base_sparsity": None, "router_zeros": 0, "router_weights": 0,
         "wikitext_ppl": 18.42 if side == "original" else 20.61, "wikitext_windows": "141 of 141 windows of 2048 tokens",
         "layers": layers,
     }  # fmt: skip

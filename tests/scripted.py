@@ -6,7 +6,9 @@ which numbers a model gets wrong, leaves empty, or has cut.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import re
 import struct
 from dataclasses import dataclass, field
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"number (\d+)")
 
 
-def write_safetensors(path: Path, tensors: dict[str, list[float]]) -> None:
-    """A small safetensors file of float32 vectors."""
+def write_safetensors(
+    path: Path, tensors: dict[str, list[float]], shapes: dict[str, tuple[int, ...]] | None = None
+) -> None:
+    """A small safetensors file of float32 vectors, or of what `shapes` says."""
     header: dict[str, Any] = {}
     blob = b""
     for name, values in tensors.items():
         data = struct.pack(f"<{len(values)}f", *values)
-        header[name] = {"dtype": "F32", "shape": [len(values)], "data_offsets": [len(blob), len(blob) + len(data)]}
+        shape = list((shapes or {}).get(name, (len(values),)))
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(blob), len(blob) + len(data)]}
         blob += data
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + blob)
@@ -47,22 +52,34 @@ def write_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-def write_checkpoint(
-    folder: Path, *, max_length: int = 2048, tensors: dict[str, list[float]] | None = None, **script: Any
-) -> Path:
+_WIDTH, _WORDS = 6, 2
+_LAYER = "model.layers.0."
+# The smallest Llama: its configuration, and its parameters.
+_LLAMA = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "dtype": "float32", "hidden_size": _WIDTH, "intermediate_size": _WIDTH,
+    "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": _WORDS, "tie_word_embeddings": False,
+}  # fmt: skip
+SHAPES: dict[str, tuple[int, ...]] = {
+    "model.embed_tokens.weight": (_WORDS, _WIDTH), "lm_head.weight": (_WORDS, _WIDTH), "model.norm.weight": (_WIDTH,),
+    **{f"{_LAYER}{name}.weight": (_WIDTH,) for name in ("input_layernorm", "post_attention_layernorm")},
+    **{f"{_LAYER}self_attn.{name}_proj.weight": (_WIDTH, _WIDTH) for name in "qkvo"},
+    **{f"{_LAYER}mlp.{name}_proj.weight": (_WIDTH, _WIDTH) for name in ("gate", "up", "down")},
+}  # fmt: skip
+
+
+def write_weights(path: Path, *, seed: bytes = b"", **tensors: list[float]) -> None:
+    """Weights of the smallest Llama, all 1 but for the embeddings, which follow from `seed`, and for `tensors`."""
+    weights = {name: [1.0] * math.prod(shape) for name, shape in SHAPES.items()}
+    weights["model.embed_tokens.weight"] = [float(byte) for byte in hashlib.sha256(seed).digest()[: _WORDS * _WIDTH]]
+    write_safetensors(path, weights | tensors, SHAPES)
+
+
+def write_checkpoint(folder: Path, *, max_length: int = 2048, **script: Any) -> Path:
     """A checkpoint whose answers follow a script (wrong, empty, cut: numbers of questions; nll: of a token)."""
     folder.mkdir(parents=True)
-    config = {
-        "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
-        "max_position_embeddings": max_length,
-        "dtype": "float32",
-    }
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(_LLAMA | {"max_position_embeddings": max_length}))
     write_tokenizer(folder)
-    digits = json.dumps(script, sort_keys=True).encode()
-    weights = {"weight": [float(byte) for byte in digits]} | (tensors or {})
-    write_safetensors(folder / "model.safetensors", weights)
+    write_weights(folder / "model.safetensors", seed=json.dumps(script, sort_keys=True).encode())
     (folder / "script.json").write_text(json.dumps(script))
     return folder
 

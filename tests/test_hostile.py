@@ -349,7 +349,7 @@ def summary_with(text: str) -> Summary:
     model = ModelSummary(
         side="pruned", name=None, path=text, revision=text, base=text, fingerprint="f" * 32, architecture=text, parameters=1, size=1,
         quantised=text, backend=text, dtype=text, arguments={text: text}, max_length=1, sparsity=None, zeros=None, weights=None,
-        sparsity_problem=text, base_sparsity=None, wikitext_ppl=1.0, wikitext_windows=text,
+        sparsity_problem=text, base_sparsity=None, router_zeros=0, router_weights=0, wikitext_ppl=1.0, wikitext_windows=text,
     )  # fmt: skip
     check = CheckSummary(
         task=text, name=text, metric="acc", filter="none", location=text, line=1, thresholds=(text,), outcome="fail", original=0.5, pruned=0.4,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,6 @@ from pytest_prunegate.model_argument import parse_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from conftest import Bench
 
@@ -44,6 +44,9 @@ SPARSITY = "sparsity: {{min: {least}}}\n"
 LINEAR = 2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 64 * 32)
 """Weights in the tiny llama's linear layers: two layers of q and o, k and v, and gate, up and down."""
 REQUESTS = 8  # two answers to each of four questions
+
+
+MERGED = 11_264 / 2 / 18_432  # half of the matrices that the adapter leaves alone, over all
 
 
 @pytest.fixture(scope="module")
@@ -134,17 +137,18 @@ class TestAdapters:
         result.stdout.fnmatch_lines([f"pruned:   tuned = adapter on {project.path}/pruned *", f"note:     {note}"])
         assert all(note in report for report in reports_of(project))
         model = summary_of(project)["models"]["pruned"]
-        assert (model["sparsity"], model["base_sparsity"]) == (None, 0.5)
+        assert (model["sparsity"], model["base_sparsity"]) == (pytest.approx(MERGED), 0.5)
         assert model["base"] == f"{project.path}/pruned"
 
-    def test_no_sparsity_threshold_passes_on_an_adapter(self, project: Bench, adapter: Path) -> None:
+    def test_sparsity_is_that_of_the_merged_weights(self, project: Bench, adapter: Path) -> None:
+        """The base would pass: 50.0% of it is zero, and an adapter fills what it changes."""
         prune(project.path / "pruned", share=0.5)
-        project.thresholds(SPARSITY.format(least="10%"))
-        assert_error(
-            run(project, pruned="adapter"),
-            "*the sparsity of the pruned model adapter cannot be counted: an adapter changes its base's weights, zeros included; "
-            "merge it to count them. Its base's is 50.0%.*",
-        )
+        project.thresholds(SPARSITY.format(least="31%"))
+        result = run(project, pruned="adapter")
+        assert result.ret == 1
+        result.stdout.fnmatch_lines(["FAILED *sparsity 30.56%, threshold 31%"])
+        project.thresholds(SPARSITY.format(least="30%"))
+        assert run(project, pruned="adapter").ret == 0
 
     def test_a_base_on_the_hub_is_asked_about(self, project: Bench, adapter: Path) -> None:
         edit_config(adapter, "adapter_config.json", base_model_name_or_path="org/dense-7b")
@@ -302,6 +306,7 @@ class TestAdapters:
 
     def test_an_adapter_of_a_deeper_base_is_an_error(self, project: Bench, adapter: Path) -> None:
         edit_config(project.path / "original", num_hidden_layers=1)
+        drop_tensors(project.path / "original", "layers.1.")
         result = run(project, "--prunegate-peft-base=original", pruned="adapter")
         assert_error(result, "*the adapter does not fit this base: *layers.1.*")
 
@@ -373,14 +378,9 @@ class TestVocabularies:
 
 class TestWeights:
     def test_a_checkpoint_that_lacks_a_tensor_is_an_error_and_not_random(self, project: Bench) -> None:
-        from safetensors.torch import load_file, save_file
-
-        path = project.path / "pruned" / "model.safetensors"
-        tensors = load_file(path)
-        del tensors["model.layers.1.mlp.up_proj.weight"]
-        save_file(tensors, path, metadata={"format": "pt"})
-        result = run(project)
-        assert_error(result, "*the checkpoint lacks model.layers.1.mlp.up_proj.weight, and they would be filled*")
+        drop_tensors(project.path / "pruned", "layers.1.mlp.up_proj")
+        lines = "*the files lack model.layers.1.mlp.up_proj.weight, and transformers would fill in random numbers*"
+        assert_refused(project, run(project), lines)
         assert project.executor.requests == []
 
     @pytest.mark.parametrize(
@@ -738,6 +738,7 @@ class TestQuantised:
     @pytest.fixture
     def gptq(self, project: Bench) -> Bench:
         edit_config(project.path / "pruned", quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 32})
+        pack(project.path / "pruned")
         return project
 
     @pytest.mark.skipif(
@@ -805,6 +806,8 @@ class TestQuantised:
     ) -> None:
         prune(project.path / "pruned", share=0.5)
         edit_config(project.path / "pruned", quantization_config={"quant_method": "compressed-tensors"} | declared)
+        if problem:
+            pack(project.path / "pruned")
         project.thresholds(SPARSITY.format(least="50%"))
         result = run(project)
         if problem:
@@ -836,20 +839,21 @@ class TestSparsity:
         assert result.ret == 1
         result.stdout.fnmatch_lines(["zeros: * weights", "threshold: sparsity at least 50%", "verdict: * FAIL on *"])
 
-    def test_pickled_weights_are_not_opened(self, project: Bench) -> None:
+    def test_pickled_weights_are_counted_as_plain_tensors(self, project: Bench) -> None:
         import torch
         from safetensors.torch import load_file
 
         folder = project.path / "pruned"
+        prune(folder, share=0.5)
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
-        result = run(project)
-        result.assert_outcomes(passed=1)
-        problem = "pytorch_model.bin is a pickle, which is not opened for counting; save the model as safetensors"
-        result.stdout.fnmatch_lines([f"Sparsity: original 0.0%, pruned not counted ({problem})."])
-        assert all(problem in report for report in reports_of(project))
-        project.thresholds(SPARSITY.format(least="10%"))
-        assert_error(run(project), f"*the sparsity of the pruned model pruned cannot be counted: {problem}.")
+        project.thresholds(SPARSITY.format(least="50%"))
+        run(project).assert_outcomes(passed=1)
+        torch.save({"weights": Path("x")}, folder / "pytorch_model.bin")
+        assert_error(
+            run(project),
+            "*the sparsity of the pruned model pruned cannot be counted: its pickled weights cannot be read: *",
+        )
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
@@ -860,6 +864,26 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 def dtypes(project: Bench) -> tuple[str, str]:
     models = summary_of(project)["models"]
     return models["original"]["dtype"], models["pruned"]["dtype"]
+
+
+def drop_tensors(folder: Path, part: str) -> None:
+    """Take the tensors out that have this in their names."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    kept = {name: tensor for name, tensor in load_file(path).items() if part not in name}
+    save_file(kept, path, metadata={"format": "pt"})
+
+
+def pack(folder: Path) -> None:
+    """Put a matrix's numbers into integers, eight in one, under another name."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    path, name = folder / "model.safetensors", "model.layers.0.mlp.up_proj."
+    weights = load_file(path)
+    weights[f"{name}weight_packed"] = torch.ones(weights.pop(f"{name}weight").numel() // 8, dtype=torch.int32)
+    save_file(weights, path, metadata={"format": "pt"})
 
 
 def prune(folder: Path, *, share: float, but: int = 0, everything_else: bool = False) -> None:

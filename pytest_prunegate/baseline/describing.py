@@ -37,7 +37,9 @@ _PLAIN = {
     "max_length": _COUNT, "parameters": _COUNT_OR_NONE, "size": _COUNT_OR_NONE, "vocab_size": _COUNT_OR_NONE, "quantised": _TEXT_OR_NONE,
     "gguf": _TEXT_OR_NONE, "base": _TEXT_OR_NONE,
 }  # fmt: skip
-_SPARSITY = {"zeros": _COUNT_OR_NONE, "elements": _COUNT_OR_NONE, "problem": _TEXT_OR_NONE}
+_SPARSITY = {
+    "zeros": _COUNT_OR_NONE, "elements": _COUNT_OR_NONE, "problem": _TEXT_OR_NONE, "router_zeros": _COUNT, "router_elements": _COUNT,
+}  # fmt: skip
 _LAYER = {"layer": _COUNT, "zeros": _COUNT, "elements": _COUNT}
 # Of a task's settings, those that change no prompt, and the draw of documents, which is told apart.
 _NOT_SETTINGS = (

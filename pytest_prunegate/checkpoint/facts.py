@@ -13,10 +13,13 @@ from pytest_prunegate.checkpoint.fingerprint import (
     template_digest,
     tokenizer_digest,
 )
-from pytest_prunegate.checkpoint.gguf import read_gguf
-from pytest_prunegate.checkpoint.scan import Scan, scan_checkpoint, scan_files, scan_gguf
+from pytest_prunegate.checkpoint.gguf import gguf_layout, read_gguf
+from pytest_prunegate.checkpoint.layout import Counted, Layout, ModelParts, NoInspector
+from pytest_prunegate.checkpoint.misfit import refuse_misfit
+from pytest_prunegate.checkpoint.redirects import refuse_redirects
+from pytest_prunegate.checkpoint.scan import Scan, scan_files, scan_gguf
 from pytest_prunegate.checkpoint.scan_memory import NO_MEMORY, ScanMemory
-from pytest_prunegate.checkpoint.sparsity import Sparsity, packed_format, sparsity
+from pytest_prunegate.checkpoint.sparsity import Sparsity, packed_format, sparsity, with_merged
 from pytest_prunegate.checkpoint.stamps import (
     Stamp,
     adapter_files,
@@ -29,15 +32,17 @@ from pytest_prunegate.checkpoint.stamps import (
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from pytest_prunegate.checkpoint.layout import Inspector
     from pytest_prunegate.checkpoint.location import Location
 
 _SAFETENSORS_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 # What lm-eval consults, in its order (lm_eval.models.utils.resolve_max_length).
 _LENGTH_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")
 _LM_EVAL_DEFAULT_LENGTH = 2048
+_NO_INSPECTOR = NoInspector()
 AS_SERVED = "as served"  # the dtype of a model that a server answers for
 _UNSET_LENGTH = 10**29  # tokenizers write 1e30 for "no limit known"
 _TOKENIZERS = (
@@ -77,7 +82,8 @@ class ServedModel:
 class ModelFacts:
     """A model as the run and the reports know it. Sizes in bytes, lengths in tokens; None where unknown.
 
-    `folder` is what transformers loads: the base's where `adapter` is one, and of a served model its tokenizer alone.
+    `folder` is what transformers loads: the base's where `adapter` is one, and of a served model its tokenizer alone. `weights` are the
+    files of its weights there, `ignored` names of tensors in them that the model computes itself.
     `quantised` names a packed format. `files` are all that the fingerprint covers, as they were before they were read; None for
     one that was not there. `file` is the baseline that takes the place of the model, which is then never loaded.
     """
@@ -95,8 +101,10 @@ class ModelFacts:
     size: int | None
     sparsity: Sparsity
     tokenizer: TokenizerSource
+    ignored: tuple[str, ...] = ()
     vocab_size: int | None = None
     quantised: str | None = None
+    weights: tuple[Path, ...] = ()
     gguf: str | None = None
     adapter: Path | None = None
     base: str | None = None
@@ -124,14 +132,19 @@ class ModelFacts:
         refuse_changed(self.title, self.files)
 
 
-def read_facts(location: Location, memory: ScanMemory = NO_MEMORY) -> ModelFacts:
+def read_facts(location: Location, memory: ScanMemory = NO_MEMORY, inspector: Inspector = _NO_INSPECTOR) -> ModelFacts:
     """Everything that the files of a model say. Reads all weights once, and not at all where `memory` knows them.
 
+    Args:
+        location: of the files.
+        memory: of earlier readings.
+        inspector: tells what takes torch: which of the tensors the model multiplies with. Without one, no zeros are counted.
+
     Raises:
-        ModelError: weights, configuration or tokenizer are missing or damaged.
+        ModelError: weights, configuration or tokenizer are missing or damaged, or the weights do not fit the configuration.
     """
     try:
-        return _facts(location, memory)
+        return _facts(location, memory, inspector)
     except OSError as error:
         raise ModelError(f"{error.filename or location.folder}: this file of the model cannot be read: {error.strerror}.") from error  # fmt: skip
     except (TypeError, ValueError, AttributeError, KeyError) as error:
@@ -139,15 +152,15 @@ def read_facts(location: Location, memory: ScanMemory = NO_MEMORY) -> ModelFacts
         raise ModelError(f"{location.folder}: what its configuration files say cannot be understood: {reason}") from error  # fmt: skip
 
 
-def _facts(location: Location, memory: ScanMemory) -> ModelFacts:
+def _facts(location: Location, memory: ScanMemory, inspector: Inspector) -> ModelFacts:
     files = stamps_of(_covered_files(location))  # before anything is read
     if location.base is not None:
-        base = read_facts(location.base, memory)
-        facts, files = _adapter_facts(location, base, memory), {**base.files, **files}
+        base = read_facts(location.base, memory, inspector)
+        facts, files = _adapter_facts(location, base, memory, inspector), {**base.files, **files}
     elif location.argument.gguf:
         facts = _gguf_facts(location, location.folder / location.argument.gguf, memory)
     else:
-        facts = _checkpoint_facts(location, memory)
+        facts = _checkpoint_facts(location, memory, inspector)
     if location.tokenizer:
         facts = replace(facts, tokenizer=tokenizer_source(location.tokenizer))
     return replace(facts, files=files)
@@ -160,14 +173,22 @@ def _covered_files(location: Location) -> list[Path]:
         return adapter_files(folder) + own
     if location.argument.gguf:
         return [folder / location.argument.gguf, *tokenizer_files(folder), *own]
-    return checkpoint_files(folder) + own
+    return checkpoint_files(folder, location.argument.arguments) + own
 
 
-def _checkpoint_facts(location: Location, memory: ScanMemory) -> ModelFacts:
+def _checkpoint_facts(location: Location, memory: ScanMemory, inspector: Inspector) -> ModelFacts:
     folder, argument = location.folder, location.argument
     config = read_json(folder / "config.json")
-    scan = scan_checkpoint(folder, memory)
+    refuse_redirects(folder)
+    weights = tuple(weight_files(folder, argument.arguments))
+    scan = scan_files(weights, memory)
     packed = packed_format(config)
+    counted = _counted(weights, scan, inspector)
+    layout = (
+        inspector.layout_of(folder, counted.tensors, argument.arguments) if isinstance(counted, Counted) else counted
+    )
+    if isinstance(layout, Layout) and not packed:
+        refuse_misfit(folder, layout, _torn(layout, scan))
     return ModelFacts(
         side=argument.side,
         name=argument.name,
@@ -178,9 +199,11 @@ def _checkpoint_facts(location: Location, memory: ScanMemory) -> ModelFacts:
         architecture=next(iter(config.get("architectures") or []), config.get("model_type")),
         dtype=_dtype(config, scan),
         max_length=_max_length(config, folder),
-        parameters=None if packed else sum(tensor.elements for tensor in scan.tensors) or None,
-        size=sum(path.stat().st_size for path in weight_files(folder)),
-        sparsity=_sparsity(folder, scan, packed),
+        parameters=None if packed else _parameters(counted, layout),
+        weights=weights,
+        size=sum(path.stat().st_size for path in weights),
+        sparsity=_sparsity(counted, layout, packed),
+        ignored=layout.ignored if isinstance(layout, Layout) else (),
         tokenizer=tokenizer_source(location.tokenizer or folder),
         vocab_size=(config.get("text_config") or config).get("vocab_size"),
         quantised=packed or _quantised_on_loading(argument.arguments),
@@ -198,11 +221,34 @@ def _quantised_on_loading(arguments: Mapping[str, Any]) -> str | None:
     return f"{packed_format({'quantization_config': {'quant_method': 'bitsandbytes', **asked}})}, on loading"
 
 
-def _sparsity(folder: Path, scan: Scan, packed: str | None) -> Sparsity:
-    pickled = [path.name for path in weight_files(folder) if path.suffix != ".safetensors"]
-    if pickled:
-        return Sparsity(problem=f"{pickled[0]} is a pickle, which is not opened for counting; save the model as safetensors")  # fmt: skip
-    return sparsity(scan.tensors, scan.zeros, packed)
+def _counted(files: Sequence[Path], scan: Scan, inspector: Inspector) -> Counted | str:
+    """The tensors of the files and their zeros, or why they are not known."""
+    if all(path.suffix == ".safetensors" for path in files):
+        return Counted(tensors=scan.tensors, zeros=scan.zeros)
+    return inspector.unpickled(files, scan.digest)
+
+
+def _torn(layout: Layout, scan: Scan) -> Iterator[tuple[str, ...]]:
+    """Names of tensors that are one parameter in the model, and differ in the files."""
+    digests = {tensor.name: digest for tensor, digest in zip(scan.tensors, scan.digests, strict=True)}
+    return (group for group in layout.tied if len({digests.get(name) for name in group}) > 1)
+
+
+def _parameters(counted: Counted | str, layout: Layout | str) -> int | None:
+    """How many the model has: no tensor that it does not take, and none twice."""
+    if isinstance(counted, str):
+        return None
+    taken = counted.tensors
+    if isinstance(layout, Layout):
+        again = layout.again()
+        taken = tuple(tensor for tensor in taken if tensor.name in layout.places and tensor.name not in again)
+    return sum(tensor.elements for tensor in taken) or None
+
+
+def _sparsity(counted: Counted | str, layout: Layout | str, packed: str | None) -> Sparsity:
+    if isinstance(counted, str):
+        return Sparsity(problem=f"its pickled weights cannot be read: {counted}")
+    return sparsity(counted.tensors, counted.zeros, layout, packed)
 
 
 def _gguf_facts(location: Location, path: Path, memory: ScanMemory) -> ModelFacts:
@@ -226,16 +272,17 @@ def _gguf_facts(location: Location, path: Path, memory: ScanMemory) -> ModelFact
         max_length=header.max_length or _LM_EVAL_DEFAULT_LENGTH,
         parameters=header.elements,
         size=path.stat().st_size,
-        sparsity=sparsity(scan.tensors, scan.zeros, None),
+        sparsity=sparsity(scan.tensors, scan.zeros, gguf_layout(header)),
         tokenizer=tokenizer,
         vocab_size=header.vocab_size,
         quantised=f"GGUF {', '.join(header.quantised)}" if header.quantised else None,
+        weights=(path,),
         gguf=path.name,
         arguments=argument.arguments,
     )
 
 
-def _adapter_facts(location: Location, base: ModelFacts, memory: ScanMemory) -> ModelFacts:
+def _adapter_facts(location: Location, base: ModelFacts, memory: ScanMemory, inspector: Inspector) -> ModelFacts:
     folder, argument = location.folder, location.argument
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
@@ -244,15 +291,16 @@ def _adapter_facts(location: Location, base: ModelFacts, memory: ScanMemory) -> 
         )
     scan = scan_files([weights], memory)
     added = sum(tensor.elements for tensor in scan.tensors)
+    fingerprint = adapter_fingerprint(base.fingerprint, folder, scan)
     return replace(
         base,
         name=argument.name,
         path=argument.value,
         revision=location.revision,
-        fingerprint=adapter_fingerprint(base.fingerprint, folder, scan),
+        fingerprint=fingerprint,
         parameters=None if base.parameters is None else base.parameters + added,
         size=(base.size or 0) + weights.stat().st_size,
-        sparsity=Sparsity(problem="an adapter changes its base's weights, zeros included; merge it to count them"),
+        sparsity=_merged_sparsity(folder, base, fingerprint, inspector),
         base_sparsity=base.sparsity,
         tokenizer=tokenizer_source(folder) if _has_tokenizer(folder) else base.tokenizer,
         quantised=base.quantised or _quantised_on_loading(argument.arguments),
@@ -260,6 +308,16 @@ def _adapter_facts(location: Location, base: ModelFacts, memory: ScanMemory) -> 
         base=base.path,
         arguments=argument.arguments,
     )
+
+
+def _merged_sparsity(folder: Path, base: ModelFacts, fingerprint: str, inspector: Inspector) -> Sparsity:
+    if base.sparsity.problem:
+        return Sparsity(problem=f"its base's weights are not counted: {base.sparsity.problem}")
+    parts = ModelParts(folder=base.folder, files=base.weights, arguments=base.arguments)
+    merged = inspector.merged(folder, parts, fingerprint)
+    if isinstance(merged, str):
+        return Sparsity(problem=f"the adapter cannot be merged into its base to count them: {merged}")
+    return with_merged(base.sparsity, merged)
 
 
 def tokenizer_source(folder: Path) -> TokenizerSource:
@@ -270,6 +328,7 @@ def tokenizer_source(folder: Path) -> TokenizerSource:
     """
     if not _has_tokenizer(folder):
         raise ModelError(f"{folder}: there is no tokenizer in this directory. Save the original's beside the weights.")
+    refuse_redirects(folder)
     return TokenizerSource(folder=folder, gguf=None, digest=tokenizer_digest(folder), template=template_digest(folder))
 
 

@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-# In transformers' own order of preference.
-WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+_INDEX = ".index.json"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -36,19 +31,63 @@ def read_json(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def weight_files(folder: Path) -> list[Path]:
+def weight_names(arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the files that transformers takes a checkpoint's weights from, the first that is there.
+
+    Args:
+        arguments: of the side, with which transformers loads it.
+    """
+    variant, wanted = arguments.get("variant"), arguments.get("use_safetensors")
+    safetensors, pickles = (
+        ("model.safetensors", f"model.safetensors{_INDEX}"),
+        ("pytorch_model.bin", f"pytorch_model.bin{_INDEX}"),
+    )
+    names = (*(() if wanted is False else safetensors), *(() if wanted else pickles))
+    return tuple(_with_variant(name, str(variant)) for name in names) if variant else names
+
+
+def _with_variant(name: str, variant: str) -> str:
+    """As transformers writes it (modeling_utils._add_variant)."""
+    stem, _, end = name.rpartition(".")
+    return f"{stem}.{variant}.{end}"
+
+
+def weight_files(folder: Path, arguments: Mapping[str, Any]) -> list[Path]:
     """The weight files that transformers loads from a checkpoint, sorted.
+
+    Args:
+        folder: of the checkpoint.
+        arguments: of the side, with which transformers loads it.
 
     Raises:
         ModelError: there are none, or some of a sharded checkpoint are missing.
     """
-    present = [folder / name for name in WEIGHTS if (folder / name).is_file()]
-    if not present:
-        raise ModelError(f"{folder}: there are no weights in this directory (looked for {', '.join(WEIGHTS)}).")
-    if present[0].suffix != ".json":
-        return present[:1]
-    shards = sorted({folder / name for name in read_json(present[0]).get("weight_map", {}).values()})
+    first = _named_weights(folder) or _first_weights(folder, weight_names(arguments))
+    if first.suffix != ".json":
+        return [first]
+    shards = sorted({folder / name for name in read_json(first).get("weight_map", {}).values()})
     missing = [path.name for path in shards if not path.is_file()]
     if missing or not shards:
-        raise ModelError(f"{present[0]}: shards are missing: {', '.join(missing) or 'all'}.")
+        raise ModelError(f"{first}: shards are missing: {', '.join(missing) or 'all'}.")
     return shards
+
+
+def _first_weights(folder: Path, names: Sequence[str]) -> Path:
+    present = [folder / name for name in names if (folder / name).is_file()]
+    if not present:
+        raise ModelError(f"{folder}: there are no weights in this directory (looked for {', '.join(names)}).")
+    return present[0]
+
+
+def _named_weights(folder: Path) -> Path | None:
+    """The file that the configuration itself names; transformers asks for no other then."""
+    named = read_json(folder / "config.json").get("transformers_weights")
+    if named is None:
+        return None
+    path = folder / str(named)
+    if not path.is_file() or path.name != named or not path.name.endswith((".safetensors", f".safetensors{_INDEX}")):
+        raise ModelError(
+            f"{folder / 'config.json'}: transformers_weights: {named}: expected the name of a safetensors file, or of the index of several, in "
+            "this directory. Take the key out where the weights are model.safetensors."
+        )
+    return path

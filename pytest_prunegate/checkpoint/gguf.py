@@ -5,15 +5,22 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, read by its a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate.checkpoint.layout import Layout, Place, Role
 from pytest_prunegate.checkpoint.safetensors_header import StoredTensor
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+# The names are the format's own, whatever the model: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#standardized-tensor-names
+_IN_A_LAYER = re.compile(r"(?:^|\.)blk\.(\d+)\.")
+_ROUTER = re.compile(r"\.ffn_gate_inp(_shexp)?\.")
+_NO_MATRIX = re.compile(r"norm|ssm_conv1d|ssm_a|\.bias$|attn_sinks|rel_b")
+_MATRIX = 2
 _PLAIN = ("F64", "F32", "F16", "BF16")  # GGUF's names for plain numbers are those of safetensors
 
 
@@ -69,3 +76,24 @@ def _stored(path: Path, tensor: Any) -> StoredTensor:
         name=str(tensor.name), dtype=str(tensor.tensor_type.name), shape=tuple(int(size) for size in reversed(tensor.shape)),
         file=path, start=start, stop=start + int(tensor.n_bytes),
     )  # fmt: skip
+
+
+def gguf_layout(header: GgufHeader) -> Layout:
+    """Where the tensors of a GGUF file go: by their names, which the format fixes. What they leave unused is not known."""
+    places = {tensor.name: _place(tensor) for tensor in header.tensors}
+    sizes = {role: sum(one.elements for one in header.tensors if places[one.name].role is role) for role in Role}
+    layers = {place.layer for place in places.values()} - {None}
+    return Layout(
+        architecture=header.architecture,
+        places=places,
+        layers=len(layers),
+        linear=sizes[Role.LINEAR],
+        router=sizes[Role.ROUTER],
+    )
+
+
+def _place(tensor: StoredTensor) -> Place:
+    found = _IN_A_LAYER.search(tensor.name)
+    if found is None or len(tensor.shape) < _MATRIX or _NO_MATRIX.search(tensor.name):
+        return Place(role=Role.OTHER, layer=int(found[1]) if found else None)
+    return Place(role=Role.ROUTER if _ROUTER.search(tensor.name) else Role.LINEAR, layer=int(found[1]))

@@ -21,20 +21,26 @@ _MAX_HEADER = 100_000_000  # the format's own limit in bytes
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredTensor:
-    """A tensor in a file: `start` and `stop` are byte offsets from the file's beginning."""
+class TensorInfo:
+    """What a tensor is called, and the dtype (by safetensors' names) and shape in which it is stored."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    file: Path
-    start: int
-    stop: int
 
     @property
     def elements(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTensor(TensorInfo):
+    """A tensor in a file: `start` and `stop` are byte offsets from the file's beginning."""
+
+    file: Path
+    start: int
+    stop: int
 
 
 def read_header(path: Path) -> list[StoredTensor]:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from pytest_prunegate.checkpoint.files import weight_files
 from pytest_prunegate.checkpoint.hashing import hash_file, hash_range
 from pytest_prunegate.checkpoint.safetensors_header import read_header
 from pytest_prunegate.checkpoint.scan_memory import NO_MEMORY, FileScan, ScanMemory
-from pytest_prunegate.checkpoint.sparsity import can_count, is_decoder_linear
+from pytest_prunegate.checkpoint.sparsity import can_count
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:
@@ -24,31 +23,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """One pass over a checkpoint's weights: their digest, their tensors, and zeros where they could be counted."""
+    """One pass over a checkpoint's weights: their digest, their tensors, the digest of each, and zeros where they can be counted."""
 
     digest: str
     tensors: tuple[StoredTensor, ...]
+    digests: tuple[str, ...]
     zeros: tuple[int | None, ...]
 
 
-def scan_checkpoint(folder: Path, memory: ScanMemory = NO_MEMORY) -> Scan:
-    """Read all weights of a checkpoint once, and those that were read before not at all.
-
-    Raises:
-        ModelError: weights are missing, damaged, or change while they are read.
-    """
-    return scan_files(weight_files(folder), memory)
-
-
-def scan_files(files: Iterable[Path], memory: ScanMemory) -> Scan:
+def scan_files(files: Iterable[Path], memory: ScanMemory = NO_MEMORY) -> Scan:
     """Read safetensors files tensor by tensor, and others, which hold none that can be told without unpickling, as a whole.
 
+    What was read before is not read again.
+
     Raises:
-        ModelError: a file is damaged, or changes while it is read.
+        ModelError: a file is damaged, holds a tensor that another one holds, or changes while it is read.
     """
     parts: list[list[Any]] = []
     tensors: list[StoredTensor] = []
-    zeros: list[int | None] = []
+    told: list[tuple[str, int | None]] = []
     for path in files:
         held = read_header(path) if path.suffix == ".safetensors" else []
         found = _scan(path, held, whole=path.suffix != ".safetensors", memory=memory)
@@ -56,9 +49,20 @@ def scan_files(files: Iterable[Path], memory: ScanMemory) -> Scan:
             ["tensor", tensor.name, tensor.dtype, list(tensor.shape), found.tensors[tensor.name][0]] for tensor in held
         ]
         parts += [["file", path.name, found.whole]] * (found.whole is not None)
+        _refuse_twice(path, tensors, held)
         tensors += held
-        zeros += [found.tensors[tensor.name][1] for tensor in held]
-    return Scan(digest=digest_of(sorted(parts, key=lambda part: (part[0], part[1]))), tensors=tuple(tensors), zeros=tuple(zeros))  # fmt: skip
+        told += [found.tensors[tensor.name] for tensor in held]
+    digest = digest_of(sorted(parts, key=lambda part: (part[0], part[1])))
+    return _found(digest, tensors, told)
+
+
+def _refuse_twice(path: Path, before: Sequence[StoredTensor], held: Sequence[StoredTensor]) -> None:
+    names = {tensor.name: tensor.file for tensor in before}
+    twice = [tensor.name for tensor in held if tensor.name in names]
+    if twice:
+        raise ModelError(
+            f"{path}: holds {twice[0]}, and so does {names[twice[0]].name}: which of them is loaded is chance. Save the model again."
+        )
 
 
 def scan_gguf(path: Path, tensors: Sequence[StoredTensor], memory: ScanMemory) -> Scan:
@@ -69,11 +73,12 @@ def scan_gguf(path: Path, tensors: Sequence[StoredTensor], memory: ScanMemory) -
     """
     found = _scan(path, tensors, whole=True, memory=memory)
     assert found.whole is not None
-    return Scan(
-        digest=found.whole,
-        tensors=tuple(tensors),
-        zeros=tuple(found.tensors[tensor.name][1] for tensor in tensors),
-    )
+    return _found(found.whole, tensors, [found.tensors[tensor.name] for tensor in tensors])
+
+
+def _found(digest: str, tensors: Sequence[StoredTensor], told: Sequence[tuple[str, int | None]]) -> Scan:
+    digests, zeros = tuple(one for one, _ in told), tuple(zeros for _, zeros in told)
+    return Scan(digest=digest, tensors=tuple(tensors), digests=digests, zeros=zeros)
 
 
 def digest_of(parts: list[Any]) -> str:
@@ -99,5 +104,4 @@ def _scan(path: Path, tensors: Sequence[StoredTensor], *, whole: bool, memory: S
 
 
 def _scan_tensor(tensor: StoredTensor) -> tuple[str, int | None]:
-    counts = can_count(tensor) and is_decoder_linear(tensor.name, tensor.shape)
-    return hash_range(tensor.file, tensor.start, tensor.stop, count=tensor.dtype if counts else None)
+    return hash_range(tensor.file, tensor.start, tensor.stop, count=tensor.dtype if can_count(tensor) else None)

@@ -16,7 +16,7 @@ import xxhash
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_VERSION = 1  # raise it when what a scan finds, or how it is written down, changes
+_VERSION = 2  # raise it when what a scan finds, or how it is written down, changes
 _SETTLED = (
     2 * 10**9
 )  # nanoseconds: the coarsest time stamps of file systems in use; a younger file may change unnoticed

@@ -1,29 +1,30 @@
-"""How many of a checkpoint's decoder weights are zero, counted in the files as they lie.
+"""How many of the weights that a model multiplies with are zero, counted in the files as they lie.
 
-Counted are the linear weights of the decoder's layers, as pruning papers do (``check_sparsity`` of
-https://github.com/locuslab/wanda): no embeddings, no output head, no norms, no biases. -0.0 is zero.
+Which they are is the layout's to say: the matrices of linear layers and of experts, without embeddings, output head, norms and
+biases, as pruning papers count them (``check_sparsity`` of https://github.com/locuslab/wanda). Routers, which pruners leave dense, are
+counted apart. -0.0 is zero.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate.checkpoint.layout import Role
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from pytest_prunegate.checkpoint.safetensors_header import StoredTensor
+    from pytest_prunegate.checkpoint.layout import Layout, MergedZeros
+    from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
 
-# Unsigned integers of the same width, and a mask that drops the sign: -0.0 has no other bit set.
-_WORDS = {"F64": ("<u8", 0x7FFF_FFFF_FFFF_FFFF), "F32": ("<u4", 0x7FFF_FFFF), "F16": ("<u2", 0x7FFF), "BF16": ("<u2", 0x7FFF)}  # fmt: skip
-_IN_A_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block|blk)\.(\d+)\.")
-_OTHER_PARTS = re.compile(
-    r"(?:^|[._])(?:norm|ln|embed|lora|vision|visual|audio|image|encoder)\w*\.|_norm\.|layernorm\.", re.IGNORECASE
-)
-_FUSED_EXPERTS = re.compile(r"experts\.|_exps\.")
-_MATRIX, _EXPERTS = 2, 3
+# Unsigned integers of the same width, and a mask that drops the sign: -0.0 has no other bit set. A scale keeps zeros zero.
+_WORDS = {
+    "F64": ("<u8", 0x7FFF_FFFF_FFFF_FFFF), "F32": ("<u4", 0x7FFF_FFFF), "F16": ("<u2", 0x7FFF), "BF16": ("<u2", 0x7FFF),
+    "F8_E4M3": ("u1", 0x7F), "F8_E5M2": ("u1", 0x7F), "I8": ("u1", 0xFF),
+}  # fmt: skip
+_SHIFTS = ("_zero_point", ".zero_point")  # beside a quantised weight whose zero is another integer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +38,17 @@ class LayerZeros:
 
 @dataclass(frozen=True, kw_only=True)
 class Sparsity:
-    """Zeros among the decoder's linear weights; `problem` says why they cannot be counted, and then both are None.
+    """Zeros among the weights that the model multiplies with; `problem` says why they cannot be counted, and then both are None.
 
-    `layers` has them layer by layer, by the number in the tensors' names; empty where that is not known.
+    `layers` has those of the decoder, layer by layer. `router_zeros` and `router_elements` are of the routers, and not in the others.
     """
 
     zeros: int | None = None
     elements: int | None = None
     problem: str | None = None
     layers: tuple[LayerZeros, ...] = ()
+    router_zeros: int = 0
+    router_elements: int = 0
 
     @property
     def share(self) -> Fraction | None:
@@ -53,17 +56,8 @@ class Sparsity:
         return Fraction(self.zeros, self.elements) if self.zeros is not None and self.elements else None
 
 
-def is_decoder_linear(name: str, shape: Sequence[int]) -> bool:
-    """Whether a tensor is a linear weight of a decoder layer: a matrix, or a stack of them for fused experts."""
-    if not _IN_A_LAYER.search(name) or _OTHER_PARTS.search(name) or name.endswith("bias"):
-        return False
-    if len(shape) == _MATRIX:
-        return name.endswith(".weight") or bool(_FUSED_EXPERTS.search(name))
-    return len(shape) == _EXPERTS and bool(_FUSED_EXPERTS.search(name))
-
-
-def can_count(tensor: StoredTensor) -> bool:
-    """Whether a tensor's zeros can be told from its bytes: plain floating point numbers."""
+def can_count(tensor: TensorInfo) -> bool:
+    """Whether a tensor's zeros can be told from its bytes: plain numbers."""
     return tensor.dtype in _WORDS
 
 
@@ -76,37 +70,69 @@ def count_zeros(piece: memoryview, dtype: str) -> int:
     return int(words.size - np.count_nonzero(words & words.dtype.type(mask)))
 
 
-def sparsity(tensors: Sequence[StoredTensor], zeros: Sequence[int | None], packed: str | None) -> Sparsity:
+def sparsity(
+    tensors: Sequence[TensorInfo], zeros: Sequence[int | None], layout: Layout | str, packed: str | None = None
+) -> Sparsity:
     """Sparsity of a checkpoint.
 
     Args:
         tensors: all tensors of its files.
         zeros: of each of them, where it was counted.
+        layout: where they go in the model, or why that is not known.
         packed: the name of a packed or quantised format that the checkpoint is in.
     """
-    if packed:
-        return Sparsity(problem=f"the weights are packed or quantised ({packed})")
-    counted = [
-        (tensor, zero) for tensor, zero in zip(tensors, zeros, strict=True) if is_decoder_linear(tensor.name, tensor.shape)
-    ]  # fmt: skip
-    if not counted:
-        return Sparsity(problem="no linear weights of decoder layers were found in safetensors or GGUF files")
-    odd = sorted({tensor.dtype for tensor, _ in counted if not can_count(tensor)})
-    if odd:
-        return Sparsity(problem=f"weights are stored as {', '.join(odd)}")
-    layers = _by_layer([(tensor, zero or 0) for tensor, zero in counted])
+    if isinstance(layout, str):
+        return Sparsity(problem=f"which of its tensors the model multiplies with is not known: {layout}")
+    again, found = layout.again(), dict(zip(tensors, zeros, strict=True))
+    once = {tensor: zero for tensor, zero in found.items() if tensor.name not in again and tensor.name in layout.places}
+    linear = {tensor: zero for tensor, zero in once.items() if layout.places[tensor.name].role is Role.LINEAR}
+    if problem := _problem(found, linear, layout, packed):
+        return Sparsity(problem=problem)
+    routers = [(tensor, zero or 0) for tensor, zero in once.items() if layout.places[tensor.name].role is Role.ROUTER]
     return Sparsity(
-        zeros=sum(layer.zeros for layer in layers), elements=sum(layer.elements for layer in layers), layers=layers
+        zeros=sum(zero or 0 for zero in linear.values()), elements=layout.linear,
+        layers=_by_layer(((tensor, zero or 0) for tensor, zero in linear.items()), layout),
+        router_zeros=sum(zero for _, zero in routers), router_elements=sum(tensor.elements for tensor, _ in routers),
+    )  # fmt: skip
+
+
+def with_merged(base: Sparsity, merged: Sequence[MergedZeros]) -> Sparsity:
+    """Sparsity of a base with an adapter merged into it."""
+    changes: dict[int | None, int] = {}
+    for one in merged:
+        changes[one.layer] = changes.get(one.layer, 0) + one.after - one.before
+    layers = tuple(replace(layer, zeros=layer.zeros + changes.get(layer.layer, 0)) for layer in base.layers)
+    return replace(base, zeros=(base.zeros or 0) + sum(changes.values()), layers=layers)
+
+
+def _problem(
+    found: Iterable[TensorInfo], linear: dict[TensorInfo, int | None], layout: Layout, packed: str | None
+) -> str | None:
+    """Why the zeros of matrices cannot be told from their bytes."""
+    if not layout.linear:
+        return f"{layout.architecture} has no linear layers"
+    odd = sorted({tensor.dtype for tensor in linear if not can_count(tensor)})
+    names = {tensor.name for tensor in found}
+    is_shifted = any(
+        f"{tensor.name}{end}" in names or f"{tensor.name.removesuffix('.weight')}{end}" in names
+        for tensor in linear
+        for end in _SHIFTS
     )
+    is_whole = sum(tensor.elements for tensor in linear) == layout.linear
+    if packed and (odd or is_shifted or not is_whole):
+        return f"the weights are packed or quantised ({packed})"
+    if odd:
+        return f"weights are stored as {', '.join(odd)}"
+    return None if is_whole else "the files do not hold all of the weights that the model multiplies with"
 
 
-def _by_layer(counted: Sequence[tuple[StoredTensor, int]]) -> tuple[LayerZeros, ...]:
+def _by_layer(counted: Iterable[tuple[TensorInfo, int]], layout: Layout) -> tuple[LayerZeros, ...]:
     sums: dict[int, tuple[int, int]] = {}
     for tensor, zero in counted:
-        found = _IN_A_LAYER.search(tensor.name)
-        assert found is not None, "a decoder's linear weight is in a layer"
-        zeros, elements = sums.get(int(found[1]), (0, 0))
-        sums[int(found[1])] = (zeros + zero, elements + tensor.elements)
+        layer = layout.places[tensor.name].layer
+        if layer is not None:
+            zeros, elements = sums.get(layer, (0, 0))
+            sums[layer] = (zeros + zero, elements + tensor.elements)
     return tuple(
         LayerZeros(layer=layer, zeros=zeros, elements=elements) for layer, (zeros, elements) in sorted(sums.items())
     )

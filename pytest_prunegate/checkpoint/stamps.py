@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_prunegate.checkpoint.files import WEIGHTS, weight_files
+from pytest_prunegate.checkpoint.files import weight_files, weight_names
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:
@@ -42,14 +42,18 @@ def stamps_of(paths: Iterable[Path]) -> dict[Path, Stamp | None]:
     return {path: stamp_of(path) for path in paths}
 
 
-def checkpoint_files(folder: Path) -> list[Path]:
+def checkpoint_files(folder: Path, arguments: Mapping[str, Any]) -> list[Path]:
     """Every file of a checkpoint that its fingerprint covers, and those that would count if they were there.
+
+    Args:
+        folder: of the checkpoint.
+        arguments: of the side, with which transformers loads it.
 
     Raises:
         ModelError: it has no weights.
     """
-    fixed = [folder / name for name in (*WEIGHTS, *_CONFIGURATION)]
-    return [*weight_files(folder), *fixed, *code_files(folder), *tokenizer_files(folder)]
+    fixed = [folder / name for name in (*weight_names(arguments), *_CONFIGURATION)]
+    return [*weight_files(folder, arguments), *fixed, *code_files(folder), *tokenizer_files(folder)]
 
 
 def code_files(folder: Path) -> list[Path]:

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lm_eval.models.huggingface import HFLM
 
+from pytest_prunegate.checkpoint.layout import Layout
+from pytest_prunegate.checkpoint.misfit import named, refuse_misfit
 from pytest_prunegate.errors import ModelError
+from pytest_prunegate.evaluation.loaded_sample import LoadedSample
+from pytest_prunegate.evaluation.transfers import heard, mismatches, opening_only
 
-_NAMED_TENSORS = 3
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
     """lm-eval's transformers backend for a gate.
 
     A model that lacks weights, or an adapter that does not fit its base, is an error: transformers would fill in random
-    numbers, and peft would leave the base as it is. Of each generated text it is known whether it was cut.
+    numbers, and peft would leave the base as it is. `unverified` counts the tensors that could not be compared with the files. Of each
+    generated text it is known whether it was cut.
     """
 
     _model: Any
     AUTO_MODEL_CLASS: Any
 
-    def __init__(self, *args: Any, quantization: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        self._quantization = quantization
+    def __init__(
+        self, *args: Any, weights: Sequence[Path], quantization: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        self._weights, self._quantization = weights, quantization
         self.cut_rows: deque[bool] = deque()
+        self.unverified = 0
         super().__init__(*args, **kwargs)
 
     def _get_config(self, *args: Any, **kwargs: Any) -> None:
@@ -32,13 +42,17 @@ class GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
         if self._quantization:  # lm-eval hands the configuration's own to transformers, and takes no other way
             self._config.quantization_config = self._quantization
 
-    def _create_model(self, *args: Any, peft: str | None = None, **kwargs: Any) -> None:
-        usual = self.AUTO_MODEL_CLASS
-        self.AUTO_MODEL_CLASS = _Complete(usual)
+    def _create_model(self, pretrained: str, *args: Any, peft: str | None = None, **kwargs: Any) -> None:
+        usual, sample = self.AUTO_MODEL_CLASS, LoadedSample()
+        self.AUTO_MODEL_CLASS = _Complete(usual, self._weights)
         try:
-            super()._create_model(*args, **kwargs)
+            with heard(sample):
+                super()._create_model(pretrained, *args, **kwargs)
         finally:
             self.AUTO_MODEL_CLASS = usual
+        self._model.tie_weights()  # as lm-eval does later, whatever the files hold
+        if not kwargs.get("gguf_file"):
+            self.unverified = sample.compare(Path(pretrained), self._weights, self._model)
         if peft:
             self._put_adapter(peft)
 
@@ -55,7 +69,7 @@ class GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
         odd = [*loaded.missing_keys, *loaded.unexpected_keys]
         if odd:
             raise ModelError(
-                f"{peft}: the adapter does not fit this base: {_named(odd)} have no counterpart. Name the base that it was made for."
+                f"{peft}: the adapter does not fit this base: {named(odd)} have no counterpart. Name the base that it was made for."
             )
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **kwargs: Any) -> Any:
@@ -74,24 +88,21 @@ class GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
 
 
 class _Complete:
-    """transformers' model class, which refuses a checkpoint that lacks weights."""
+    """transformers' model class, which refuses a checkpoint whose tensors are not the model's, and opens no files but these."""
 
-    def __init__(self, usual: Any) -> None:
-        self._usual = usual
+    def __init__(self, usual: Any, weights: Sequence[Path]) -> None:
+        self._usual, self._weights = usual, weights
 
     def from_pretrained(self, *args: Any, **kwargs: Any) -> Any:
-        model, told = self._usual.from_pretrained(*args, output_loading_info=True, **kwargs)
-        missing = sorted(told["missing_keys"])
-        if missing:
-            raise ModelError(
-                f"{args[0]}: the checkpoint lacks {_named(missing)}, and they would be filled with random numbers. Save the whole model."
-            )
+        asked = kwargs | {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        with opening_only(self._weights):
+            model, told = self._usual.from_pretrained(*args, **asked)
+        layout = Layout(
+            architecture=type(model).__name__, places={}, missing=tuple(sorted(told["missing_keys"])),
+            unused=tuple(sorted(told["unexpected_keys"])), mismatched=mismatches(told),
+        )  # fmt: skip
+        refuse_misfit(args[0], layout, ())
         return model
-
-
-def _named(tensors: list[str]) -> str:
-    more = f" and {len(tensors) - _NAMED_TENSORS} more tensors" if len(tensors) > _NAMED_TENSORS else ""
-    return f"{', '.join(tensors[:_NAMED_TENSORS])}{more}"
 
 
 def _as_list(ids: Any) -> list[int]:

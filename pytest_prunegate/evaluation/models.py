@@ -83,6 +83,12 @@ class LocalModels:
                 ) from error
             reason = needs_trust(facts.side, error) or reason_of(error)
             raise ModelError(f"{facts.title}: cannot be loaded from {facts.adapter or facts.folder}: {reason}") from error  # fmt: skip
+        if getattr(lm, "unverified", 0):
+            _log.warning(
+                "%s: %d of its tensors are not compared with the files: their loader rewrites them",
+                facts.title,
+                lm.unverified,
+            )
         self._loaded = (facts.side, lm)
 
     def run(
@@ -137,7 +143,7 @@ class LocalModels:
         }  # fmt: skip
         fixed: dict[str, Any] = {"batch_size": self._settings.batch_size, "device": self._settings.device}
         if conditions.backend == "hf":
-            return GateLM(**own | _transformers_arguments(facts) | fixed)
+            return GateLM(weights=facts.weights, **own | _transformers_arguments(facts) | fixed)
         cls = backend_class(conditions.backend)
         takes = _parameters(cls)
         if "pretrained" not in takes:

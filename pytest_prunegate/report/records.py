@@ -10,7 +10,7 @@ from pytest_prunegate.report.changed_records import ChangedAnswers
 if TYPE_CHECKING:
     from pytest_prunegate.report.provenance_records import Environment, ModelProvenance, RunProvenance
 
-SUMMARY_VERSION = 5
+SUMMARY_VERSION = 6
 RESULTS_FILE = "comparison_results.json"
 
 
@@ -83,6 +83,8 @@ class ModelSummary:
     weights: int | None
     sparsity_problem: str | None
     base_sparsity: float | None
+    router_zeros: int
+    router_weights: int
     wikitext_ppl: float | None
     wikitext_windows: str | None
     layers: tuple[LayerSparsity, ...] = ()

@@ -164,6 +164,7 @@ def _model(gate: Gate, side: str, checks: tuple[CheckSummary, ...]) -> ModelSumm
         backend=conditions.backend, dtype=conditions.dtype, arguments=dict(facts.arguments), max_length=conditions.max_length,
         sparsity=None if share is None else float(share), zeros=facts.sparsity.zeros, weights=facts.sparsity.elements,
         sparsity_problem=facts.sparsity.problem, base_sparsity=None if base is None else float(base),
+        router_zeros=facts.sparsity.router_zeros, router_weights=facts.sparsity.router_elements,
         wikitext_ppl=None if text is None else text.original if side == "original" else text.pruned,
         wikitext_windows=None if text is None or text.documents is None else f"{text.documents} of {text.total_documents} {text.unit}",
         layers=tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.compare import Outcome
@@ -169,7 +170,7 @@ def _notes(rows: Sequence[TableRow]) -> Iterator[str]:
 def _row(check: CheckSummary) -> TableRow:
     counted, n = _counted(check)
     thresholds = [line for text in check.thresholds for line in folded(_short(one_line(text)), _LONGEST_THRESHOLD)]
-    as_text = percent_text if check.metric == "sparsity" else score_text
+    as_text = partial(percent_text, beside=check.thresholds) if check.metric == "sparsity" else score_text
     changed = "-" if check.lost is None else f"{check.lost}/{check.gained}"
     figures = {
         "original": as_text(check.original), "pruned": as_text(check.pruned), "difference": signed_text(check.difference),

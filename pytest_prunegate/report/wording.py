@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from pytest_prunegate.thresholds import Rule
 from pytest_prunegate.verdicts import Basis
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from fractions import Fraction
 
     from pytest_prunegate.checks import Check
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.verdicts import Verdict
 
 _LARGE = 10  # scores lie in [0, 1]; perplexities and the like need fewer decimals
+_PER_CENT = re.compile(r"(\d+(?:\.\d+)?)%")
+_DECIMALS, _ROUNDING = 8, 1e-12  # the most that are shown; what floating point alone does to a share
 _HUGE = 1e5  # a model that is broken has perplexities whose digits nobody reads
 
 
@@ -42,13 +47,31 @@ def signed_text(difference: float | None) -> str:
     return f"{difference:+.3f}" if abs(difference) >= _LARGE else f"{difference:+.4f}"
 
 
-def percent_text(share: float | None, *, signed: bool = False) -> str:
-    """A share in per cent."""
+def percent_text(share: float | None, *, signed: bool = False, beside: Iterable[str] = ()) -> str:
+    """A share in per cent.
+
+    Args:
+        share: the share.
+        signed: whether it is a change.
+        beside: thresholds in words that it stands next to: it gets as many decimals as tell it from theirs, and from whole ones.
+    """
     if share is None:
         return "-"
     if signed and abs(share) >= _HUGE / 10:
         return f"{100 * share:+.2e}%"
-    return f"{share:+.2%}" if signed else f"{share:.1%}"
+    if signed:
+        return f"{share:+.2%}"
+    limits = [float(number) for text in beside for number in _PER_CENT.findall(text)] + [float(round(100 * share))]
+    decimals = next((n for n in range(1, _DECIMALS) if not _looks_like(100 * share, limits, n)), _DECIMALS)
+    return f"{share:.{decimals}%}"
+
+
+def _looks_like(number: float, limits: Iterable[float], decimals: int) -> bool:
+    """Whether a number reads like a limit that it is not."""
+    return any(
+        not math.isclose(number, limit, rel_tol=_ROUNDING) and f"{number:.{decimals}f}" == f"{limit:.{decimals}f}"
+        for limit in limits
+    )
 
 
 def relative_change(relative_drop: Fraction | None) -> float | None:
@@ -259,7 +282,8 @@ def figures_text(comparison: Comparison) -> str:
     """Both scores and what lies between them."""
     if comparison.check.metric == "sparsity":
         before = None if comparison.original is None else float(comparison.original)
-        return f"{percent_text(before)} -> {percent_text(float(comparison.pruned))}"
+        limits = [threshold.describe() for threshold in comparison.check.thresholds]
+        return f"{percent_text(before)} -> {percent_text(float(comparison.pruned), beside=limits)}"
     original = None if comparison.original is None else float(comparison.original)
     difference = None if comparison.difference is None else float(comparison.difference)
     relative = relative_change(comparison.relative_drop)

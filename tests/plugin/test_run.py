@@ -36,7 +36,7 @@ def test_the_files(project: Bench) -> None:
     original = json.loads((project.results / "original_model_results.json").read_text())
     assert original["model_path"] == "original"
     assert original["tasks"] == {"boolq": {"acc": 1.0}, "squadv2": {"f1": 0.75}}
-    assert original["sparsity"] is None
+    assert original["sparsity"] == 0.0
     assert original["wikitext_ppl"] is None
     report = (project.results / "comparison_report.md").read_text()
     assert report.startswith("# PASS: 2 of 2 checks measured: 2 passed\n")
@@ -47,9 +47,9 @@ def test_the_files(project: Bench) -> None:
         in report
     )
     of_summary = report.split("## Summary")[1].split("## Task Results")[0]
-    assert "| Parameters | 2 | " in of_summary
+    assert "| Parameters | 294 | " in of_summary
     assert "| Size on disk | " in of_summary
-    assert "| Sparsity | not counted: no linear weights of decoder layers were found" in of_summary
+    assert "| Sparsity | 0.0% (0 of 252 " in of_summary
     html = (project.results / "comparison_report.html").read_text()
     assert "<title>PASS: 2 of 2 checks measured: 2 passed</title>" in html
     assert "://" not in html.replace("http://www.w3.org/2000/svg", ""), "the page asks no network"
@@ -91,7 +91,7 @@ def test_names_go_into_ids_and_files(project: Bench) -> None:
 def test_settings_come_first(project: Bench) -> None:
     result = project.run("--prunegate-limit=5")
     result.stdout.fnmatch_lines([
-        "original: *original (*parameters, *float32, sparsity not counted, fingerprint *)",
+        "original: *original (*parameters, *float32, sparsity 0.0%, fingerprint *)",
         "settings: thresholds.yaml, seed 1234, batch size 1, device cpu",
         "task: *boolq: 5 of 20 documents, 0 shots, 20 requests to both models, none in the store",
         "time: *not known yet*",

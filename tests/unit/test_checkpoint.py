@@ -10,15 +10,16 @@ import pytest
 from scripted import write_checkpoint, write_safetensors
 
 from pytest_prunegate.checkpoint.facts import read_facts
+from pytest_prunegate.checkpoint.files import weight_files
 from pytest_prunegate.checkpoint.fingerprint import checkpoint_fingerprint
 from pytest_prunegate.checkpoint.location import Location, locate
-from pytest_prunegate.checkpoint.scan import scan_checkpoint
+from pytest_prunegate.checkpoint.scan import scan_files
 from pytest_prunegate.errors import InputError, ModelError
 from pytest_prunegate.model_argument import parse_model
 
 
 def fingerprint(folder: Path) -> str:
-    return checkpoint_fingerprint(folder, scan_checkpoint(folder))
+    return checkpoint_fingerprint(folder, scan_files(weight_files(folder, {})))
 
 
 @pytest.fixture

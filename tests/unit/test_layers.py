@@ -1,40 +1,67 @@
-"""Zeros layer by layer, from the names of tensors."""
+"""Zeros layer by layer, by the places that a layout gives tensors."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from pytest_prunegate.checkpoint.safetensors_header import StoredTensor
-from pytest_prunegate.checkpoint.sparsity import LayerZeros, sparsity
+from pytest_prunegate.checkpoint.layout import Layout, Place, Role
+from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
+from pytest_prunegate.checkpoint.sparsity import LayerZeros, Sparsity, sparsity
+
+LINEAR, ROUTER, OTHER = Role.LINEAR, Role.ROUTER, Role.OTHER
+PLACES = {
+    "b": Place(role=LINEAR, layer=10), "a": Place(role=LINEAR, layer=9), "outside": Place(role=LINEAR, layer=None),
+    "router": Place(role=ROUTER, layer=9), "head": Place(role=OTHER, layer=None),
+}  # fmt: skip
+ZEROS = {"b": 1, "a": 4, "outside": 2, "router": 0, "head": 7}
 
 
-def tensor(name: str, *shape: int) -> StoredTensor:
-    return StoredTensor(name=name, dtype="F32", shape=shape, file=Path("x"), start=0, stop=0)
+def tensor(name: str, dtype: str = "F32") -> TensorInfo:
+    return TensorInfo(name=name, dtype=dtype, shape=(2, 5))
+
+
+def layout(linear: int = 30, tied: tuple[tuple[str, ...], ...] = ()) -> Layout:
+    return Layout(architecture="X", places=PLACES, tied=tied, linear=linear, router=10)
+
+
+def counted(
+    found: Layout | str, *, dtype: str = "F32", packed: str | None = None, more: tuple[str, ...] = ()
+) -> Sparsity:
+    tensors = [*(tensor(name, dtype) for name in PLACES), *(tensor(name) for name in more)]
+    return sparsity(tensors, [*ZEROS.values(), *(5 for _ in more)], found, packed)
+
+
+def test_each_layer_has_its_own_weights_and_routers_are_apart() -> None:
+    found = counted(layout())
+    assert found.layers == (LayerZeros(layer=9, zeros=4, elements=10), LayerZeros(layer=10, zeros=1, elements=10))
+    assert (found.zeros, found.elements, found.router_zeros, found.router_elements) == (7, 30, 0, 10)
+
+
+def test_a_tensor_that_is_stored_twice_or_is_not_the_models_does_not_count() -> None:
+    found = counted(layout(linear=20, tied=(("a", "outside"),)), more=("mask",))
+    assert (found.zeros, found.elements) == (5, 20)
+
+
+@pytest.mark.parametrize("dtype", ["I8", "F8_E4M3", "F8_E5M2", "BF16"])
+def test_plain_bytes_of_a_quantised_checkpoint_count(dtype: str) -> None:
+    assert counted(layout(), dtype=dtype, packed="compressed-tensors").share == counted(layout()).share
 
 
 @pytest.mark.parametrize(
-    "names",
+    ("found", "how", "said"),
     [
-        ("model.layers.{}.self_attn.q_proj.weight", "model.layers.{}.mlp.down_proj.weight"),
-        ("transformer.h.{}.attn.c_attn.weight", "transformer.h.{}.mlp.c_fc.weight"),
-        ("blk.{}.attn_q.weight", "blk.{}.ffn_down.weight"),
-        ("model.language_model.layers.{}.mlp.experts.0.w1.weight", "model.language_model.layers.{}.mlp.experts.7.w1.weight"),
-        ("gpt_neox.layers.{}.attention.dense.weight", "gpt_neox.layers.{}.mlp.dense_h_to_4h.weight"),
+        ("KeyError: 'x'", {}, r"which of its tensors the model multiplies with is not known: KeyError: 'x'"),
+        (layout(), {"dtype": "U8", "packed": "awq"}, r"the weights are packed or quantised \(awq\)"),
+        (layout(linear=31), {"packed": "gptq"}, r"the weights are packed or quantised \(gptq\)"),
+        (layout(), {"dtype": "I8", "packed": "w8a8", "more": ("a_zero_point",)}, r"packed or quantised \(w8a8\)"),
+        (layout(), {"dtype": "C64"}, r"weights are stored as C64"),
+        (layout(linear=31), {}, r"do not hold all of the weights"),
+        (layout(linear=0), {}, r"X has no linear layers"),
     ],
 )  # fmt: skip
-def test_each_layer_has_its_own_weights(names: tuple[str, str]) -> None:
-    tensors = [tensor(name.format(layer), 2, 5) for name in names for layer in (10, 9)]
-    found = sparsity([*tensors, tensor("lm_head.weight", 2, 5)], [1, 2, 3, 4, None], None)
-    assert found.layers == (LayerZeros(layer=9, zeros=6, elements=20), LayerZeros(layer=10, zeros=4, elements=20))
-    assert (found.zeros, found.elements) == (10, 40)
+def test_what_cannot_be_counted_says_why(found: Layout | str, how: dict[str, object], said: str) -> None:
+    import re
 
-
-def test_a_stack_of_experts_counts_into_its_layer() -> None:
-    tensors = [tensor("model.layers.3.mlp.experts.gate_up_proj", 4, 2, 5), tensor("blk.3.ffn_up_exps.weight", 4, 2, 5)]
-    assert sparsity(tensors, [7, 1], None).layers == (LayerZeros(layer=3, zeros=8, elements=80),)
-
-
-def test_what_cannot_be_counted_has_no_layers() -> None:
-    assert sparsity([tensor("model.layers.0.mlp.up_proj.weight", 2, 5)], [None], "gptq").layers == ()
+    result = counted(found, **how)  # type: ignore[arg-type]
+    assert (result.share, result.layers) == (None, ())
+    assert re.search(said, result.problem or "")

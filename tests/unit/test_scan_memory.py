@@ -14,8 +14,9 @@ from tiny import write_gguf, write_tiny_llama
 
 from pytest_prunegate.checkpoint import hashing
 from pytest_prunegate.checkpoint.facts import read_facts
+from pytest_prunegate.checkpoint.files import weight_files
 from pytest_prunegate.checkpoint.location import locate
-from pytest_prunegate.checkpoint.scan import Scan, scan_checkpoint
+from pytest_prunegate.checkpoint.scan import Scan, scan_files
 from pytest_prunegate.checkpoint.scan_memory import ScanMemory
 from pytest_prunegate.errors import ModelError
 from pytest_prunegate.model_argument import parse_model
@@ -35,8 +36,7 @@ def settle(folder: Path) -> Path:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    zeros = {"model.layers.0.mlp.up_proj.weight": [0.0, 1.0]}
-    return settle(write_checkpoint(tmp_path / "model", tensors=zeros))
+    return settle(write_checkpoint(tmp_path / "model"))
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def scan(folder: Path, memory: Path) -> Scan:
-    return scan_checkpoint(folder, ScanMemory(memory))
+    return scan_files(weight_files(folder, {}), ScanMemory(memory))
 
 
 def entry(memory: Path) -> Path:
@@ -74,7 +74,7 @@ def test_it_is_the_same_scan(checkpoint: Path, memory: Path, reads: list[Path]) 
     first = scan(checkpoint, memory)
     before = len(reads)
     assert before == len(first.tensors)
-    assert scan(checkpoint, memory) == first == scan_checkpoint(checkpoint)
+    assert scan(checkpoint, memory) == first == scan_files(weight_files(checkpoint, {}))
     assert len(reads) == 2 * before, "the one without a memory reads"
 
 
@@ -133,7 +133,7 @@ def test_a_cache_that_cannot_be_written(checkpoint: Path, tmp_path: Path, place:
         memory.write_text("")
     else:
         memory = Path("/proc/nowhere")
-    assert scan(checkpoint, memory) == scan_checkpoint(checkpoint)
+    assert scan(checkpoint, memory) == scan_files(weight_files(checkpoint, {}))
 
 
 def test_a_young_file_is_not_remembered(checkpoint: Path, memory: Path) -> None:

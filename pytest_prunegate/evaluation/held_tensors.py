@@ -1,0 +1,64 @@
+"""The tensors of weight files as torch's own, mapped into memory where the files allow it, and the zeros in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from transformers.modeling_utils import load_state_dict
+
+from pytest_prunegate.checkpoint.layout import Counted
+from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
+from pytest_prunegate.checkpoint.sparsity import can_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+# By safetensors' names.
+TORCH_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool, "I16": torch.int16, "I32": torch.int32,
+    "I64": torch.int64,
+}  # fmt: skip
+_NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
+
+
+def load_tensors(files: Iterable[Path]) -> Mapping[str, torch.Tensor]:
+    """The tensors of weight files by their names, read as transformers reads them: of pickles, tensors alone (``weights_only``).
+
+    Raises:
+        Exception: torch finds more than tensors in a pickle, or none of its own.
+    """
+    held: dict[str, torch.Tensor] = {}
+    for path in files:
+        held |= load_state_dict(str(path), map_location="cpu", weights_only=True)
+    return held
+
+
+def count_tensors(files: Iterable[Path]) -> Counted:
+    """Names, dtypes, shapes and zeros of the tensors in weight files.
+
+    Raises:
+        Exception: as for loading.
+    """
+    held = load_tensors(files)
+    tensors = tuple(info_of(name, one) for name, one in held.items())
+    return Counted(
+        tensors=tensors,
+        zeros=tuple(
+            zeros_of(one) if can_count(info) else None for info, one in zip(tensors, held.values(), strict=True)
+        ),
+    )
+
+
+def info_of(name: str, tensor: torch.Tensor) -> TensorInfo:
+    """What a tensor is, in the words of its file."""
+    return TensorInfo(name=name, dtype=_NAMES.get(tensor.dtype, str(tensor.dtype)), shape=tuple(tensor.shape))
+
+
+def zeros_of(tensor: torch.Tensor) -> int:
+    """Its elements that are zero; -0.0 is."""
+    if tensor.dtype.itemsize == 1 and tensor.dtype.is_floating_point:  # which torch does not count on a CPU
+        tensor = tensor.view(torch.uint8) & 0x7F
+    return int(tensor.numel() - torch.count_nonzero(tensor).item())

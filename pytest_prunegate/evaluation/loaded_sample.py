@@ -1,0 +1,161 @@
+"""A second opinion on a loaded model: a sample of every tensor against the bytes of the files, and of every parameter at the end.
+
+What the loader read has to be what the files hold, after the change of dtype; and what it made of it has to be what the model holds
+when everything is in place. What happens between, where tensors are stacked or split, is transformers' own.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import xxhash
+
+from pytest_prunegate.checkpoint.misfit import named
+from pytest_prunegate.checkpoint.safetensors_header import read_header
+from pytest_prunegate.errors import ModelError
+from pytest_prunegate.evaluation.held_tensors import TORCH_DTYPES, load_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from pytest_prunegate.checkpoint.safetensors_header import StoredTensor
+
+_ELEMENTS = 32  # of each tensor: one page of the file
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Elements of a tensor; `shape` and `dtype` are the whole tensor's."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    elements: torch.Tensor
+
+
+class LoadedSample:
+    """Listens to a model being loaded, and keeps a few elements of whatever is not loaded as it is."""
+
+    def __init__(self) -> None:
+        self._renamed: dict[str, str] = {}
+        self._read: dict[str, _Piece] = {}
+        self._made: dict[str, _Piece] = {}
+
+    def read(self, name: str, tensor: torch.Tensor) -> None:
+        """Keep a sample of a tensor that will be changed."""
+        if tensor.device.type != "meta":
+            self._read[name] = _piece(name, tensor)
+
+    def renamed(self, name: str, parameter: str) -> None:
+        """Keep which parameter a tensor became."""
+        self._renamed[parameter] = name
+
+    def changed(self, names: Sequence[str], parameters: Mapping[str, torch.Tensor]) -> None:  # noqa: ARG002
+        """Keep a sample of each parameter as the loader made it."""
+        for name, tensor in parameters.items():
+            if tensor.device.type != "meta":
+                self._made[name] = _piece(name, tensor)
+
+    def compare(self, folder: Path, files: Sequence[Path], model: Any) -> int:
+        """Compare with the files, and with the model as it is now.
+
+        Args:
+            folder: of the checkpoint, for messages.
+            files: its weights.
+            model: transformers'.
+
+        Returns:
+            How many of the model's tensors could not be compared, because another loader, a quantiser, a tensor parallel plan or an
+            offload to disk made something else of them.
+
+        Raises:
+            ModelError: an element differs; it names the tensors.
+        """
+        state = {name: one for name, one in model.state_dict(keep_vars=True).items() if one.device.type != "meta"}
+        as_they_are = {name: state[parameter] for parameter, name in self._renamed.items() if parameter in state}
+        wanted = {name: (tensor.numel(), tensor.dtype) for name, tensor in as_they_are.items()}
+        wanted |= {name: (piece.shape.numel(), piece.dtype) for name, piece in self._read.items()}
+        held = _from_files(files, wanted)
+        checked = {name: _sample(name, tensor) for name, tensor in as_they_are.items() if name in held}
+        checked |= {name: piece.elements for name, piece in self._read.items() if name in held}
+        if odd := _different(checked, held):
+            raise ModelError(
+                f"{folder}: what was loaded is not what the files hold: {named(odd)}. Either they changed while they were read, or transformers "
+                "read other files, or the configuration ties parameters that differ in the files (tie_word_embeddings). Correct that, and let "
+                "nothing write to the checkpoint."
+            )
+        kept = {
+            name: piece.elements for name, piece in self._made.items()
+            if name in state and (state[name].shape, state[name].dtype) == (piece.shape, piece.dtype)
+        }  # fmt: skip
+        if odd := _different(kept, {name: _sample(name, state[name]) for name in kept}):
+            raise ModelError(
+                f"{folder}: {named(odd)} changed after they were loaded, so that the model is not the one in the files."
+            )
+        verified = {name for name in self._renamed if self._renamed[name] in checked} | set(kept)
+        return len(set(self._renamed) - verified) + len(set(self._made) - verified)
+
+
+def _different(pieces: Mapping[str, torch.Tensor], others: Mapping[str, torch.Tensor]) -> list[str]:
+    """Names of those whose elements are not the others', NaN being like NaN. One transfer for each device and dtype."""
+    groups: dict[tuple[torch.device, torch.dtype], list[str]] = {}
+    for name, piece in pieces.items():
+        groups.setdefault((piece.device, piece.dtype), []).append(name)
+    odd: list[str] = []
+    for names in groups.values():
+        here, there = (torch.cat([some[name] for name in names]).cpu() for some in (pieces, others))
+        if not torch.equal(here, there):
+            sizes = [pieces[name].numel() for name in names]
+            equal = ((here == there) | ((here != here) & (there != there))).split(sizes)  # noqa: PLR0124
+            odd += [name for name, alike in zip(names, equal, strict=True) if not bool(alike.all())]
+    return sorted(odd)
+
+
+def _piece(name: str, tensor: torch.Tensor) -> _Piece:
+    return _Piece(tensor.shape, tensor.dtype, _sample(name, tensor).clone())
+
+
+def _sample(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    start = _start(name, tensor.numel())
+    return _plain(tensor.detach().reshape(-1)[start : start + _ELEMENTS])
+
+
+def _start(name: str, elements: int) -> int:
+    """Where a tensor is looked at: the same place for the same name and size."""
+    return xxhash.xxh3_64_intdigest(name.encode()) % max(elements - _ELEMENTS + 1, 1)
+
+
+def _plain(elements: torch.Tensor) -> torch.Tensor:
+    """Elements that can be compared: the floating point numbers of one byte by their bits."""
+    return elements.view(torch.uint8) if elements.dtype.itemsize == 1 else elements
+
+
+def _from_files(files: Iterable[Path], wanted: Mapping[str, tuple[int, torch.dtype]]) -> dict[str, torch.Tensor]:
+    """Elements of tensors in the files, as the loader turns them into a dtype, where they have as many as is wanted."""
+    pickled = [path for path in files if path.suffix != ".safetensors"]
+    found = {
+        name: tensor.reshape(-1)[_start(name, tensor.numel()) :][:_ELEMENTS]
+        for name, tensor in load_tensors(pickled).items() if _is_wanted(wanted, name, tensor.numel())
+    }  # fmt: skip
+    for path in files:
+        if path not in pickled:
+            with path.open("rb") as file:
+                found |= {
+                    one.name: _read(file.fileno(), one) for one in read_header(path)
+                    if one.dtype in TORCH_DTYPES and _is_wanted(wanted, one.name, one.elements)
+                }  # fmt: skip
+    return {name: _plain(elements.to(wanted[name][1])) for name, elements in found.items()}
+
+
+def _is_wanted(wanted: Mapping[str, tuple[int, torch.dtype]], name: str, elements: int) -> bool:
+    return name in wanted and wanted[name][0] == elements
+
+
+def _read(descriptor: int, stored: StoredTensor) -> torch.Tensor:
+    dtype, start = TORCH_DTYPES[stored.dtype], _start(stored.name, stored.elements)
+    count = min(_ELEMENTS, stored.elements - start)
+    read = os.pread(descriptor, count * dtype.itemsize, stored.start + start * dtype.itemsize)
+    return torch.frombuffer(bytearray(read), dtype=dtype)
