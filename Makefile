@@ -48,7 +48,7 @@ evidence-identity: $(VENV)/.installed
 	$(RUN) demo/models.py $(MODELS)
 	$(RUN) evidence/identity.py $(DATA) $(MODELS) evidence/identity.json
 
-# Simulations: about seven minutes.
+# Simulations: about ten minutes.
 evidence-validity: $(VENV)/.installed
 	$(RUN) evidence/validity.py evidence/validity.json
 

@@ -2,14 +2,15 @@
 
     python evidence/validity.py OUTPUT.json
 
-Three parts, on the synthetic populations of tests/populations.py:
+Four parts, on the synthetic populations of tests/populations.py:
 
 - rule U where it is hardest: the true drop equals the threshold to within one document, on either side of it. The wrong
   verdict comes at most as often as the error rate says; the cell with most errors is run again, since the largest of many
   is large by chance; on some of the runs `EarlyStopping` itself is fed one document at
   a time, and has to stop at the same document with the same verdict as the side-by-side runs;
 - the 95% interval of a relative drop from a fixed number of documents, for other documents like these and for a full set;
-- the 95% interval from where rule U stopped.
+- the 95% interval from where rule U stopped;
+- what follows a sample (clustered.py): passages that are lost as a whole, few documents that only lose, and looks that are repeated.
 
 Each bound is held to three standard errors of the simulation, cell by cell. Exits with 1 where one is broken. The
 figures belong to the sources whose digests stand beside them.
@@ -37,6 +38,7 @@ from pytest_prunegate.stats.intervals import relative_drop_interval
 from pytest_prunegate.stats.margins import relative_margin
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from clustered import LOOK_DOCUMENTS, clustered, few, repeated
 from populations import (
     Population,
     f1_like,
@@ -283,6 +285,8 @@ def show(result: dict[str, Any]) -> None:
     print(
         f"coverage of the 95% interval at the stop: mean {found['mean']}, least {found['least']} (bound {found['bound']})"
     )
+    for part in ("clusters", "few_documents", "repeated_looks"):
+        print(f"{part}: {result[part]['summary']}")
 
 
 def main() -> None:
@@ -292,6 +296,8 @@ def main() -> None:
     rng = np.random.default_rng(SEED)
     result = {
         **facts, "boundary": boundary(rng), "interval": fixed_coverage(rng), "interval_at_stop": stopped_coverage(rng),
+        "clusters": clustered(rng), "few_documents": few(rng),
+        "repeated_looks": repeated(rng, stops, random_orders, zero_one_at(0.1, LOOK_DOCUMENTS, accuracy=0.6, gained=0.02, is_met=False)),
     }  # fmt: skip
     result["seconds"] = round(time.monotonic() - began)
     Path(sys.argv[1]).write_text(as_text(result) + "\n", encoding="utf-8")
@@ -302,10 +308,12 @@ def main() -> None:
         "different_from_feed": result["boundary"]["different_from_feed"],
         "interval": {kind: result["interval"][kind]["summary"] for kind in ("others_like_these", "full_set")},
         "interval_at_stop": result["interval_at_stop"]["summary"],
+        **{part: result[part]["summary"] for part in ("clusters", "few_documents", "repeated_looks")},
         "seconds": result["seconds"],
     }
     print(json.dumps(summary))
     parts = [*summary["boundary"].values(), summary["interval_at_stop"]]
+    parts += [summary[part] for part in ("clusters", "few_documents", "repeated_looks")]
     parts += [found for kind in summary["interval"].values() for found in kind.values()]
     sys.exit(1 if summary["different_from_feed"] or any(part["broken"] for part in parts) else 0)
 

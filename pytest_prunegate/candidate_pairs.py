@@ -10,6 +10,7 @@ from pytest_prunegate.check_scores import scores_of
 from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.loss_interval import change_interval, stopped_change_interval
 from pytest_prunegate.paired import drawn_keys, pair_up
+from pytest_prunegate.stats.intervals import growth
 from pytest_prunegate.thresholds import Decide
 
 if TYPE_CHECKING:
@@ -150,9 +151,11 @@ def _with_interval(
 def _counted(paired: Paired) -> PairedDifference:
     """The figures on the shared documents; a perplexity has no document that is answered better."""
     if paired.sizes is not None:
-        against, candidate = (math.exp(sum(side) / sum(paired.sizes)) for side in (paired.original, paired.pruned))
+        losses = [math.fsum(side) / math.fsum(paired.sizes) for side in (paired.original, paired.pruned)]
+        against, candidate = (1 + growth(loss) for loss in losses)
+        relative = -growth(losses[1] - losses[0])
         return PairedDifference(
-            documents=len(paired.keys), total=paired.total, candidate=candidate, against=against, relative=1 - candidate / against,
+            documents=len(paired.keys), total=paired.total, candidate=candidate, against=against, relative=relative,
             higher_is_better=False,
         )  # fmt: skip
     against, candidate = (_mean(paired, side) for side in (paired.original, paired.pruned))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import xxhash
+
 from pytest_prunegate.checks import GateTask, TaskKind
-from pytest_prunegate.evaluation.prepared import draw_ranks, sample_size
+from pytest_prunegate.evaluation.prepared import asked_of, draw_ranks, sample_size
 from pytest_prunegate.thresholds import Decide, Inconclusive
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ class Draws:
 
     `order` has the number of the part and the document's id. The first `sampled` of them are what the limit allows. Where
     `is_pooled`, any first documents are a random sample of all; a group's limit is one for each of its members, and windows
-    of a text are no random sample (`is_random`).
+    of a text are no random sample (`is_random`). `bases` decide the permutation of each part.
     """
 
     parts: tuple[PreparedTask, ...]
@@ -33,11 +35,22 @@ class Draws:
     sampled: int
     is_pooled: bool
     is_random: bool = True
+    bases: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
         """Documents of the full set."""
         return sum(part.total_documents for part in self.parts)
+
+    def digest(self) -> str:
+        """Of what is asked, and which answers are right, in the order in which each part is drawn, whatever else the data holds."""
+        found = xxhash.xxh3_128()
+        asked = [{document.doc_id: document for document in part.documents} for part in self.parts]
+        for number, doc_id in sorted(
+            self.order, key=lambda place: place[0]
+        ):  # a group's limits interleave its parts otherwise
+            found.update(asked_of(self.parts[number], asked[number][doc_id]).encode())
+        return found.hexdigest()
 
     def first(self, count: int) -> tuple[PreparedTask, ...]:
         """The parts with their share of the first documents."""
@@ -64,7 +77,7 @@ class Draws:
             yield count
 
 
-def draw(task: GateTask, parts: Sequence[PreparedTask], seed: int) -> Draws:
+def draw(task: GateTask, parts: Sequence[PreparedTask], seed: int, *, bases: Sequence[str] | None = None) -> Draws:
     """The order of a task's documents: one permutation, decided by the tasks, their data and the seed.
 
     A larger limit contains every smaller one.
@@ -73,13 +86,16 @@ def draw(task: GateTask, parts: Sequence[PreparedTask], seed: int) -> Draws:
         task: the task, whose parts may have a limit each.
         parts: all documents of each.
         seed: the user's.
+        bases: what decided the permutation of each part when these questions were drawn first; None where they were not.
     """
     if task.kind is TaskKind.PERPLEXITY or not parts:
         order = [(number, document.doc_id) for number, part in enumerate(parts) for document in part.documents]
         return Draws(parts=tuple(parts), order=tuple(order), sampled=len(order), is_pooled=False, is_random=False)
     ranked: list[tuple[bool, bytes, int, int]] = []
-    for number, (part, gate_task) in enumerate(zip(parts, task.parts, strict=True)):
-        ranks = draw_ranks(len(part.documents), f"{part.name}:{part.data_fingerprint}:{seed}")
+    if bases is None or len(bases) != len(parts):
+        bases = [f"{part.name}:{part.data_fingerprint}:{seed}" for part in parts]
+    for number, (part, gate_task, base) in enumerate(zip(parts, task.parts, bases, strict=True)):
+        ranks = draw_ranks(len(part.documents), base)
         size = sample_size(len(part.documents), gate_task.settings.limit)
         own = sorted(range(len(ranks)), key=lambda place: ranks[place])
         ranked += [
@@ -90,5 +106,5 @@ def draw(task: GateTask, parts: Sequence[PreparedTask], seed: int) -> Draws:
     sampled = sum(not beyond for beyond, *_ in ranked)
     return Draws(
         parts=tuple(parts), order=tuple((number, doc_id) for *_, number, doc_id in ranked), sampled=sampled,
-        is_pooled=len(parts) == 1 or sampled == len(ranked),
+        is_pooled=len(parts) == 1 or sampled == len(ranked), bases=tuple(bases),
     )  # fmt: skip

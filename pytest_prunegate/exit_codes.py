@@ -10,7 +10,7 @@ import pytest
 from pytest_prunegate.compare import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
 ERROR_EXIT, INCONCLUSIVE_EXIT = 10, 11
 CODES = ((Outcome.FAIL, 1), (Outcome.ERROR, ERROR_EXIT), (Outcome.INCONCLUSIVE, INCONCLUSIVE_EXIT))
@@ -87,6 +87,24 @@ def _of_candidate(ran: Ran, checks: Sequence[str]) -> int | None:
     if len(found) < len(checks):
         return None
     return ERROR_EXIT if ran.failed & set(checks) else 0  # what passed, and broke behind that
+
+
+class BrokenSession:
+    """Sees to it that a session which breaks at its end says so, and has pytest's own code for that.
+
+    Python would end with 1 there, which is the code of a check that failed.
+    """
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+        """Tell what no hook has caught, whichever plugin raised it."""
+        try:
+            yield
+        except (pytest.exit.Exception, pytest.UsageError):
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing above would tell it
+            session.config.notify_exception(pytest.ExceptionInfo.from_exception(error), session.config.option)
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 class FailedReports:

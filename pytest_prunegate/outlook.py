@@ -113,7 +113,7 @@ def outlook(
     resolves = detectable_gap(
         changed=change, original=score, documents=documents, error_rate=terms.own_rate, of=None if asks_of_others else total
     )  # fmt: skip
-    deviation = math.sqrt(change + most**2 * score * (1 - score))
+    deviation = math.sqrt(change + most * most * score * (1 - score))
     drift = math.sqrt(total) * most * score / deviation if deviation else math.inf
     is_measured = asks_of_others and terms.decision.decide is Decide.FULL
     needed = (
@@ -140,7 +140,7 @@ def baseline_warning(task: GateTask, check: Check, measured: Sequence[Measuremen
     n, mean = len(values), float(scores.aggregate)
     if n < _FEWEST:
         return None
-    error = _QUANTILE * math.sqrt((sum((value - mean) ** 2 for value in values) + 1) / n**2)
+    error = _QUANTILE * math.sqrt((sum((value - mean) * (value - mean) for value in values) + 1) / n**2)
     said = f"{check.label}: the original scores {mean:.3f} on {n} documents"
     if _relative_threshold(check) is not None and mean <= error:
         return f"{said}, which cannot be told from 0: no relative drop means much there. Take another filter, prompt or metric."

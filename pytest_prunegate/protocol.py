@@ -1,7 +1,9 @@
 """What is fixed for a pair of models on a task before its first document, and kept by every later run.
 
 A second look at a sample, with more documents or another rule, is a second chance to err: the looks are counted, and the
-permutation of the first one is kept whatever seed a later run asks for.
+permutation of the first one is kept whatever seed a later run asks for, and whatever else stands in the data. Where it cannot be (the
+same questions in another order, with other answers), each further draw halves the error rate. Of what was fixed and what is asked the stricter holds:
+rule U may be read at any rate, since its bets do not depend on it.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
+from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.drawing import draw
+from pytest_prunegate.store.looks import DRAW
 from pytest_prunegate.thresholds import Decide, Inconclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pytest_prunegate.checks import Check, GateTask
     from pytest_prunegate.drawing import Draws
@@ -36,7 +40,8 @@ class Terms:
     `looks` are the looks at a part of the documents that came before this one, each with what judged it; `checks` is how
     many thresholds share the error rate of a false FAIL. Where `is_sequential`, documents are looked at one by one until
     they decide: because it was asked for, or because an earlier look at this sample already had its one chance.
-    `candidates` is how many pruned models share the error rate of any verdict: to choose among them is to look so often.
+    `candidates` is how many pruned models share the error rate of any verdict: to choose among them is to look so often. `draw` counts
+    the permutations that were looked at before this one.
     """
 
     decision: Decision
@@ -47,11 +52,12 @@ class Terms:
     is_sequential: bool = False
     looks: tuple[tuple[str, str], ...] = ()
     candidates: int = 1
+    draw: int = 0
 
     @property
     def own_rate(self) -> float:
-        """The part of the error rate that this candidate may use."""
-        return self.error_rate / self.candidates
+        """The part of the error rate that this candidate may use on this draw: half of what the one before had."""
+        return self.error_rate / float(2**self.draw) / self.candidates
 
     @property
     def rate_of_sample(self) -> float:
@@ -62,29 +68,41 @@ class Terms:
     def stated_error(self) -> float:
         """The largest probability of a wrong verdict over all looks so far, and over all candidates; one rule may look as often as it likes."""
         judges = [by for _, by in self.looks] + [_BY_RULE if self.is_sequential else _BY_SAMPLE]
-        samples = sum(self.error_rate / float(2**place) for place, by in enumerate(judges) if by == _BY_SAMPLE)
-        return samples + (self.error_rate if _BY_RULE in judges else 0)
+        rate = self.error_rate / float(2**self.draw)
+        samples = sum(rate / float(2**place) for place, by in enumerate(judges) if by == _BY_SAMPLE)
+        other_draws = sum(self.error_rate / float(2**place) for place in range(self.draw))
+        return samples + (rate if _BY_RULE in judges else 0) + other_draws
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """The permutation, the number of thresholds and of candidates, and each check's error rate, indifference and looks, by its metric."""
+    """The permutation, the number of thresholds and of candidates, and each check's error rate, indifference and looks, by its metric.
+
+    `bases` decide the permutation of each part. `draws` are digests of the orders in which the documents were looked at, `draw` the
+    place of this run's among them.
+    """
 
     seed: int
     asked_seed: int
     checks: int
     candidates: int = 1
+    bases: tuple[str, ...] = ()
+    draws: tuple[str, ...] = ()
+    draw: int = 0
     rules: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """As the store keeps it."""
         several = {"candidates": self.candidates} if self.candidates > 1 else {}
-        return {"seed": self.seed, "checks": self.checks, **several, "rules": dict(self.rules)}
+        drawn = {"bases": list(self.bases), "draws": list(self.draws)} if self.draws else {}
+        return {"seed": self.seed, "checks": self.checks, **several, **drawn, "rules": dict(self.rules)}
 
     def terms(self, task: GateTask, check: Check, draws: Draws) -> Terms:
         """The terms of a check in this run."""
-        look = _look(task, check, draws, other_seed=self.asked_seed if self.asked_seed != self.seed else None)
+        look = _look(
+            task, check, draws, other_seed=self.asked_seed if self.asked_seed != self.seed else None, draw=self.draw
+        )
         rule = self.rules.get(_key(check)) if look is not None else None
         looks = [(at, by) for at, by in rule["looks"]] if rule else []
         place = next((place for place, (at, _) in enumerate(looks) if at == look), None)
@@ -94,6 +112,7 @@ class Protocol:
             indifference=float(rule["indifference"] if rule else check.decision.indifference),
             checks=self.checks,
             candidates=self.candidates,
+            draw=self.draw if rule else 0,
             seed=self.seed,
             looks=tuple(looks[:place]) if place is not None else (),
             is_sequential=place is not None and looks[place][1] == _BY_RULE,
@@ -119,20 +138,23 @@ def settle(
         candidates: pruned models of the run, any of which may be judged falsely.
     """
     rules: dict[str, dict[str, Any]] = {key: dict(rule) for key, rule in (kept["rules"] if kept else {}).items()}
-    own, notes = kept_seed(kept, seed), []
+    own, notes = kept_seed(kept, seed), list[str]()
+    is_looked_at = any(_look(task, check, draws, other_seed=None, draw=0) for check in task.checks)
+    orders, place = _placed_draw(kept, draws) if is_looked_at else (tuple(kept.get("draws", ())) if kept else (), 0)
     for check in task.checks:
-        look = _look(task, check, draws, other_seed=seed if own != seed else None)
+        look = _look(task, check, draws, other_seed=seed if own != seed else None, draw=place)
         if look is None:
             continue
         asked = {"error_rate": str(check.decision.error_rate), "indifference": str(check.decision.indifference)}
         rule = rules.setdefault(_key(check), asked | {"looks": []})
-        for name, value in asked.items():
-            if Decimal(rule[name]) != Decimal(value):
-                notes.append(
-                    f"{check.label}: {name} {rule[name]} was fixed before its first document, and is kept ({value} is asked for)."
-                )
+        notes += _tightened(check, rule, asked)
         if look not in [at for at, _ in rule["looks"]]:
             rule["looks"] = [*rule["looks"], [look, _judge(task, check, draws, look, again=bool(rule["looks"]))]]
+    if place:
+        notes.append(
+            f"{task.name}: these questions were drawn in another order before (their rows stand in another order, or their answers changed): "
+            f"each further draw is another chance, and has half of the error rate of the one before (draw {place + 1})."
+        )
     if own != seed and rules:
         notes.append(
             f"{task.name}: its documents were drawn with seed {own} before, and that draw is kept: another one ({seed} is asked for) "
@@ -140,8 +162,27 @@ def settle(
         )
     return Protocol(
         seed=own, asked_seed=seed, checks=max(in_file, int(kept["checks"]) if kept else 0),
-        candidates=max(candidates, int(kept.get("candidates", 1)) if kept else 1), rules=rules, notes=tuple(notes),
+        candidates=max(candidates, int(kept.get("candidates", 1)) if kept else 1), bases=draws.bases, draws=orders, draw=place,
+        rules=rules, notes=tuple(notes),
     )  # fmt: skip
+
+
+def _placed_draw(kept: Mapping[str, Any] | None, draws: Draws) -> tuple[tuple[str, ...], int]:
+    """The orders that were looked at, this run's among them, and its place."""
+    orders, own = tuple(kept.get("draws", ())) if kept else (), draws.digest()
+    found = orders if own in orders else (*orders, own)
+    return found, found.index(own)
+
+
+def _tightened(check: Check, rule: dict[str, Any], asked: Mapping[str, str]) -> Iterator[str]:
+    """Let the stricter of what was fixed and what is asked hold, and say so."""
+    for name, value in asked.items():
+        if Decimal(rule[name]) == Decimal(value):
+            continue
+        kept, rule[name] = rule[name], min(rule[name], value, key=Decimal)
+        yield (
+            f"{check.label}: {name} {kept} was fixed before its first document, and {value} is asked for: the stricter one holds, {rule[name]}."
+        )
 
 
 def _key(check: Check) -> str:
@@ -149,22 +190,27 @@ def _key(check: Check) -> str:
     return f"{check.metric},{check.filter}"
 
 
-def _look(task: GateTask, check: Check, draws: Draws, *, other_seed: int | None) -> str | None:
-    """What this run looks at; None where it is everything there is. To ask for another seed is to ask for another look."""
+def _look(task: GateTask, check: Check, draws: Draws, *, other_seed: int | None, draw: int) -> str | None:
+    """What this run looks at; None where it is everything there is. To ask for another seed, or another draw, is to ask for another look."""
     is_sample = draws.sampled < draws.total
     goes_on = is_sample and check.decision.inconclusive is Inconclusive.CONTINUE
     if draws.is_pooled and task.stops_early(check) and (check.decision.decide is Decide.EARLY or goes_on):
-        return _EARLY
+        return _EARLY + _of_draw(draw)
     if not is_sample or not draws.is_random:
         return None
     about = " of others" if check.decision.decide is Decide.CONFIDENT else ""
-    return f"{draws.sampled}{about}" if other_seed is None else f"{draws.sampled}{about}, seed {other_seed}"
+    seed = "" if other_seed is None else f", seed {other_seed}"
+    return f"{draws.sampled}{about}{seed}{_of_draw(draw)}"
+
+
+def _of_draw(draw: int) -> str:
+    return f"{DRAW}{draw}" if draw else ""
 
 
 def _judge(task: GateTask, check: Check, draws: Draws, look: str, *, again: bool) -> str:
     """What judges a look: a sample of fixed size has one chance, and the rule for any number of looks all later ones."""
     takes_over = again and draws.is_pooled and task.stops_early(check) and check.decision.decide is not Decide.CONFIDENT
-    return _BY_RULE if look == _EARLY or takes_over else _BY_SAMPLE
+    return _BY_RULE if look.startswith(_EARLY) or takes_over else _BY_SAMPLE
 
 
 class Protocols:
@@ -191,7 +237,7 @@ class Protocols:
         """The order of a task's documents, by the seed of the first run of this pair."""
         self._pairs[task.name] = self._pair(task, parts)
         kept = self._store.protocol(self._pairs[task.name])
-        draws = draw(task, parts, kept_seed(kept, self._seed))
+        draws = draw(task, parts, kept_seed(kept, self._seed), bases=(kept or {}).get("bases"))
         self.of[task.name] = settle(
             kept, task, draws, seed=self._seed, in_file=self._checks, candidates=self._candidates
         )
@@ -209,12 +255,14 @@ class Protocols:
         return tuple(note for protocol in self.of.values() for note in protocol.notes)
 
     def _pair(self, task: GateTask, parts: tuple[PreparedTask, ...]) -> str:
-        """A digest of both models and of everything that they may be asked."""
-        digest = xxhash.xxh3_128(task.name.encode())
+        """A digest of both models and of everything that they may be asked, whatever the task is called, and in whatever order it stands."""
+        digest = xxhash.xxh3_128(b"pooled" if task.kind is TaskKind.GROUP else b"alone")
         for side, facts in self._answering.facts.items():
             digest.update(facts.fingerprint.encode())
             for part in parts:
                 keys = self._answering.keys(part, side)
                 generated = [key for request, key in keys.items() if request.gen_kwargs is not None]
-                digest.update("".join(generated or keys.values()).encode())  # squadv2 asks more where more is wanted
+                digest.update(
+                    "".join(sorted(generated or keys.values())).encode()
+                )  # squadv2 asks more where more is wanted
         return digest.hexdigest()

@@ -19,7 +19,7 @@ from pytest_prunegate.collection import (
 )
 from pytest_prunegate.distributed import Controller, Worker, is_controller, is_worker, refuse_copies
 from pytest_prunegate.errors import FixtureError, InputError, PrunegateError
-from pytest_prunegate.exit_codes import FailedReports, Ran, exit_status
+from pytest_prunegate.exit_codes import BrokenSession, FailedReports, Ran, exit_status
 from pytest_prunegate.gates import Gates
 from pytest_prunegate.interruption import StopRequest
 from pytest_prunegate.other_plugins import restore_order, run_once, spare_timeouts
@@ -56,6 +56,7 @@ def start_run(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: of the checks in {file.display}, by pytest-prunegate")
     if config.args_source is not config.ArgsSource.ARGS:
         config.args = [str(file.path)]
+    config.pluginmanager.register(BrokenSession(), "prunegate-broken")
     config.pluginmanager.register(ShownVerdicts(config), "prunegate-verdicts")
     if is_controller(config):
         config.pluginmanager.register(Controller(config, options), "prunegate-controller")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.thresholds import Threshold
 
 _WEIGHTS = "The interval weights the group's tasks as the full run would, the scores as they were measured."
+_HOPELESS = 1e6  # times nearer to the threshold than the interval is wide: no number of documents would tell
 _UPPER = 1.6  # times the average: what nine runs of ten stay below
 
 
@@ -241,7 +242,7 @@ def _needed(check: Check, terms: Terms, paired: Paired) -> tuple[int, int] | Non
     for threshold in check.thresholds:
         d = margin_of(threshold, higher_is_better=paired.higher_is_better).of(paired.original, paired.pruned)
         mean, deviation = float(d.mean()), float(d.std())
-        if mean == 0 or deviation == 0:
+        if mean == 0 or deviation == 0 or not math.isfinite(mean + deviation):
             return None
         rate = terms.own_rate if mean > 0 else terms.own_rate / terms.checks
         needed = documents_needed(drift=math.sqrt(total) * abs(mean) / deviation, total=total, error_rate=rate)
@@ -254,7 +255,8 @@ def _needed(check: Check, terms: Terms, paired: Paired) -> tuple[int, int] | Non
 def _needed_of_others(ways: Sequence[Distance], n: int) -> tuple[int, int] | None:
     """Further documents like these until the interval has left every threshold; its width shrinks with their square root."""
     centres = [((way.low + way.high) / 2, (way.high - way.low) / 2) for way in ways]
-    if not all(math.isfinite(half) and centre for centre, half in centres):
+    ratios = [half / abs(centre) if centre else math.inf for centre, half in centres]
+    if not all(ratio < _HOPELESS for ratio in ratios):
         return None
-    more = max(math.ceil(n * ((half / centre) ** 2 - 1)) for centre, half in centres)
+    more = max(math.ceil(n * (ratio * ratio - 1)) for ratio in ratios)
     return max(more, 1), max(more, 1)

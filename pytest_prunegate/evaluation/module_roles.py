@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -86,7 +86,7 @@ def _role(name: str, attribute: str, module: nn.Module, parent: nn.Module, param
 def _is_stack(module: nn.Module, parameter: torch.Tensor) -> bool:
     """Whether a parameter is a stack of matrices, as of experts; some write it as one tall matrix."""
     if parameter.ndim > _MATRIX:
-        return min(parameter.shape[-2:]) > 1
+        return bool(min(parameter.shape[-2:]) > 1)
     is_alone = all(one.ndim == _MATRIX for one in module.parameters(recurse=False))  # beside stacks these are biases
     return is_alone and bool(_EXPERT_CLASS.search(type(module).__name__))
 
@@ -114,5 +114,5 @@ def _layer(path: str, stack: str | None) -> int | None:
 
 def _takes_no_text(module: nn.Module) -> bool:
     """Whether a module is the tower of images or sounds of a model: no text passes through it."""
-    takes: object = module.main_input_name if isinstance(module, PreTrainedModel) else None
-    return takes is not None and takes not in _TEXT_INPUTS
+    takes: Any = module.main_input_name if isinstance(module, PreTrainedModel) else _TEXT_INPUTS[0]
+    return str(takes) not in _TEXT_INPUTS

@@ -72,6 +72,20 @@ class PreparedTask:
         return replace(self, documents=tuple(documents), requests=tuple(self.requests[position] for position in places))
 
 
+def asked_of(part: PreparedTask, document: Document) -> str:
+    """What a document asks, and which answer is right, as text; nothing else that stands in the data."""
+    asked = [repr(part.requests[position]) for positions in document.requests for position in positions]
+    return repr((sorted(asked), _target(part, document)))
+
+
+def _target(part: PreparedTask, document: Document) -> str:
+    """The right answer as the task tells it; all of the document's content where it tells none."""
+    try:
+        return repr(part.task.doc_to_target(document.content))
+    except Exception:  # noqa: BLE001 - a task's own code; what is not known apart then counts as a whole
+        return repr(document.content)
+
+
 def draw_ranks(total: int, key: str) -> list[bytes]:
     """A rank for each document: their order is one random permutation, that the key decides.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+_LARGEST_LOGARITHM = 709.0  # of a floating point number
 _LEAST = 2  # documents or clusters that have a spread
 
 
@@ -47,7 +48,10 @@ class Stratum:
 
 @dataclass(frozen=True, kw_only=True)
 class _Spread:
-    """Squared spread of the means: sums of squares and products about the means, the weight of one flip, the quantile."""
+    """Squared spread of the means: sums of squares and products about the means, the weight of one flip, the quantile.
+
+    A flip is a document, or a cluster of mean size: with G clusters of n documents, f m^2 = G / ((G - 1) n^2) (n / G)^2.
+    """
 
     oo: float
     op: float
@@ -56,9 +60,12 @@ class _Spread:
     quantile: float
 
     def at(self, recovery: float) -> float:
-        """Of mean(pruned) - recovery * mean(original), with one document that changed each way, times the squared quantile."""
-        own = self.pp - 2 * recovery * self.op + recovery**2 * self.oo
-        return self.quantile**2 * (own + self.flip * (1 + recovery**2))
+        """Of mean(pruned) - recovery * mean(original), times the squared quantile.
+
+        One document, or one cluster of mean size, that changed each way is added.
+        """
+        own = self.pp - 2 * recovery * self.op + recovery * recovery * self.oo
+        return self.quantile * self.quantile * (own + self.flip * (1 + recovery * recovery))
 
 
 def relative_drop_interval(
@@ -75,7 +82,8 @@ def relative_drop_interval(
     Fieller's set for the ratio of two paired means (Fieller 1954, J. R. Stat. Soc. B 16:175), with Student's quantile and
     one document that changed each way added to the spread, so that its width is above zero where none changed. Where
     documents share a cluster, residuals are summed within it (cluster-robust, as Miller 2024, arXiv 2411.00640, does for
-    one mean); where they were drawn in strata, the strata's variances add up with their squared weights.
+    one mean), and what changed each way is a cluster of mean size: whole clusters change together. Where they were drawn in
+    strata, the strata's variances add up with their squared weights.
 
     Args:
         original: scores of the original model, (n,).
@@ -103,14 +111,14 @@ def relative_drop_interval(
     spread = design.spread(o, p, confidence)
     if spread is None:
         return unbounded
-    factor = spread.quantile**2
-    a = mean_o**2 - factor * (spread.oo + spread.flip)
+    factor = spread.quantile * spread.quantile
+    a = mean_o * mean_o - factor * (spread.oo + spread.flip)
     b = mean_o * mean_p - factor * spread.op
-    c = mean_p**2 - factor * (spread.pp + spread.flip)
-    if a <= 0:
+    c = mean_p * mean_p - factor * (spread.pp + spread.flip)
+    if not (0 < a < math.inf and math.isfinite(b) and math.isfinite(c)):
         return unbounded
     root = math.sqrt(max(b * b - a * c, 0.0))
-    return Interval(low=1 - (b + root) / a, high=1 - (b - root) / a, confidence=confidence)
+    return _interval(1 - (b + root) / a, 1 - (b - root) / a, confidence)
 
 
 def absolute_drop_interval(
@@ -133,8 +141,8 @@ def absolute_drop_interval(
     if design.is_complete:
         return _point(drop, confidence)
     spread = design.spread(o, p, confidence)
-    half = math.inf if spread is None else math.sqrt(spread.at(1.0))
-    return Interval(low=drop - half, high=drop + half, confidence=confidence)
+    half = math.inf if spread is None else math.sqrt(max(spread.at(1.0), 0.0))
+    return _interval(drop - half, drop + half, confidence)
 
 
 def ratio_increase_interval(
@@ -166,13 +174,26 @@ def ratio_increase_interval(
     _refuse_small_set(n, of)
     ratio = float((p - o).sum() / w.sum())
     if of == n:
-        return _point(math.expm1(ratio), confidence)
+        return _point(growth(ratio), confidence)
     if n < _LEAST:
         return Interval(low=-math.inf, high=math.inf, confidence=confidence)
     residuals = (p - o) - ratio * w
-    variance = n / (n - 1) * float(residuals @ residuals) / float(w.sum()) ** 2 * (1 - n / of if of else 1)
+    size = float(w.sum())
+    variance = n / (n - 1) * float(residuals @ residuals) / size / size * (1 - n / of if of else 1)
     half = float(stdtrit(n - 1, (1 + confidence) / 2)) * math.sqrt(variance)
-    return Interval(low=math.expm1(ratio - half), high=math.expm1(ratio + half), confidence=confidence)
+    return _interval(growth(ratio - half), growth(ratio + half), confidence)
+
+
+def growth(logarithm: float) -> float:
+    """exp(x) - 1; infinite where floating point numbers end."""
+    return math.expm1(logarithm) if not logarithm > _LARGEST_LOGARITHM else math.inf
+
+
+def _interval(low: float, high: float, confidence: float) -> Interval:
+    """The bounds; infinite where the scores are so large that they cannot be told."""
+    return Interval(
+        low=-math.inf if math.isnan(low) else low, high=math.inf if math.isnan(high) else high, confidence=confidence
+    )
 
 
 def _point(value: float, confidence: float) -> Interval:
@@ -230,7 +251,7 @@ class _Design:
         residual_o, residual_p = (self._residuals(scores, left) for scores in (o, p))
         return _Spread(
             oo=float(residual_o @ residual_o), op=float(residual_o @ residual_p), pp=float(residual_p @ residual_p),
-            flip=float((self._weights**2 * left).sum()) / max(sum(units) - 1, 1) * (sum(units) / n),
+            flip=float((self._weights**2 * left).sum()) / max(sum(units) - 1, 1) * (n / sum(units)),
             quantile=float(stdtrit(freedom, (1 + confidence) / 2)),
         )  # fmt: skip
 

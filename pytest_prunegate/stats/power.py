@@ -54,7 +54,7 @@ def documents_needed(*, drift: float, total: int, error_rate: float = 0.01) -> i
         error_rate: one-sided.
     """
     k = _OVERHEAD * 2 * math.log(1 / error_rate)
-    return min(total, max(1, math.ceil(total * k / (k + drift**2))))
+    return min(total, max(1, math.ceil(total * k / (k + drift * drift))))
 
 
 def _refuse_no_share(*shares: float) -> None:

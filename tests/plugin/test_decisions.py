@@ -14,6 +14,8 @@ from families import write_group, write_task
 from scripted import BOOLQ, GSM8K, SQUAD, write_data
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Bench
 
 DOCUMENTS = 400
@@ -338,14 +340,19 @@ class TestSamples:
         first = check(large)["decision"]["documents"]
         result = large.run("--prunegate-error-rate=20%")
         result.stdout.fnmatch_lines(
-            ["note: *boolq.acc: error_rate 0.01 was fixed before its first document, and is kept (0.2 is asked for)."]
+            [
+                "note: *boolq.acc: error_rate 0.01 was fixed before its first document, and 0.2 is asked for: the stricter one holds, 0.01."
+            ]
         )
         assert check(large)["decision"]["documents"] == first
         assert check(large)["decision"]["error_rate"] == 0.01
         connection = sqlite3.connect(large.path / ".prunegate" / "responses.sqlite")
         ((kept,),) = connection.execute("SELECT protocol FROM protocols").fetchall()
         connection.close()
-        assert json.loads(kept) == {
+        found = json.loads(kept)
+        assert [base.endswith(":1234") for base in found.pop("bases")] == [True]
+        assert len(found.pop("draws")) == 1
+        assert found == {
             "seed": 1234, "checks": 1,
             "rules": {"acc,none": {"error_rate": "0.01", "indifference": "0", "looks": [["early", "rule"]]}},
         }  # fmt: skip
@@ -380,6 +387,112 @@ class TestSamples:
         large.thresholds(text.replace("10%", "60%"))
         result = large.run("--prunegate-limit=60", "-m", "gsm8k")
         result.stdout.fnmatch_lines(["Stale: boolq::acc of *: decided otherwise, or by other thresholds."])
+
+
+LAX = ("--prunegate-error-rate=20%", "--prunegate-indifference=10%")
+
+
+def rewrite(bench: Bench, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+    """Write the rows of boolq's data anew."""
+    path = bench.path / "data" / "boolq.jsonl"
+    rows = change([json.loads(line) for line in path.read_text().splitlines()])
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+class TestLooksAtTheSameQuestions:
+    """Whoever looks again, in whatever way, gets no second chance for free."""
+
+    def test_a_laxer_first_look_does_not_stay_in_force(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(20)})
+        large.thresholds(EARLY)
+        lax = large.run(*LAX)
+        assert lax.ret == 0
+        assert check(large)["decision"]["error_rate"] == 0.2
+        few = check(large)["decision"]["documents"]
+        strict = large.run()
+        strict.stdout.fnmatch_lines([
+            "note: *boolq.acc: error_rate 0.2 was fixed before its first document, and 0.01 is asked for: the stricter one holds, 0.01.",
+            "note: *boolq.acc: indifference 0.1 was fixed before its first document, and 0 is asked for: the stricter one holds, 0.",
+        ])  # fmt: skip
+        own = check(large)["decision"]
+        assert own["documents"] > few
+        assert own["error_rate"] in {0.01, None}
+        large.run(*LAX)
+        again = check(large)["decision"]
+        assert {**again, "asked": own["asked"]} == own, "the stricter one has come to stay"
+        shutil.rmtree(large.path / ".prunegate")
+        large.run()
+        assert check(large)["decision"]["documents"] == own["documents"], "as if nobody had looked before"
+
+    def test_a_rate_in_the_file_is_no_laxer_either(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(11)})
+        large.thresholds(EARLY.replace("decide: early", "decide: early, error_rate: 20%"))
+        large.run()
+        large.run("--prunegate-error-rate=5%")
+        assert check(large)["decision"]["error_rate"] in {0.05, None}
+        result = large.run()
+        result.stdout.fnmatch_lines(
+            ["note: *error_rate 0.05 was fixed * and 0.2 is asked for: the stricter one holds, 0.05."]
+        )
+
+    @pytest.mark.parametrize(
+        "change", [lambda rows: [row | {"dummy": number} for number, row in enumerate(rows)], lambda rows: [row | {"idx": 0} for row in rows]]
+    )  # fmt: skip
+    def test_what_is_not_asked_changes_no_draw(
+        self, large: Bench, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+    ) -> None:
+        large.models(pruned={"wrong": every(10)})
+        large.thresholds(TestSamples.THRESHOLDS)
+        large.run("--prunegate-limit=60")
+        before = check(large)["pruned"]
+        rewrite(large, change)
+        large.executor.requests.clear()
+        result = large.run("--prunegate-limit=60")
+        assert large.executor.requests == [], "the same documents are drawn, and their answers are kept"
+        result.stdout.no_fnmatch_line("*another order*")
+        assert (check(large)["pruned"], check(large)["decision"]["earlier_looks"]) == (before, [])
+
+    def test_the_same_questions_in_another_order_are_another_look(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(10)})
+        large.thresholds(TestSamples.THRESHOLDS)
+        large.run("--prunegate-limit=60")
+        rewrite(large, lambda rows: rows[::-1])
+        result = large.run("--prunegate-limit=60")
+        result.stdout.fnmatch_lines(["note: *boolq: these questions were drawn in another order before *(draw 2)."])
+        assert check(large)["decision"]["earlier_looks"] == ["60"]
+        rewrite(
+            large,
+            lambda rows: [row | {"label": 1 - row["label"]} if number < 9 else row for number, row in enumerate(rows)],
+        )
+        large.run("--prunegate-limit=60").stdout.fnmatch_lines(["note: *(draw 3)."])
+
+    def test_another_order_halves_the_error_rate_of_an_early_verdict(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(2)})
+        large.thresholds(EARLY)
+        large.run()
+        first = check(large)["decision"]
+        rewrite(large, lambda rows: rows[::-1])
+        large.run()
+        second = check(large)["decision"]
+        assert (first["error_rate"], second["error_rate"]) == (0.01, 0.015), "0.01 of the first draw, and half of it"
+
+    def test_another_name_of_a_task_is_no_other_draw(self, large: Bench) -> None:
+        large.models(pruned={"wrong": every(10)})
+        rows = [{"text": f"is number {number} even", "label": int(number % 2 == 0)} for number in range(DOCUMENTS)]
+        folder, config = (
+            large.path / "own",
+            {"output_type": "multiple_choice", "doc_to_text": "{{text}}?", "doc_to_target": "label"},
+        )
+        for name in ("mine", "yours"):
+            write_task(folder, name, rows, doc_to_choice=["no", "yes"], metric_list=[{"metric": "acc"}], **config)
+        option = f"--prunegate-include-path={folder}"
+        text = "tasks:\n  {}:\n    metrics: {{acc: 10%}}\n"
+        large.thresholds(text.format("mine"))
+        large.run(option, "--prunegate-limit=60")
+        large.thresholds(text.format("yours"))
+        large.executor.requests.clear()
+        large.run(option, "--prunegate-limit=60")
+        assert large.executor.requests == []
 
 
 class TestConfident:

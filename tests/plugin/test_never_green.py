@@ -142,3 +142,35 @@ def test_the_command_of_a_failure_runs_from_a_subfolder(project: Bench, monkeypa
         [f"Run it alone: pytest --original=../original *{project.path}/thresholds.yaml::boolq::acc"]
     )
     assert project.run(f"{project.path}/thresholds.yaml::boolq::acc", models=models).ret == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "pytest_prunegate.session.GateSession.finish",
+        "pytest_prunegate.run.show_closing",
+        "pytest_prunegate.run.tell_junit",
+    ],
+)
+@pytest.mark.parametrize("wrong", [[], list(range(20))])
+def test_a_session_that_breaks_at_its_end_has_a_code_of_its_own(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, broken: str, wrong: list[int]
+) -> None:
+    def explode(*_: object, **__: object) -> None:
+        raise OverflowError("math range error")
+
+    bench.models(pruned={"wrong": wrong})
+    bench.thresholds(TWO_TASKS)
+    monkeypatch.setattr(broken, explode)
+    result = bench.run()
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    result.stdout.fnmatch_lines(["INTERNALERROR> *OverflowError: math range error*"])
+
+
+def test_another_plugin_that_breaks_at_the_end_makes_no_failed_check(bench: Bench) -> None:
+    bench.models()
+    bench.thresholds(TWO_TASKS)
+    bench.pytester.makeconftest("def pytest_sessionfinish():\n    raise ValueError('not mine')\n")
+    result = bench.run()
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    result.stdout.fnmatch_lines(["INTERNALERROR> *ValueError: not mine*"])

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_prunegate.stats.intervals import (
     Stratum,
@@ -225,3 +227,39 @@ def test_designs_that_contradict_themselves_are_refused() -> None:
             interval(ORIGINAL, PRUNED, confidence=0.95, strata=(Stratum(drawn=3, of=8, weight=1),))
         with pytest.raises(ValueError, match="4 documents cannot be drawn from 3"):
             interval(ORIGINAL, PRUNED, confidence=0.95, strata=(Stratum(drawn=4, of=3, weight=1),))
+
+
+def test_a_flip_of_clusters_is_a_cluster_of_mean_size() -> None:
+    """Nothing changed: 12 passages of 5 questions, half of them answered. By hand, with f = 12 / (11 * 60^2) and 5^2 of it for the flip."""
+    original = [1.0, 0.0] * 30
+    names = [number // 5 for number in range(60)]
+    found = absolute_drop_interval(original, original, confidence=0.95, clusters=names)
+    half = 2.200985160091639 * math.sqrt(12 / (11 * 60**2) * 5**2 * 2)  # Student's quantile at 11 degrees of freedom
+    assert [found.low, found.high] == pytest.approx([-half, half])
+    alone = absolute_drop_interval(original, original, confidence=0.95)
+    assert found.high > 4 * alone.high, "one document in sixty, and one passage in twelve"
+
+
+FIGURES = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=5)
+
+
+@given(original=FIGURES, pruned=FIGURES, confidence=st.sampled_from([0.5, 0.95, 1 - 1e-12]))
+@pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
+def test_no_figures_end_in_an_error_or_in_no_number(
+    original: list[float], pruned: list[float], confidence: float
+) -> None:
+    size = min(len(original), len(pruned))
+    pair = original[:size], pruned[:size]
+    found = [
+        relative_drop_interval(*pair, confidence=confidence), absolute_drop_interval(*pair, confidence=confidence),
+        ratio_increase_interval(*pair, [1.0] * size, confidence=confidence),
+        ratio_increase_interval(*pair, [1.0] * size, confidence=confidence, of=size),
+    ]  # fmt: skip
+    assert not any(math.isnan(bound) for interval in found for bound in (interval.low, interval.high))
+
+
+def test_a_perplexity_beyond_all_numbers_is_unbounded() -> None:
+    """As 17 candidates make it: two windows, and a quantile that is shared by all pairs."""
+    found = ratio_increase_interval([2.0, 900.0], [700.0, 2.0], [1.0, 1.0], confidence=1 - 0.05 / 153)
+    assert found.high == math.inf
+    assert found.low == pytest.approx(-1)

@@ -29,6 +29,19 @@ def test_looks_at_another_draw_keep_its_seed() -> None:
     assert looks(found) == ["40", "40, seed 7", "60 of others, seed 7", "50", "30, seed 9", "early"]
 
 
+def test_the_stricter_rates_hold_and_draws_are_told_apart() -> None:
+    first, second = fixed(1, "40"), fixed(1, "40", "early", "60, draw 1")
+    first |= {"bases": ["a"], "draws": ["x"]}
+    second |= {"bases": ["b"], "draws": ["y", "x"]}
+    second["rules"]["acc,none"] |= {"error_rate": "0.01", "indifference": "0.10"}
+    found = joined(first, second)
+    assert (found["bases"], found["draws"]) == (["a"], ["x", "y"])
+    assert looks(found) == ["40", "40, draw 1", "early, draw 1", "60"]
+    rule = found["rules"]["acc,none"]
+    assert (rule["error_rate"], rule["indifference"]) == ("0.01", "0.02")
+    assert joined(found, second) == found
+
+
 def test_to_join_twice_changes_nothing_and_nothing_is_changed_in_place() -> None:
     first, second = fixed(1, "40"), fixed(7, "40", key="f1,none")
     once = joined(first, second)
