@@ -429,7 +429,7 @@ def assert_comes_back(tmp_path: Path, text: str) -> None:
     object.__setattr__(options, "record", True)
     asked = {task.name: asked_of(task, options) for task in gate_tasks(file)}
     found = {
-        "version": 5, "asked": asked, "started": "2026-01-01", "models": {}, "tasks": [],
+        "version": 6, "asked": asked, "started": "2026-01-01", "models": {}, "tasks": [],
         "checks": [recorded(task, name) for task, one in asked.items() for name in one["checks"]],
     }  # fmt: skip
     (tmp_path / "comparison_results.json").write_text(json.dumps(found, default=str))
@@ -796,10 +796,10 @@ class TestMistakes:
             (None, "there.json: cannot be read: No such file or directory. Name a comparison_results.json, or the folder that holds it.\n"),
             ("{", "there.json: is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1).\n"),
             ("\x80", "there.json: is not JSON: "),
-            ("[]", "there.json: is not a comparison_results.json of version 5 (found: None). Run the gate again: its store has the answers.\n"),
-            ('{"version": 2}', "there.json: is not a comparison_results.json of version 5 (found: 2). "),
-            ('{"version": 5, "asked": {}}', "there.json: is damaged: KeyError: 'tasks'.\n"),
-            ('{"version": 5, "asked": {}, "tasks": [], "checks": [], "models": {}, "started": ""}', "there.json: holds no measured check. "),
+            ("[]", "there.json: is not a comparison_results.json of version 6 (found: None). Run the gate again: its store has the answers.\n"),
+            ('{"version": 2}', "there.json: is not a comparison_results.json of version 6 (found: 2). "),
+            ('{"version": 6, "asked": {}}', "there.json: is damaged: KeyError: 'tasks'.\n"),
+            ('{"version": 6, "asked": {}, "tasks": [], "checks": [], "models": {}, "started": ""}', "there.json: holds no measured check. "),
         ],
     )  # fmt: skip
     def test_results_that_are_none(
