@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.checks import Check, GateTask, Measure, TaskKind
 from pytest_prunegate.errors import TaskError
+from pytest_prunegate.evaluation.choices import joined_choices
 from pytest_prunegate.plan import MemberResult
 from pytest_prunegate.scores import MemberScores, MetricScores, OutputShares, group_scores, join_shares
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from pytest_prunegate.compare import Comparison
+    from pytest_prunegate.evaluation.choices import Choices
     from pytest_prunegate.plan import Measurement
     from pytest_prunegate.scores import DocumentKey
 
@@ -77,12 +79,35 @@ def joined_shares(measured: Sequence[Measurement], side: str) -> OutputShares | 
     return join_shares(found)
 
 
+def choices_of(measured: Sequence[Measurement], side: str) -> Choices | None:
+    """A model's preferences over all parts that have choices; None where none has."""
+    found = [choices for measurement in measured if (choices := measurement.scorers[side].choices()) is not None]
+    return joined_choices(found)
+
+
+def silence_of(measured: Sequence[Measurement], side: str) -> str | None:
+    """How a model shows that it says nothing at all; None where it does say something."""
+    shares = joined_shares(measured, side)
+    if shares is not None and shares.all_empty:
+        return f"all outputs of the {side} model are empty"
+    choices = choices_of(measured, side)
+    if choices is not None and choices.indifferent:
+        return f"the {side} model has no preference: {choices.indifferent}"
+    return None
+
+
 def refuse_silent_original(name: str, measured: Sequence[Measurement]) -> None:
     """See that there is something to compare with.
 
     Raises:
-        TaskError: all outputs of the original are empty.
+        TaskError: all outputs of the original are empty, or it has no preference among any choices.
     """
+    choices = choices_of(measured, "original")
+    if choices is not None and choices.indifferent:
+        raise TaskError(
+            f"{name}: the original model has no preference ({choices.indifferent}, {choices.documents} of them), so that there is nothing to "
+            "compare with. Its head may be missing or zero: look at the checkpoint."
+        )
     shares = joined_shares(measured, "original")
     if shares is not None and shares.all_empty:
         raise TaskError(

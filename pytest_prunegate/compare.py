@@ -51,7 +51,8 @@ class Comparison:
     over the original's score (None where that is 0): positive is worse, whichever direction is better. All three and
     `original` are None where only the pruned model could be measured, which is enough for its sparsity.
     `lost` and `gained` count documents with a worse and a better score (None where the metric has none per document), and
-    `scores` has those documents with both models' scores: the very ones that the figures are over.
+    `scores` has those documents with both models' scores: the very ones that the figures are over. `silent` says how the pruned model
+    shows that it says nothing at all, empty outputs or no preference among any choices; None where it speaks.
     """
 
     check: Check
@@ -65,7 +66,7 @@ class Comparison:
     lost: int | None
     gained: int | None
     broken: tuple[Threshold, ...]
-    silent: bool
+    silent: str | None
     scores: Mapping[DocumentKey, tuple[Fraction, Fraction]] = field(default_factory=dict, repr=False, compare=False)
     higher_is_better: bool = True
 
@@ -89,14 +90,14 @@ class Comparison:
         return Outcome.FAIL if self.broken or self.silent else Outcome.PASS
 
 
-def compare(check: Check, original: MetricScores, pruned: MetricScores, *, silent: bool = False) -> Comparison:
+def compare(check: Check, original: MetricScores, pruned: MetricScores, *, silent: str | None = None) -> Comparison:
     """Compare two models on one check.
 
     Args:
         check: the check with its thresholds.
         original: the original model's scores.
         pruned: the pruned model's scores on the same documents.
-        silent: whether all outputs of the pruned model are empty; it then fails whatever its score.
+        silent: how the pruned model shows that it says nothing at all; it then fails whatever its score. None where it speaks.
 
     Raises:
         TaskError: the documents differ, or a relative threshold meets a baseline of 0.
@@ -136,7 +137,7 @@ def compare_sparsity(check: Check, original: Fraction | None, pruned: Fraction, 
     return Comparison(
         check=check, original=original, pruned=pruned, difference=None if original is None else pruned - original, drop=None,
         relative_drop=None, recovery=None, documents=weights, lost=None, gained=None,
-        broken=broken_thresholds(check, pruned, None, None), silent=False,
+        broken=broken_thresholds(check, pruned, None, None), silent=None,
     )  # fmt: skip
 
 

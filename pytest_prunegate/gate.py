@@ -85,6 +85,11 @@ class Gate:
         return self.options.pruned is None
 
     @property
+    def prompt_notes(self) -> tuple[str, ...]:
+        """What a reader must know of the tasks' prompts."""
+        return tuple(self._measuring.prompt_notes) if self._measuring else ()
+
+    @property
     def protocol_notes(self) -> tuple[str, ...]:
         """Where this run asks for what was fixed otherwise before."""
         return self._protocols.notes if self._protocols else ()

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.check_scores import joined_shares, scores_of
+from pytest_prunegate.check_scores import scores_of, silence_of
 from pytest_prunegate.checks import Measure
 from pytest_prunegate.compare import Comparison, compare, compare_sparsity
 from pytest_prunegate.errors import EvaluationError, TaskError
@@ -104,12 +104,12 @@ def judge_check(
     is_complete = looked_at == draws.total
     paired = paired_scores(task, check, measured, draws, looked_at) if check.thresholds else None
     sides = [scores_of(task, check, measured, side) for side in ("original", "pruned")]
-    is_silent = _is_silent(measured, "pruned")
+    silent = silence_of(measured, "pruned")
 
     def compare_first(count: int | None) -> Comparison:
         keys = None if paired is None or paired.sizes is not None else paired.keys[:count]
         original, pruned = (_of(scores, keys) for scores in sides)
-        return compare(check, original, pruned, silent=is_silent)
+        return compare(check, original, pruned, silent=silent)
 
     comparison, verdict = judge(check, terms, paired, compare_first, is_complete=is_complete)
     if check.measure is not Measure.METRIC:  # a share of outputs has no loss
@@ -147,7 +147,7 @@ def is_undecided(
     if not terms.is_sequential or looked_at == draws.total:
         return False
     if not drawn_keys(task, check, draws, looked_at) or any(
-        _is_silent(measured, side) for side in ("original", "pruned")
+        silence_of(measured, side) for side in ("original", "pruned")
     ):
         return True
     try:
@@ -155,12 +155,6 @@ def is_undecided(
     except EvaluationError:  # told by the check's own item
         return False
     return is_open(check, terms, paired)
-
-
-def _is_silent(measured: Sequence[Measurement], side: str) -> bool:
-    """Whether all outputs of a model so far are empty."""
-    shares = joined_shares(measured, side)
-    return shares is not None and shares.all_empty
 
 
 def _looked_at(terms: Terms, measured: Sequence[Measurement], draws: Draws) -> int:

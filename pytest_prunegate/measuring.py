@@ -71,6 +71,7 @@ class Measuring:
         self.prepared: dict[str, tuple[PreparedTask, ...]] = {}
         self.draws: dict[str, Draws] = {}
         self.failures: dict[str, EvaluationError] = {}
+        self.prompt_notes: list[str] = []
         self._uncomputable: dict[str, tuple[str, ...]] = {}
         self._long: dict[str, dict[str, frozenset[Request]]] = {}
         self._waiting = Waiting(answering)
@@ -84,6 +85,7 @@ class Measuring:
                 self.draws[task.name] = self._protocols.draw(task, self.prepared[task.name])
                 self._baselines.attend(task, self._may_be_asked(task.name), seed=self._protocols.of[task.name].seed)
                 self._refuse_other_encoding(task.name)
+                self._look_at_prompts(task.name)
                 self._uncomputable[task.name] = self._refuse_uncomputable(task)
             return self._plan_parts(task)
         except EvaluationError as error:
@@ -260,6 +262,18 @@ class Measuring:
 
         for part in self._may_be_asked(name):
             refuse_other_encoding(part, self._facts)
+
+    def _look_at_prompts(self, name: str) -> None:
+        """What would make a figure say nothing: choices without a token of their own are refused, the rest is noted."""
+        from pytest_prunegate.evaluation.tokenizers import encoding_identity
+        from pytest_prunegate.evaluation.vacuous import prompt_notes, refuse_unscored
+
+        encoders = {encoding_identity(facts): facts for facts in self._facts.values()}.values()
+        for part in self._may_be_asked(name):
+            for facts in encoders:
+                refuse_unscored(part, facts)
+            if part.seqlen is None:
+                self.prompt_notes += prompt_notes(part)
 
     def _refuse_uncomputable(self, task: GateTask) -> tuple[str, ...]:
         from pytest_prunegate.evaluation.computable import refuse_uncomputable

@@ -46,7 +46,7 @@ def need_of(check: RecordedCheck, rule: Rule) -> Need:
     if figures is None:
         return Need(value=None, why=f"it was not measured ({check.outcome})")
     if figures.silent:
-        return Need(value=None, why="all outputs of the pruned model are empty, which no threshold passes")
+        return Need(value=None, why=f"{figures.silent}, which no threshold passes")
     if rule in {Rule.MAX_SHARE, Rule.MIN_SPARSITY, Rule.MIN_SCORE}:
         return _of_pruned(figures, rule)
     return _of_loss(figures, rule)

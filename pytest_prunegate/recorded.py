@@ -36,7 +36,7 @@ class Figures:
     strictest: Mapping[str, float | None]
     by_interval: bool
     gross: float
-    silent: bool
+    silent: str | None
     counted: str
 
     @property
@@ -156,6 +156,6 @@ def _figures(found: Mapping[str, Any], *, is_confident: bool) -> Figures:
         strictest=decision["strictest"],
         by_interval=is_confident or decision["basis"] in {"sample", "confident"},
         gross=found["noise"]["gross"] if found["noise"] else 0.0,
-        silent=bool(found["silent"]),
+        silent=found["silent"],
         counted=f"{found['documents']} {found['unit']}",
     )

@@ -8,7 +8,7 @@ from pytest_prunegate.baseline.notes import file_notes
 from pytest_prunegate.checkpoint.misfit import named
 from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.evaluation.tokenizers import vocabulary_notes
-from pytest_prunegate.thresholds import Decide
+from pytest_prunegate.thresholds import Decide, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,8 @@ def run_notes(gate: Gate, templates: ChatTemplates, plan: Plan) -> Iterator[str]
     yield from file_notes(gate.files, gate.facts, device=plan.device if plan.pending else None)
     yield from vocabulary_notes(gate.facts)
     yield from gate.protocol_notes
+    yield from gate.prompt_notes
+    yield from _unbreakable(gate)
     yield from gate.warned.values()
     yield from (_hopeless(expected) for expected in plan.outlooks if expected.is_hopeless)
     plain = _plain_tasks(gate)
@@ -60,6 +62,16 @@ def run_notes(gate: Gate, templates: ChatTemplates, plan: Plan) -> Iterator[str]
             share = facts.base_sparsity.share
             said = f"{float(share):.1%}" if share is not None else f"not counted: {facts.base_sparsity.problem}"
             yield f"The {facts.title} is an adapter on {facts.base}; sparsity of that base: {said}."
+
+
+def _unbreakable(gate: Gate) -> Iterator[str]:
+    """Thresholds that no loss breaks."""
+    for task in gate.tasks:
+        for check in task.checks if task.selected else ():
+            for threshold in check.thresholds:
+                is_all = threshold.rule is Rule.MAX_ABSOLUTE_DROP and threshold.value >= 1 and task.stops_early(check)
+                if threshold.holds_always or is_all:
+                    yield f"{check.label}: nothing can break this threshold ({threshold.describe()})."
 
 
 def _unverified(facts: ModelFacts, backend: str) -> str | None:

@@ -48,6 +48,13 @@ class Threshold:
         """What may be lost: a share of the original's score, or score units; of a threshold on a score itself, that score."""
         return 1 - float(self.value) if self.rule is Rule.MIN_RECOVERY else float(self.value)
 
+    @property
+    def holds_always(self) -> bool:
+        """Whether no score from 0 on breaks it."""
+        if self.rule in {Rule.MAX_RELATIVE_DROP, Rule.MAX_SHARE}:
+            return self.value >= 1
+        return self.rule in {Rule.MIN_RECOVERY, Rule.MIN_SCORE, Rule.MIN_SPARSITY} and self.value <= 0
+
     def describe(self) -> str:
         """The threshold in a few words, as tables and messages show it."""
         words = {

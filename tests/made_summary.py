@@ -55,7 +55,7 @@ def made_check(task: str, name: str, outcome: str, original: float, pruned: floa
             "is_anytime": False, "unit": "documents", "confidence": 0.95, "relative_change": [low, high],
             "text": f"{low:+.1%} to {high:+.1%}", "subject": "other documents like these",
         },
-        "decision": None, "noise": None, "broken": ("relative drop at most 5%",) if outcome == "fail" else (), "silent": False,
+        "decision": None, "noise": None, "broken": ("relative drop at most 5%",) if outcome == "fail" else (), "silent": None,
         "documents": 200, "total_documents": 200, "unit": "documents", "lost": 21, "gained": 6, "reason": sentence, "members": (),
         "exact": None, "identity": None, "measured": "2026-11-25T10:00:00+00:00", "is_earlier": False,
         "scale": LossOnScale(drop=-relative, low=-high, high=-low, limit=0.05),
@@ -166,7 +166,7 @@ def made_summary(checks: tuple[CheckSummary, ...] | None = None, *, changes: int
     values: dict[str, Any] = {
         "version": SUMMARY_VERSION, "verdict": verdict(outcomes),
         "headline": headline(outcomes, partial=sum(check.is_partial for check in checks), earlier=sum(check.is_earlier for check in checks)),
-        "notes": ("The pruned model's chat template differs from the original's.",), "stale": (), "archive": None,
+        "notes": ("The pruned model's chat template differs from the original's.",), "differences": (), "stale": (), "archive": None,
         "checks_measured": measured(outcomes), "checks_total": len(checks),
         "models": {side: made_model(side) for side in ("original", "pruned")}, "checks": checks, "tasks": tasks, "asked": {},
         "thresholds_file": "thresholds.yaml", "built_in_thresholds": False, "seed": 1234, "batch_size": "8", "device": "cpu",

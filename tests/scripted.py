@@ -75,7 +75,7 @@ def write_weights(path: Path, *, seed: bytes = b"", **tensors: list[float]) -> N
 
 
 def write_checkpoint(folder: Path, *, max_length: int = 2048, **script: Any) -> Path:
-    """A checkpoint whose answers follow a script (wrong, empty, cut: numbers of questions; nll: of a token)."""
+    """A checkpoint whose answers follow a script (wrong, empty, cut, tied: numbers of questions; nll: of a token; flat)."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(_LLAMA | {"max_position_embeddings": max_length}))
     write_tokenizer(folder)
@@ -125,6 +125,12 @@ def _answer(request: Request, script: dict[str, Any], *, truncated: bool) -> Res
     number = int(_NUMBER.findall(request.context)[-1])
     wrong, empty, cut = (number in script.get(key, ()) for key in ("wrong", "empty", "cut"))
     if request.continuation is not None:
+        if "flat" in script:  # "all", or choices that are told apart alone
+            return Response(
+                loglikelihood=-1.0 if script["flat"] == "all" else -float(len(request.continuation)), greedy=False
+            )
+        if number in script.get("tied", ()):
+            return Response(loglikelihood=-1.0, greedy=False)
         says_yes = (number % 2 == 0) != wrong
         likely = request.continuation.strip() == ("yes" if says_yes else "no")
         return Response(loglikelihood=-1.0 if likely else -2.0, greedy=likely, truncated=truncated)

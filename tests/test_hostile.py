@@ -354,7 +354,7 @@ def summary_with(text: str) -> Summary:
     check = CheckSummary(
         task=text, name=text, metric="acc", filter="none", location=text, line=1, thresholds=(text,), outcome="fail", original=0.5, pruned=0.4,
         difference=-0.1, relative=-0.2, recovery=0.8, interval={"of_full_run": False, "text": text}, decision=None, noise=None, broken=(text,),
-        silent=False,
+        silent=None,
         documents=1, total_documents=2, unit=text, lost=1, gained=0, reason=text, members=(
             {"name": text, "documents": 1, "original": 0.5, "pruned": 0.4, "lost": 1, "gained": 0, "difference": -0.1},
         ), exact=None, identity=None, measured=text, is_earlier=True,
@@ -381,7 +381,7 @@ def summary_with(text: str) -> Summary:
         max_length=1, lm_eval=text, environments=(place,),
     )  # fmt: skip
     return Summary(
-        version=3, verdict="fail", headline=text, notes=(text,), stale=({"task": text, "name": text, "measured": text, "reason": text},),
+        version=3, verdict="fail", headline=text, notes=(text,), differences=(text,), stale=({"task": text, "name": text, "measured": text, "reason": text},),
         archive=text, checks_measured=1, checks_total=1, models={"original": replace(model, side="original", name=text), "pruned": model},
         checks=(check, *others), tasks=(task,), asked={}, thresholds_file=text, built_in_thresholds=False, seed=1, batch_size=text, device=text,
         command=f"pytest {text}", started=text, finished=text, python=text, libraries={text: text}, changed=changed,

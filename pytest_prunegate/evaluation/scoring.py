@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.evaluation import squad
+from pytest_prunegate.evaluation.choices import choices_of
 from pytest_prunegate.evaluation.guarded import reason_of
 from pytest_prunegate.evaluation.outputs import output_scores, output_shares
 from pytest_prunegate.evaluation.perplexity import score_perplexity
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from fractions import Fraction
 
+    from pytest_prunegate.evaluation.choices import Choices
     from pytest_prunegate.evaluation.prepared import Document, PreparedTask
     from pytest_prunegate.scores import OutputShares
 
@@ -43,6 +45,7 @@ class Scorer:
         self._values: dict[str, dict[int, dict[str, Any]]] = {}
         self._extracted: dict[str, dict[int, str]] = {}
         self._scores: dict[MetricKey, MetricScores] = {}
+        self._choices: Choices | None = None
 
     def score(self, key: MetricKey) -> MetricScores:
         """Scores of one metric after one filter, computed once.
@@ -90,6 +93,12 @@ class Scorer:
     def truncated(self) -> int:
         """How many requests lost the beginning of their prompt."""
         return sum(response.truncated for response in self._responses)
+
+    def choices(self) -> Choices | None:
+        """What the log-likelihoods say of the model's preferences; None for a task without choices."""
+        if not self._failures and self._choices is None:
+            self._choices = choices_of(self._prepared, self._responses)
+        return self._choices
 
     def output_scores(self, *, cut: bool) -> dict[int, Fraction]:
         """Each document's share of empty, or of cut, outputs.

@@ -198,7 +198,7 @@ def _judged_anew(check: Check, kept: dict[str, Any]) -> CheckResult:
         check=check, original=original, pruned=pruned, difference=None if original is None else pruned - original, drop=drop,
         relative_drop=relative, recovery=pruned / original if original and drop is not None else None,
         documents=int(kept["documents"]), lost=kept["lost"], gained=kept["gained"],
-        broken=broken_thresholds(check, pruned, drop, relative), silent=bool(kept["silent"]),
+        broken=broken_thresholds(check, pruned, drop, relative), silent=kept["silent"],
     )  # fmt: skip
     members = tuple(
         MemberResult(

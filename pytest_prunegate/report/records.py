@@ -121,7 +121,7 @@ class CheckSummary:
     decision: dict[str, Any] | None
     noise: dict[str, Any] | None
     broken: tuple[str, ...]
-    silent: bool
+    silent: str | None
     documents: int | None
     total_documents: int | None
     unit: str
@@ -146,7 +146,8 @@ class CheckSummary:
 class TaskSummary:
     """A task that was measured. What of it was executed in this run is in evaluation.log: a resumed run ends in the same files.
 
-    `answered_in` says where its answers were made, by side.
+    `answered_in` says where its answers were made, by side. `ties` counts the documents with several choices, and those of them whose best
+    log-likelihood is that of more than one; None where the task has no choices.
     """
 
     name: str
@@ -162,13 +163,15 @@ class TaskSummary:
     seconds: float
     fewshot_seeds: tuple[int, ...] = ()
     answered_in: dict[str, tuple[Environment, ...]] = field(default_factory=dict)
+    ties: dict[str, dict[str, int] | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """A whole run, with what earlier runs into the same folder measured of the same models, settings and data.
 
-    `asked` is what was asked for of each task, in the words of thresholds.yaml: enough to ask for it again.
+    `differences` are what differs between the models besides their weights. `asked` is what was asked for of each task, in the words of
+    thresholds.yaml: enough to ask for it again.
     `provenance` tells the models' by side, `run` this run's.
     """
 
@@ -176,6 +179,7 @@ class Summary:
     verdict: str
     headline: str
     notes: tuple[str, ...]
+    differences: tuple[str, ...]
     stale: tuple[dict[str, str], ...]
     archive: str | None
     checks_measured: int

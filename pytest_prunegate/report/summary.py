@@ -8,8 +8,9 @@ import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.check_scores import joined_shares
+from pytest_prunegate.check_scores import choices_of, joined_shares
 from pytest_prunegate.compare import Outcome
+from pytest_prunegate.differences import differences
 from pytest_prunegate.identity import data_fingerprint, fewshot_seeds
 from pytest_prunegate.loss_interval import CONFIDENCE
 from pytest_prunegate.outlook import baseline_warning
@@ -92,6 +93,7 @@ def build_summary(
             *unknown_parts(gate, earlier),
             *(changes.notes if changes else ()),
         ),
+        differences=differences(gate.facts),
         stale=tuple(asdict(stale) for stale in earlier.stale),
         archive=None if archive is None else str(archive),
         checks_measured=measured(outcomes),
@@ -148,6 +150,7 @@ def _notes(gate: Gate) -> Iterator[str]:
             yield warning
         if result.noise is not None and result.noise.covers(check):
             yield f"{check.label}: the threshold is below the noise floor ({result.noise.gross:.2%}): numerics alone may break it."
+    yield from _ties(gate)
     for name, measurements in gate.measurements.items():
         for side in gate.facts:
             if cut := sum(measurement.scorers[side].truncated() for measurement in measurements):
@@ -196,7 +199,7 @@ def _check(gate: Gate, check: Check, identities: Identities, earlier: Earlier, b
 
 def _numbers(result: CheckResult | None) -> dict[str, Any]:
     names = ("original", "pruned", "difference", "relative", "recovery", "lost", "gained")
-    found: dict[str, Any] = dict.fromkeys(names) | {"broken": (), "silent": False}
+    found: dict[str, Any] = dict.fromkeys(names) | {"broken": (), "silent": None}
     if result is None:
         return found
     comparison = result.comparison
@@ -270,6 +273,19 @@ def _members(result: CheckResult | None) -> tuple[dict[str, Any], ...]:
     )  # fmt: skip
 
 
+def _ties(gate: Gate) -> Iterator[str]:
+    """Where a model's best choices have the same log-likelihood, and lm-eval takes the first of them."""
+    for name, measurements in gate.measurements.items():
+        found = {
+            side: choices
+            for side in gate.facts
+            if measurements and (choices := choices_of(measurements, side)) is not None
+        }
+        if any(choices.tied for choices in found.values()):
+            told = ", ".join(f"{side} {choices.tied} of {choices.documents}" for side, choices in found.items())
+            yield f"{name}: documents whose best choices tie, of which the first counts as chosen: {told}."
+
+
 def _float(value: Any) -> float | None:
     return None if value is None else float(value)
 
@@ -290,6 +306,10 @@ def _task(gate: Gate, name: str) -> TaskSummary:
         started=first.started.isoformat(timespec="seconds"),
         seconds=(max(measurement.finished for measurement in measurements) - first.started).total_seconds(),
         fewshot_seeds=fewshot_seeds(gate.task(name), prepared), answered_in=answered_in(gate, name),
+        ties={
+            side: None if (found := choices_of(measurements, side)) is None else {"documents": found.documents, "tied": found.tied}
+            for side in gate.facts
+        },
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.thresholds import ThresholdsFile
 
 _LABELLED = re.compile(r"(\S+: +| +)(?=\S)")
+_DIFFERENCES = 5  # between the models that the screen names
 _EXPECTED = {"time", "note", "estimate"}
 _ALWAYS = {"problem", "preflight"}
 
@@ -170,8 +171,16 @@ def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
     failed = [f"{check.task}::{check.name}" for check in summary.checks if check.is_earlier and check.outcome == Outcome.FAIL]  # fmt: skip
     if failed:
         yield f"Failed in an earlier run, and not in this run's exit code: {', '.join(failed)}."
+    if summary.differences:
+        yield f"Differs besides the weights: {differences_text(summary.differences)}."
     if any(check.relative is not None for check in summary.checks):
         yield "Relative: negative is a loss, whichever direction is better for the metric."
+
+
+def differences_text(found: Sequence[str], most: int = _DIFFERENCES) -> str:
+    """The first few differences, and how many more there are."""
+    more = f"; and {len(found) - most} more, in the report" if len(found) > most else ""
+    return "; ".join(found[:most]) + more
 
 
 def passing_lines(summary: Summary) -> Iterator[str]:

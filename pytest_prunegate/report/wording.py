@@ -137,7 +137,7 @@ def loss_text(result: CheckResult) -> str:
     comparison = result.comparison
     assert comparison is not None
     if comparison.silent:
-        return "all outputs of the pruned model are empty"
+        return comparison.silent
     decisive = comparison.broken if result.outcome is Outcome.FAIL and comparison.broken else result.check.thresholds
     said = "; ".join(_beside(threshold, comparison) for threshold in decisive)
     return f"inconclusive: {said}" if result.outcome is Outcome.INCONCLUSIVE else said
@@ -178,7 +178,7 @@ def conclusion_texts(result: CheckResult) -> list[str]:
     if verdict is not None and verdict.outcome is Outcome.INCONCLUSIVE and result.outcome is not Outcome.RECORDED:
         parts.append(_needed_text(verdict))
     if comparison.silent:
-        parts.append("All outputs of the pruned model are empty.")
+        parts.append(f"{comparison.silent[:1].upper()}{comparison.silent[1:]}.")
     if len(check.thresholds) > 1 and comparison.broken and verdict and verdict.basis is Basis.MEASURED:
         parts.append(f"Broken: {'; '.join(threshold.describe() for threshold in comparison.broken)}.")
     return parts

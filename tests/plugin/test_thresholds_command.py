@@ -463,7 +463,7 @@ def recorded(task: str, name: str) -> dict[str, Any]:
     """A check's figures: half of a score of 1 is left."""
     return {
         "task": task, "name": name, "outcome": "recorded", "exact": {"original": "1", "pruned": "1/2", "drop": "1/2"},
-        "decision": {"basis": "measured", "strictest": {"min_score": 0.4}}, "interval": None, "noise": None, "silent": False,
+        "decision": {"basis": "measured", "strictest": {"min_score": 0.4}}, "interval": None, "noise": None, "silent": None,
         "documents": 10, "unit": "documents",
     }  # fmt: skip
 

@@ -50,7 +50,7 @@ def result_of(check: Check, original: Fraction | None, pruned: Fraction, **chang
     comparison = Comparison(
         check=check, original=original, pruned=pruned, difference=None if drop is None else -drop, drop=drop, relative_drop=relative,
         recovery=None if relative is None else 1 - relative, documents=200, lost=21, gained=6,
-        broken=broken_thresholds(check, pruned, drop, relative), silent=False,
+        broken=broken_thresholds(check, pruned, drop, relative), silent=None,
     )  # fmt: skip
     values: dict[str, Any] = {"outcome": Outcome.FAIL, "documents": 200, "total": 200, "unit": "documents"} | changes
     verdict = Verdict(
@@ -109,7 +109,9 @@ def test_only_what_broke_is_in_the_line() -> None:
     assert loss_text(replace(result, outcome=Outcome.INCONCLUSIVE)).startswith(
         "inconclusive: relative drop 12.50%, threshold 20%; score"
     )
-    silent = result_of(check, Fraction(8, 10), Fraction(0), compared={"silent": True})
+    silent = result_of(
+        check, Fraction(8, 10), Fraction(0), compared={"silent": "all outputs of the pruned model are empty"}
+    )
     assert loss_text(silent) == "all outputs of the pruned model are empty"
 
 
