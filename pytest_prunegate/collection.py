@@ -11,6 +11,7 @@ from pytest_prunegate.answers import LOST, changed_documents
 from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import EvaluationError
+from pytest_prunegate.plain import one_line
 from pytest_prunegate.report.failing import EMPTY, FEW, MANY, LostAnswer, failed_check
 from pytest_prunegate.report.junit import PREFIX, properties
 from pytest_prunegate.report.log import warnings_logged
@@ -93,7 +94,7 @@ class TaskCollector(pytest.Collector):
     @classmethod
     def from_task(cls, parent: ThresholdsFile, *, task: GateTask, gate: Gate) -> TaskCollector:
         """Make the node with the task's marks."""
-        node: TaskCollector = cls.from_parent(parent, name=task.name)
+        node: TaskCollector = cls.from_parent(parent, name=one_line(task.name))
         node.task = task
         node.gate = gate
         for name in mark_names(task):
@@ -133,7 +134,9 @@ class CheckItem(pytest.Item):
         """Make the node; a named candidate stands behind the check's name, in brackets."""
         pruned = parent.gate.options.pruned
         candidate = pruned.name if pruned else None
-        node: CheckItem = cls.from_parent(parent, name=f"{check.name}[{candidate}]" if candidate else check.name)
+        node: CheckItem = cls.from_parent(
+            parent, name=one_line(f"{check.name}[{candidate}]" if candidate else check.name)
+        )
         node.check = check
         return node
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.threshold_values import expect_text, unknown_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from pytest_prunegate.yaml_nodes import Node
 
 # Of the arguments of ``datasets.load_dataset``, those that only choose what is read.
 _KEYS = ("path", "name", "data_files", "data_dir")
+_CARD = 1_000_000  # characters of a data set's card
+_HEAD = re.compile(r"\ufeff?---\s*\n(.*?\n)---", re.DOTALL)
+_DEPTH = 20  # of what a card's head holds
 _FORMATS = ("json", "csv", "parquet", "text", "arrow")
 # Loaders of ``datasets`` by name that take pickles, queries, streams or archives; any other word is a folder or a hub id.
 _OTHER_LOADERS = frozenset({
@@ -38,6 +42,7 @@ def read_dataset(node: Node, folder: Path) -> Mapping[str, Any] | None:
         node.wrong("path is missing: json, csv or parquet for local files, else a folder or a hub id.")
         return None
     _refuse_source(given["path"])
+    _refuse_addresses(given["path"], folder)
     plain = {key: value.plain() for key, value in given.items()}
     if "data_files" in given:
         plain["data_files"] = _data_files(given["data_files"], folder)
@@ -51,6 +56,40 @@ def _refuse_source(path: Node) -> None:
         path.wrong("loading scripts are not run. Save the data as JSON, CSV or Parquet.")
     elif "://" in path.text:
         path.wrong("expected a format, a folder or a hub id, found a URL.")
+
+
+def _refuse_addresses(path: Node, folder: Path) -> None:
+    """A local data set's card may name files on the network, which would be fetched in the place of those beside it."""
+    card = folder / path.text / "README.md"
+    try:
+        text = card.read_text(encoding="utf-8", errors="replace")[:_CARD] if path.text and card.is_file() else ""
+    except (OSError, ValueError):  # a name that no file can have
+        return
+    head = _HEAD.match(text)
+    found = next(_addresses(_configs(head[1])), None) if head else None
+    if found is not None:
+        path.wrong(
+            f"the head of {card} names {found} as data, which would be fetched. Name the files with data_files, or take it out of there."
+        )
+
+
+def _configs(head: str) -> Any:
+    """What a card says of the files that the data is in; nothing where it is no YAML, which ``datasets`` does not read either."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(head)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    return found.get("configs") if isinstance(found, dict) else None
+
+
+def _addresses(value: Any, depth: int = 0) -> Iterator[str]:
+    if isinstance(value, str) and "://" in value:
+        yield value
+    elif isinstance(value, (dict, list)) and depth < _DEPTH:
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _addresses(part, depth + 1)
 
 
 def _data_files(node: Node, folder: Path) -> dict[str, list[str]]:

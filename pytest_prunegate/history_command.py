@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from pytest_prunegate.errors import InputError
 from pytest_prunegate.plain import one_line, plain
 from pytest_prunegate.report.history import HISTORY_FILE, read_history
 from pytest_prunegate.report.history_view import view_of
+from pytest_prunegate.report.marked_lines import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,7 +104,7 @@ def _table(metric: MetricHistory, rows: Sequence[MetricRow]) -> Iterator[str]:
     yield _line(_HEADS, widths)
     for row, texts in zip(rows, cells[1:], strict=True):
         for change in row.since:
-            yield from textwrap.wrap(f"- {one_line(change)}", _WIDTH, subsequent_indent="  ")
+            yield from wrapped(f"- {one_line(change)}", _WIDTH, indent="  ")
         yield _line(texts, widths)
 
 

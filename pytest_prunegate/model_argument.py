@@ -229,7 +229,7 @@ def _recorded_base(given: ModelArgument, folder: Path) -> tuple[str, str | None]
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         return str(config.get("base_model_name_or_path") or ""), config.get("revision") or None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{given.where}: adapter_config.json cannot be read: {error}") from error
 
 

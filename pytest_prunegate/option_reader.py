@@ -12,6 +12,7 @@ from pytest_prunegate import flags
 from pytest_prunegate.candidate_names import name_problems
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.model_argument import ModelArgument, parse_model, split_name
+from pytest_prunegate.secrets import secret_problems
 from pytest_prunegate.task_options import TaskOptions
 from pytest_prunegate.thresholds import (
     LARGEST_ERROR_RATE,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.flags import Flag
 
+_MAX_EXPONENT = 300  # of a number, either way: about what a float holds
 _MAX_DIGITS = 9  # more documents than any data set has
 _DURATION = re.compile(r"(?:(?P<h>\d{1,4})h)?(?:(?P<m>\d{1,6})m)?(?:(?P<s>\d{1,8})s)?")
 
@@ -123,9 +125,10 @@ class OptionReader:
         try:
             given = self._parse_arguments(written)
         except ValueError as error:
-            self.mistakes.append(f"{option.flag}={written}: {error}")
+            self.mistakes.append(f"{option.flag}: {error}")  # what was written may hold a secret
             return {}
         self.mistakes += code_problems(option.flag, given, self.trust)
+        self.mistakes += secret_problems(option.flag, given)
         return given
 
     def for_tasks(self) -> TaskOptions:
@@ -269,9 +272,10 @@ class OptionReader:
 def _decimal(written: str) -> Decimal:
     """The number that is written; NaN where it is none."""
     try:
-        return Decimal(written)
+        value = Decimal(written)
     except InvalidOperation:
         return Decimal("NaN")
+    return value if not value.is_finite() or abs(value.adjusted()) <= _MAX_EXPONENT else Decimal("NaN")
 
 
 def _missing(option: Flag, *, alone: bool) -> str:

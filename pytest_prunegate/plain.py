@@ -13,16 +13,22 @@ _ACTIVE = re.compile(
 _ACTIVE_IN_MARKDOWN = re.compile(
     r"[\\`*\[|]|&(?=[#\w])|<|(?<![^\W_])_|_(?![^\W_])|~(?!/)"
 )  # an underscore within a word is none
+_BEGINS_A_COMMAND = re.compile(r"(?<![\w\])}'\"`\\])::")  # a node's or a class's name goes on behind a word
+_HOLDS_A_COMMAND = re.compile(r"##(?=\w*\[)")
 _BEGINS_A_BLOCK = re.compile(r"[#>+=~-]|\d+(?=[.)])")
 
 
 def plain(text: str) -> str:
-    """The text with everything that a terminal or browser would act on written out as its code, and very long lines cut.
+    """The text with everything that a terminal, a browser or a CI job's runner would act on written out, and very long lines cut.
+
+    GitHub's runner takes ``::name::`` at the beginning of a line and ``##[name]`` anywhere in one as commands
+    (https://github.com/actions/runner, ActionCommand.cs), Azure's ``##vso[``, TeamCity's ``##teamcity[``: a backslash parts their marks,
+    wherever a line may come to begin when it is wrapped.
 
     Newlines and tabs stay. Markup of HTML and Markdown is another matter: it depends on where the text goes.
     """
     kept, cut = text[:_ALL], len(text) - _ALL
-    lines = [_short(_ACTIVE.sub(_written_out, line)) for line in kept.split("\n")]
+    lines = [_short(_without_commands(_ACTIVE.sub(_written_out, line))) for line in kept.split("\n")]
     return "\n".join(lines) + (f" ... and {cut:,} characters more" if cut > 0 else "")
 
 
@@ -48,6 +54,10 @@ def markdown_item(text: str) -> str:
 def markdown_code(text: str) -> str:
     """Plain text between two backticks; it cannot end the code, nor a cell of a table."""
     return one_line(text).replace("`", "'").replace("|", r"\|")
+
+
+def _without_commands(line: str) -> str:
+    return _BEGINS_A_COMMAND.sub(r"\\::", _HOLDS_A_COMMAND.sub(r"#\\#", line))
 
 
 def _short(line: str) -> str:

@@ -107,7 +107,7 @@ def read_run(path: Path) -> RecordedRun:
         if several:
             way_on = f"There are those of several candidates; name one: {', '.join(map(str, several))}."
         raise InputError(f"{file}: cannot be read: {error.strerror}. {way_on}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: is not JSON: {error}.") from None
     version = found.get("version") if isinstance(found, dict) else None
     if version != SUMMARY_VERSION or "asked" not in found:

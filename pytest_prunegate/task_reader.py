@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.dataset_reader import read_dataset
 from pytest_prunegate.decision_reader import DECISION_KEYS, PERPLEXITY_DECISION_KEYS, read_decision
+from pytest_prunegate.secrets import secret_problems
 from pytest_prunegate.threshold_values import as_tuple, expect_text, read_threshold, read_thresholds, unknown_key
 from pytest_prunegate.thresholds import (
     Decide,
@@ -182,10 +183,16 @@ class TaskReader:
             found[key] = value.plain()
             if key in CODE_ARGUMENTS:
                 value.wrong("would run code that comes with a model or from a hub; a thresholds file cannot ask for that.")  # fmt: skip
-        return found
+        return self._without_secrets(node, found)
 
     def _read_chat_template_kwargs(self, node: Node) -> Mapping[str, Any]:
-        return {key: value.plain() for key, value in node.entries(what="arguments of the chat template")}
+        found = {key: value.plain() for key, value in node.entries(what="arguments of the chat template")}
+        return self._without_secrets(node, found)
+
+    def _without_secrets(self, node: Node, found: Mapping[str, Any]) -> Mapping[str, Any]:
+        for problem in secret_problems(node.path, found):
+            self._mistakes.add(node.line, problem)
+        return found
 
     def _read_apply_chat_template(self, node: Node) -> bool | str | None:
         if node.kind == "bool":

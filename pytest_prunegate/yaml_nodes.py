@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _TAG = "tag:yaml.org,2002:"
 _KINDS = {"map": "a mapping", "seq": "a list", "str": "text", "int": "a number", "float": "a number",
           "bool": "true or false", "null": "empty"}  # fmt: skip
-_MAX_EXPONENT = 300  # of a number that is handed on: about what a float holds
+_MAX_EXPONENT = 300  # of a number, either way, and its digits: about what a float holds
 _MAX_DIGITS = 9  # more documents or tokens than there are
 _OPENING, _CLOSING = ("SequenceStartEvent", "MappingStartEvent"), ("SequenceEndEvent", "MappingEndEvent")
 _MOST_VALUES = 100_000  # no file of thresholds has so many
@@ -123,14 +123,19 @@ class Node:
             yield self.child(raw, f"[{position}]")
 
     def number(self) -> Decimal | None:
-        """The scalar as a finite decimal, exactly as written; None where it is none."""
+        """The scalar as a finite decimal, exactly as written; None where it is none, or beyond what exact arithmetic takes in a moment."""
         if self.kind not in {"int", "float", "str"}:
             return None
         try:
             value = Decimal(self.text.strip().replace("_", ""))
         except InvalidOperation:
             return None
-        return value if value.is_finite() else None
+        is_bounded = (
+            value.is_finite()
+            and abs(value.adjusted()) <= _MAX_EXPONENT
+            and len(value.as_tuple().digits) <= _MAX_EXPONENT
+        )
+        return value if is_bounded else None
 
     def positive_integer(self, *, least: int, what: str) -> int | None:
         """A whole number of at least `least`, or a mistake that says what it stands for."""
@@ -162,7 +167,7 @@ class Node:
 
     def _plain_number(self) -> int | float | None:
         value = self.number()
-        if value is None or value.adjusted() > _MAX_EXPONENT:
+        if value is None:
             self.wrong(f"{self.text} is not a finite decimal number, or too large.")
             return None
         return int(value) if self.kind == "int" else float(value)

@@ -124,7 +124,7 @@ def real_bench(pytester: pytest.Pytester, index_dir: Path, monkeypatch: pytest.M
 
 def _forget_modules_in(folder: Path) -> None:
     """Forget the project's own test modules, and no library: torch and PyYAML do not survive a second import."""
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():  # at once: a thread of a library may import meanwhile
         if str(folder) in (getattr(module, "__file__", None) or ""):
             del sys.modules[name]
 

@@ -58,7 +58,7 @@ def read_header(path: Path) -> list[StoredTensor]:
         text = file.read(length)
     try:
         tensors = _tensors(path, json.loads(text), base=8 + length)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: the header of this safetensors file is damaged.") from error
     if any(tensor.stop > size for tensor in tensors):
         raise ModelError(f"{path}: this safetensors file is cut short ({size} bytes). Copy it again.")
@@ -66,10 +66,17 @@ def read_header(path: Path) -> list[StoredTensor]:
 
 
 def _tensors(path: Path, header: dict[str, Any], *, base: int) -> list[StoredTensor]:
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    for name, entry in entries.items():
+        numbers = [*entry["shape"], *entry["data_offsets"]]
+        if not isinstance(entry["dtype"], str) or any(type(number) is not int or number < 0 for number in numbers):
+            raise ValueError(f"tensor {name} has no whole numbers for its shape and place")
+        if not entry["data_offsets"][0] <= entry["data_offsets"][1]:
+            raise ValueError(f"tensor {name} ends before it begins")
     return [
         StoredTensor(
             name=name, dtype=entry["dtype"], shape=tuple(entry["shape"]), file=path,
             start=base + entry["data_offsets"][0], stop=base + entry["data_offsets"][1],
         )
-        for name, entry in header.items() if name != "__metadata__"
+        for name, entry in entries.items()
     ]  # fmt: skip

@@ -18,7 +18,7 @@ def parse_arguments(text: str) -> dict[str, Any]:
     if text.lstrip().startswith("{"):
         try:
             found = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{expected}: {error}") from error
     else:
         if any("=" not in part for part in text.split(",") if part.strip()):

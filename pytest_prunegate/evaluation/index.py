@@ -179,7 +179,7 @@ def load_index(cache_dir: Path) -> TaskIndex | None:
     """The kept index; None where there is none yet, or it cannot be read (it is then built anew)."""
     try:
         records = json.loads(index_file(cache_dir).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return TaskIndex(records, _lm_eval()[1]) if isinstance(records, dict) else None
 

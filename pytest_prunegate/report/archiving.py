@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.report.earlier import Earlier
 
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 def archive(earlier: Earlier, folder: Path, names: FileNames, *, models: Mapping[str, ModelFacts]) -> Path | None:

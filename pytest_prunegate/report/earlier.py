@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate import Gate
     from pytest_prunegate.report.file_names import FileNames
 
-_UNREADABLE = (OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError)
+_UNREADABLE = (OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _VERDICTS = ("pass", "fail", "inconclusive", "recorded")
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate.atomic_file import opened_to_append
 from pytest_prunegate.errors import InputError
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def append_run(summary: Summary, folder: Path) -> Path:
     path = folder / HISTORY_FILE
     line = json.dumps(asdict(_run(summary)), allow_nan=False).encode() + b"\n"
     try:
-        with path.open("a+b", buffering=0) as file:
+        with os.fdopen(opened_to_append(path), "a+b", buffering=0) as file:
             if file.seek(0, os.SEEK_END) and _last_byte(file) != b"\n":  # a crash tore the last line
                 line = b"\n" + line
             if file.write(line) != len(line):

@@ -5,25 +5,31 @@ from __future__ import annotations
 import contextlib
 import logging
 import logging.handlers
+import os
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.atomic_file import opened_to_append
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from io import TextIOWrapper
 
 _MOST_KEPT = 100_000  # records of an opening; more than any makes
 _LOGGERS = ("pytest_prunegate", "lm_eval", "transformers", "datasets", "huggingface_hub", "accelerate")
 
 
 class _LogFile(logging.FileHandler):
-    """A log file on a disk that may become full: a run does not end for its log's sake."""
+    """A log file on a disk that may become full: a run does not end for its log's sake. It is its owner's alone, and no link."""
 
     problem: str | None = None
+
+    def _open(self) -> TextIOWrapper:
+        return os.fdopen(opened_to_append(Path(self.baseFilename)), "a", encoding=self.encoding)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Remember that a record could not be written, instead of a traceback for each."""

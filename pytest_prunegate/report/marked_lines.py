@@ -95,11 +95,14 @@ def wrapped(text: str, width: int, *, indent: str = "") -> Iterator[str]:
 def folded(text: str, width: int) -> Iterator[str]:
     """The text in lines of at most this width, wherever they end: nothing is lost, and nothing added."""
     line, used = "", 0
-    for character in text:
+    for place, character in enumerate(text):
         columns = _width(character)
         if used + columns > width:
-            yield line
-            line, used = "", 0
+            kept = (
+                line[-1:] if len(line) > 1 and text.startswith("::", place) else ""
+            )  # a line that begins so may be a command
+            yield line[: len(line) - len(kept)]
+            line, used = kept, width_of(kept)
         line += character
         used += columns
     yield line

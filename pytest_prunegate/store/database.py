@@ -40,7 +40,8 @@ class Store:
         self._damaged: dict[str, set[str]] = {"responses": set(), "protocols": set()}
         with self._explained():
             if not folder.exists():
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, exist_ok=True)
                 (folder / ".gitignore").write_text("*\n", encoding="utf-8")
             opened = open_file(self.path)
         self._connection, self._lock, self._notes = opened.connection, opened.lock, opened.notes

@@ -61,7 +61,9 @@ def open_file(path: Path) -> Opened:
 
 def connect(path: Path, *, is_alone: bool = False) -> sqlite3.Connection:
     """A connection that commits each statement by itself, and gives texts as bytes: damaged ones may not be UTF-8."""
+    path.touch(mode=0o600)  # SQLite gives what it keeps beside a file the file's permissions
     connection = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
+    connection.execute("PRAGMA trusted_schema=OFF")
     connection.text_factory = bytes
     if is_alone:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # a log that is left over is read without shared memory

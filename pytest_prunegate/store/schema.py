@@ -65,6 +65,9 @@ _STATEMENTS = (
 )
 
 
+_ACTING = (b"trigger", b"view")  # what would run, or stand in a table's place
+
+
 class Format(enum.Enum):
     """What a file is to this version."""
 
@@ -116,6 +119,11 @@ def format_of(path: Path, connection: sqlite3.Connection) -> Format:
         return Format.NEWER
     if version == 0 and not found:
         return Format.EMPTY
+    foreign = sorted(name for kind, name, *_ in found if kind in _ACTING)
+    if foreign:
+        raise DamagedError(
+            f"it holds {foreign[0].decode(errors='replace')}, a trigger or view that this package did not make"
+        )
     if version == VERSION and found >= _expected():
         return Format.CURRENT
     if version == _WITHOUT_CHECKSUMS and all(_has_old(connection, table) for table in ("responses", "protocols")):
