@@ -24,6 +24,7 @@ from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:
     from pathlib import Path
+
     from conftest import Bench
 
 ONE = f"tasks:\n  boolq:\n    {BOOLQ}\n    metrics: {{acc: 50%}}\n"
