@@ -265,13 +265,12 @@ class Measuring:
 
     def _look_at_prompts(self, name: str) -> None:
         """What would make a figure say nothing: choices without a token of their own are refused, the rest is noted."""
-        from pytest_prunegate.evaluation.tokenizers import encoding_identity
         from pytest_prunegate.evaluation.vacuous import prompt_notes, refuse_unscored
 
-        encoders = {encoding_identity(facts): facts for facts in self._facts.values()}.values()
         for part in self._may_be_asked(name):
-            for facts in encoders:
-                refuse_unscored(part, facts)
+            for side, facts in self._facts.items():
+                if missing := self._answering.missing(part, side):  # what is kept was looked at before it was asked
+                    refuse_unscored(part, facts, missing)
             if part.seqlen is None:
                 self.prompt_notes += prompt_notes(part)
 

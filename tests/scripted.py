@@ -133,7 +133,10 @@ def _answer(request: Request, script: dict[str, Any], *, truncated: bool) -> Res
             return Response(loglikelihood=-1.0, greedy=False)
         says_yes = (number % 2 == 0) != wrong
         likely = request.continuation.strip() == ("yes" if says_yes else "no")
-        return Response(loglikelihood=-1.0 if likely else -2.0, greedy=likely, truncated=truncated)
+        of_prompt = (
+            len(request.context) * 1e-4 - sum(request.context.encode()) * 1e-7
+        )  # a model that reads has other numbers for others
+        return Response(loglikelihood=(-1.0 if likely else -2.0) - of_prompt, greedy=likely, truncated=truncated)
     right = f" The total is {number}.\n#### {number}" if "Background:" not in request.context else f" word{number}"
     text = "" if empty else " 99999" if wrong else right
     return Response(text=text, cut=cut, truncated=truncated)

@@ -21,19 +21,22 @@ _SHOWN = 60
 _BLANKS = re.compile(r"\s+")
 
 
-def refuse_unscored(prepared: PreparedTask, facts: ModelFacts) -> None:
+def refuse_unscored(prepared: PreparedTask, facts: ModelFacts, requests: Sequence[Request]) -> None:
     """See that every choice adds a token to its prompt.
 
     lm-eval scores the tokens behind the prompt's; where the tokenizer merges a choice into the prompt, there are none, and their
     log-likelihood of 0 is that of certainty.
 
+    Args:
+        prepared: the task.
+        facts: the model, whose tokenizer says it.
+        requests: those of the task that are to be asked.
+
     Raises:
         TaskError: some add none; it names documents and choices.
         ModelError: the tokenizer cannot be loaded.
     """
-    asked = [
-        request for request in prepared.requests if request.kind == "loglikelihood" and request.continuation is not None
-    ]
+    asked = [one for one in requests if one.kind == "loglikelihood" and one.continuation is not None]
     if not asked:
         return
     texts = [_split(request) for request in asked]
