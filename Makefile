@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 DATA   ?= ../shared/data
 MODELS ?= demo/models
 
-.PHONY: demo test test-slow lint wheel-test browser evidence-identity evidence-validity evidence-architectures evidence-early-stopping evidence-faults bench faults clean
+.PHONY: demo test test-slow lint wheel-test browser evidence-identity evidence-validity evidence-architectures evidence-foreign evidence-early-stopping evidence-faults bench faults clean
 
 demo: $(VENV)/.installed
 	$(RUN) demo/run.py $(MODELS)
@@ -60,6 +60,10 @@ evidence-early-stopping: $(VENV)/.installed
 evidence-architectures: $(VENV)/.installed
 	$(RUN) evidence/architectures.py evidence/architectures.json
 
+# Five tools, each in an environment of its own: about 15 minutes, and 6 GB in build/foreign.
+evidence-foreign: $(VENV)/.installed
+	$(RUN) evidence/foreign.py build/foreign evidence/foreign.json
+
 evidence-faults: $(VENV)/.installed
 	PYTHONPATH=tests $(RUN) -m faults --output evidence/faults.json
 
@@ -67,6 +71,7 @@ bench: $(VENV)/.installed
 	$(RUN) benchmarks/overhead.py
 	$(RUN) benchmarks/early_stopping.py
 	$(RUN) benchmarks/fingerprint.py
+	$(RUN) benchmarks/loading.py
 	PYTHONPATH=tests $(RUN) benchmarks/report.py
 
 # Runs that are killed and disturbed on purpose, hundreds of them: about a quarter of an hour.

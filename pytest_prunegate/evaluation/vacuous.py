@@ -9,7 +9,7 @@ from pytest_prunegate.errors import TaskError
 from pytest_prunegate.evaluation.tokenizers import encodings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.evaluation.prepared import Document, PreparedTask
