@@ -13,7 +13,7 @@ _ACTIVE = re.compile(
 _ACTIVE_IN_MARKDOWN = re.compile(
     r"[\\`*\[|]|&(?=[#\w])|<|(?<![^\W_])_|_(?![^\W_])|~(?!/)"
 )  # an underscore within a word is none
-_BEGINS_A_COMMAND = re.compile(r"(?<![\w\])}'\"`\\])::")  # a node's or a class's name goes on behind a word
+_BEGINS_A_COMMAND = re.compile(r"(?<!\S)::")
 _HOLDS_A_COMMAND = re.compile(r"##(?=\w*\[)")
 _BEGINS_A_BLOCK = re.compile(r"[#>+=~-]|\d+(?=[.)])")
 

@@ -136,6 +136,8 @@ def _answer(request: Request, script: dict[str, Any], *, truncated: bool) -> Res
         of_prompt = (
             len(request.context) * 1e-4 - sum(request.context.encode()) * 1e-7
         )  # a model that reads has other numbers for others
+        if request.continuation.strip() not in {"yes", "no"}:
+            of_prompt += len(request.continuation) * 1e-4 - sum(request.continuation.encode()) * 1e-7
         return Response(loglikelihood=(-1.0 if likely else -2.0) - of_prompt, greedy=likely, truncated=truncated)
     right = f" The total is {number}.\n#### {number}" if "Background:" not in request.context else f" word{number}"
     text = "" if empty else " 99999" if wrong else right

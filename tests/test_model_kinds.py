@@ -468,8 +468,7 @@ class TestArguments:
     @pytest.mark.parametrize("written", ["bfloat16", "dtype=bfloat16,oops", "{dtype: bfloat16}", "{"])
     def test_what_is_no_argument_is_refused(self, project: Bench, written: str) -> None:
         result = run(project, f"--prunegate-pruned-args={written}")
-        expected = f"*--prunegate-pruned-args={written}: expected key=value,key=value or a JSON object*"
-        assert_refused(project, result, expected.replace("[", "[[]"))
+        assert_refused(project, result, "*--prunegate-pruned-args: expected key=value,key=value or a JSON object*")
 
     def test_a_json_object_is_taken(self, project: Bench) -> None:
         run(project, '--prunegate-pruned-args={"dtype": "bfloat16", "max_length": 400}').assert_outcomes(passed=1)

@@ -43,6 +43,8 @@ def _seen_from(first: Mapping[str, Any], second: Mapping[str, Any], draws: list[
     if sample[:1].isdigit():
         asked = int(seed) if seed else second["seed"]
         label = sample if asked == first["seed"] else f"{sample}, seed {asked}"
+        if asked != first["seed"]:  # the seed says that it is another draw
+            return label
     own = second.get("draws", ())
     place = draws.index(own[int(number or 0)]) if own else int(number or 0)
     return f"{label}{DRAW}{place}" if place else label

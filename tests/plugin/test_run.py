@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import sys
 from pathlib import Path
@@ -349,12 +350,11 @@ def test_data_that_cannot_be_read(project: Bench) -> None:
     )
 
 
-def test_a_log_whose_disk_is_full_ends_no_run(project: Bench) -> None:
+def test_a_log_whose_disk_is_full_ends_no_run(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no /dev/full")
-    project.results.mkdir()
-    (project.results / "evaluation.log").symlink_to(full)
+    monkeypatch.setattr("pytest_prunegate.report.log.opened_to_append", lambda _: os.open(full, os.O_WRONLY))
     result = project.run("-m", "boolq")
     result.assert_outcomes(passed=1)
     assert result.ret == 0

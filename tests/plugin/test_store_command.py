@@ -225,7 +225,7 @@ def test_a_run_on_a_merged_store_asks_nothing_and_counts_the_looks_of_both(proje
     with closing(sqlite3.connect(folder / "all" / "responses.sqlite")) as connection:
         ((text,),) = connection.execute("SELECT protocol FROM protocols").fetchall()
     (rule,) = json.loads(text)["rules"].values()
-    assert [look for look, _ in rule["looks"]] == ["20", "30, seed 7, draw 1"]
+    assert [look for look, _ in rule["looks"]] == ["20", "30, seed 7"]
     result = project.run("--prunegate-limit=20", "--prunegate-store=all")
     result.stdout.fnmatch_lines(["time: *every answer is in the store; no model is loaded"])
     project.run("--prunegate-limit=30", "--prunegate-store=all", "--prunegate-seed=7")
