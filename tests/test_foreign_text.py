@@ -18,7 +18,7 @@ from pytest_prunegate.__main__ import main
 from pytest_prunegate.checkpoint.safetensors_header import read_header
 from pytest_prunegate.errors import ModelError
 from pytest_prunegate.plain import one_line, plain
-from pytest_prunegate.report.marked_lines import folded, wrapped
+from pytest_prunegate.report.marked_lines import folded, last_words, wrapped
 from pytest_prunegate.secrets import secret_problems
 from pytest_prunegate.store import Response
 
@@ -28,29 +28,17 @@ if TYPE_CHECKING:
     from conftest import Bench
 
 ONE = f"tasks:\n  boolq:\n    {BOOLQ}\n    metrics: {{acc: 50%}}\n"
-COMMANDS = {
-    "error",
-    "warning",
-    "notice",
-    "debug",
-    "group",
-    "endgroup",
-    "add-mask",
-    "set-output",
-    "save-state",
-    "stop-commands",
-    "echo",
-    "add-path",
-    "x",
-}
 HOSTILE = ("::error::x", "  ::x::y", "a ::add-mask::b", "x-::error::y", "##[error]x", "a##[group]b", "##vso[task.complete]x", "##teamcity[x y='z']", "x\n::x::y", "x\r::x::y")  # fmt: skip
 
 
 def commands(line: str) -> list[str]:
-    """What a runner takes a line for: GitHub's ActionCommand.TryParseV2 and TryParse, Azure's and TeamCity's marks."""
+    """What a runner takes a line for: GitHub's ActionCommand.TryParseV2 and TryParse, Azure's and TeamCity's marks.
+
+    GitHub's runner asks whether it knows the name; all that it knows begin with a letter, so any such name counts here.
+    """
     found = []
     start = line.lstrip()
-    if start.startswith("::") and (end := start.find("::", 2)) >= 0:
+    if start.startswith("::") and (end := start.find("::", 2)) >= 0 and start[2].isalpha():
         found.append(start[2:end].partition(" ")[0])
     marks = [mark for mark in ("##[", "##vso[", "##teamcity[") if "]" in line.partition(mark)[2]]
     return [*found, *marks]
@@ -67,8 +55,12 @@ def test_the_reference_reads_commands() -> None:
 )  # fmt: skip
 def test_no_text_becomes_a_command_however_it_is_wrapped(pieces: list[str], width: int) -> None:
     text = "".join(pieces)
-    shown = [*plain(text).split("\n"), one_line(text), *wrapped(plain(text), width), *folded(one_line(text), width)]
+    shown = [*plain(text).split("\n"), one_line(text), *wrapped(plain(text), width), *folded(one_line(text), width), last_words(one_line(text), width)]
     assert [line for line in shown if commands(line)] == []
+
+
+def test_an_excerpt_does_not_begin_with_a_command() -> None:
+    assert last_words(plain("a" * 30 + "::error::x"), 10) == "error::x"
 
 
 def test_names_of_nodes_and_classes_stay_as_they_are() -> None:

@@ -114,4 +114,4 @@ def last_words(text: str, width: int) -> str:
     before = text[: len(text) - len(end)]
     if before and not before.endswith(" ") and " " in end.strip():
         end = end.partition(" ")[2]
-    return end.strip()
+    return end.strip().lstrip(":")  # a line that begins with two may be a command
