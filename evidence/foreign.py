@@ -67,14 +67,14 @@ TOOLS = {
         },
     ),
     "modelopt": Tool(
-        needs=("nvidia-modelopt", "transformers"),
+        needs=("nvidia-modelopt", "requests", "transformers"),
         outcomes={
             "masks": Expected(code=4, says=r"masks of a pruner: .*_weight_mask.*modelopt's export"),
             "exported": HALF,
         },
     ),
     "nncf": Tool(
-        needs=("nncf", "transformers"),
+        needs=("nncf", "torchao", "transformers"),
         outcomes={"masks": Expected(code=4, says=r"masks of a pruner: .*mask.*nncf\.strip"), "stripped": HALF},
     ),
     "llm-compressor": Tool(

@@ -25,7 +25,7 @@ print([name for name in held if "mask" in name][:3])
 save_file(held, folder / "masks" / "model.safetensors", {"format": "pt"})
 model.config.save_pretrained(folder / "masks")
 tokenizer.save_pretrained(folder / "masks")
-stripped = nncf.strip(pruned, do_copy=False, strip_format=nncf.StripFormat.PRUNE_IN_PLACE)
+stripped = nncf.strip(pruned, do_copy=False, strip_format=nncf.StripFormat.IN_PLACE)
 clean = AutoModelForCausalLM.from_pretrained(base)
 clean.load_state_dict(
     {name: tensor for name, tensor in stripped.state_dict().items() if name in clean.state_dict()}, strict=True
