@@ -55,7 +55,13 @@ def test_the_reference_reads_commands() -> None:
 )  # fmt: skip
 def test_no_text_becomes_a_command_however_it_is_wrapped(pieces: list[str], width: int) -> None:
     text = "".join(pieces)
-    shown = [*plain(text).split("\n"), one_line(text), *wrapped(plain(text), width), *folded(one_line(text), width), last_words(one_line(text), width)]
+    shown = [
+        *plain(text).split("\n"),
+        one_line(text),
+        *wrapped(plain(text), width),
+        *folded(one_line(text), width),
+        last_words(one_line(text), width),
+    ]
     assert [line for line in shown if commands(line)] == []
 
 
