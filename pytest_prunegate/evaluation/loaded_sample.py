@@ -6,7 +6,7 @@ when everything is in place. What happens between, where tensors are stacked or 
 
 from __future__ import annotations
 
-import mmap
+import os
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ class LoadedSample:
 
     def read(self, name: str, tensor: torch.Tensor) -> None:
         """Keep a sample of a tensor that will be changed."""
-        if tensor.device.type != "meta":
+        if not tensor.is_meta:
             self._read[name] = _piece(name, tensor)
 
     def renamed(self, name: str, parameter: str) -> None:
@@ -56,7 +56,7 @@ class LoadedSample:
     def changed(self, names: Sequence[str], parameters: Mapping[str, torch.Tensor]) -> None:  # noqa: ARG002
         """Keep a sample of each parameter as the loader made it."""
         for name, tensor in parameters.items():
-            if tensor.device.type != "meta":
+            if not tensor.is_meta:
                 self._made[name] = _piece(name, tensor)
 
     def compare(self, folder: Path, files: Sequence[Path], model: Any) -> int:
@@ -78,8 +78,8 @@ class LoadedSample:
             return self._compare(folder, files, model)
 
     def _compare(self, folder: Path, files: Sequence[Path], model: Any) -> int:
-        state = dict(chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)))
-        state = {name: one for name, one in state.items() if one.device.type != "meta"}
+        every = chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
+        state = {name: one for name, one in every if not one.is_meta}
         loaded = {name: state[parameter] for parameter, name in self._renamed.items() if parameter in state}
         sizes = {name: tensor.numel() for name, tensor in loaded.items()} | {
             name: one.shape.numel() for name, one in self._read.items()
@@ -159,14 +159,16 @@ def _from_files(files: Iterable[Path], sizes: Mapping[str, int]) -> dict[str, to
 
 
 def _of_safetensors(path: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, torch.Tensor]]:
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as view,
-    ):  # torch wants memory that it could write
+    pieces: dict[torch.dtype, list[tuple[str, bytes]]] = {}
+    with path.open("rb") as file:
         for stored in read_header(path):
             elements, dtype = sizes.get(stored.name), TORCH_DTYPES.get(stored.dtype)
             if dtype is None or not elements or elements != stored.elements:
                 continue
-            start = _start(stored.name, elements)
-            place, count = stored.start + start * dtype.itemsize, min(_ELEMENTS, elements)
-            yield stored.name, torch.frombuffer(view, dtype=dtype, count=count, offset=place).clone()
+            place = stored.start + _start(stored.name, elements) * dtype.itemsize
+            held = os.pread(file.fileno(), min(_ELEMENTS, elements) * dtype.itemsize, place)
+            pieces.setdefault(dtype, []).append((stored.name, held))
+    for dtype, found in pieces.items():  # one tensor for all: hundreds of small ones take their time
+        together = torch.frombuffer(bytearray(b"".join(held for _, held in found)), dtype=dtype)
+        parts = together.split([len(held) // dtype.itemsize for _, held in found])
+        yield from zip((name for name, _ in found), parts, strict=True)
