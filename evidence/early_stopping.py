@@ -3,7 +3,7 @@
     python evidence/early_stopping.py DATA_DIR MODELS_DIR OUTPUT.json
 
 DATA_DIR holds squad_v2/, MODELS_DIR is made by demo/models.py. Both pruned models are gated in full on SQuAD v2's questions
-and on the demo's problems; then the same command runs with --prunegate-early-stop and twenty seeds, each on a copy of the
+and on the demo's problems; then the same command runs with --prunegate-decide=early and twenty seeds, each on a copy of the
 full run's store without what that fixed beforehand, so that no model is asked again and every seed is a first look. Exits
 with 1 where an early verdict differs from the full run's.
 """
@@ -74,7 +74,7 @@ def gate_candidate(work: Path, models: Path, candidate: str) -> dict[str, dict[s
     for seed in range(1, SEEDS + 1):
         store = fresh_look(work / "full", work / "copy")
         began = time.monotonic()
-        early = run_gate(work, models, candidate, f"--prunegate-store={store}", "--prunegate-early-stop", f"--prunegate-seed={seed}")  # fmt: skip
+        early = run_gate(work, models, candidate, f"--prunegate-store={store}", "--prunegate-decide=early", f"--prunegate-seed={seed}")  # fmt: skip
         seconds.append(time.monotonic() - began)
         for name, check in early.items():
             agreed[name] += check["outcome"] == full[name]["outcome"]

@@ -103,9 +103,6 @@ BACKEND = Flag(
     default="hf",
 )
 DECIDE = Flag("--prunegate-decide", "RULE", "what decides every check: full (default), confident or early")
-EARLY_STOP = Flag(
-    "--prunegate-early-stop", None, "stop a task as soon as its checks are decided: --prunegate-decide=early"
-)
 ERROR_RATE = Flag("--prunegate-error-rate", "P", "largest probability of a verdict that the full run would not give (default: 1%%)")  # fmt: skip
 INDIFFERENCE = Flag("--prunegate-indifference", "P", "how far from its threshold a loss may be judged either way, to stop sooner")  # fmt: skip
 INCONCLUSIVE = Flag(
@@ -163,7 +160,7 @@ SEVERAL = (*MODELS, TEMPLATE)  # a second original is noticed
 ALL = (
     ORIGINAL, PRUNED, REQUIRE, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
     BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, BASELINE_ONLY, CACHE, OUTPUT, STORE, DECIDE,
-    EARLY_STOP, ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET, TRUST, PREFLIGHT, TEMPLATE,
+    ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET, TRUST, PREFLIGHT, TEMPLATE,
 )  # fmt: skip
 
 

@@ -148,10 +148,7 @@ class OptionReader:
         )
 
     def _decision(self) -> DecisionSpec:
-        early = bool(self._config.getoption(flags.EARLY_STOP.dest))
         decide = self._word(flags.DECIDE, tuple(Decide))
-        if early and decide not in {None, Decide.EARLY}:
-            self.mistakes.append(f"{flags.EARLY_STOP.flag} and {flags.DECIDE.flag}={decide} exclude each other. Keep one.")  # fmt: skip
         error_rate = self._share(flags.ERROR_RATE)
         if error_rate is not None and not LEAST_ERROR_RATE <= error_rate <= LARGEST_ERROR_RATE:
             expected = f"a share from {LEAST_ERROR_RATE:.4%} to {LARGEST_ERROR_RATE:.0%}"
@@ -165,7 +162,7 @@ class OptionReader:
         if self._config.getoption(flags.RECORD.dest):  # figures of all documents are wanted, not the first that decide
             return DecisionSpec(decide=Decide.FULL, inconclusive=Inconclusive.REPORT, error_rate=error_rate)
         return DecisionSpec(
-            decide=Decide.EARLY if early else Decide(decide) if decide else None,
+            decide=Decide(decide) if decide else None,
             error_rate=error_rate,
             indifference=indifference,
             inconclusive=Inconclusive(inconclusive) if inconclusive else None,

@@ -64,8 +64,8 @@ def _chosen(sides: Sequence[KeptSide], model: str, folder: Path) -> KeptSide:
         raise InputError(f"--model={model}: {len(found)} models of {folder} match. Name one by its key:{listed}")
     if not sides:
         raise InputError(
-            f"{folder}: this store knows answers, and nothing of the models that gave them: it was filled by an earlier version. Run the gate "
-            "on it once with this version; no answer is computed again."
+            f"{folder}: this store knows answers, and nothing of the models that gave them: that part was lost. Run the gate on it once; "
+            "no answer is computed again."
         )
     raise InputError(f"--model={model}: no model of {folder} has this path, name, fingerprint or key. It has:{listed}")
 

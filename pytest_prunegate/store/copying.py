@@ -7,13 +7,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 from pytest_prunegate.store.looks import joined
-from pytest_prunegate.store.records import CHECKED, as_text, checked, checksum, is_whole
+from pytest_prunegate.store.records import CHECKED, as_text, checksum, is_whole
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
 
-_OF_VERSION_1 = ("responses", "protocols")
 TIMING = ("model", "task", "device", "requests", "seconds", "created")
 
 
@@ -40,15 +39,11 @@ def copy_rows(rows: Iterable[tuple[str, tuple[object, ...]]], into: sqlite3.Conn
     return added
 
 
-def checked_rows(
-    source: sqlite3.Connection, *, have_checksums: bool = True
-) -> Iterator[tuple[str, tuple[object, ...]]]:
-    """All rows of the checked tables; those of version 1 get their checksum here."""
+def checked_rows(source: sqlite3.Connection) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """All rows of the tables that have checksums, each with its table and its checksum."""
     for table, names in CHECKED.items():
-        columns = ", ".join((*names, "checksum") if have_checksums else names)
-        if have_checksums or table in _OF_VERSION_1:
-            for row in source.execute(f"SELECT {columns} FROM {table}"):  # noqa: S608 - our own names
-                yield table, row if have_checksums else checked(table, row)
+        columns = ", ".join((*names, "checksum"))
+        yield from ((table, row) for row in source.execute(f"SELECT {columns} FROM {table}"))  # noqa: S608 - our own names
 
 
 def copy_timings(source: sqlite3.Connection, into: sqlite3.Connection) -> int:

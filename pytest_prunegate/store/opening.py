@@ -90,7 +90,6 @@ def _open_right(path: Path, *, is_alone: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if is_alone else 'NORMAL'}")
         with transaction(connection):
-            schema.migrate(connection)
             schema.create(connection)
     except BaseException:
         connection.close()

@@ -16,17 +16,16 @@ if TYPE_CHECKING:
 _SIZE = "LENGTH(CAST(response AS BLOB)) + LENGTH(CAST(provenance AS BLOB))"
 
 
-def models(connection: sqlite3.Connection, *, have_checksums: bool = True) -> list[KeptModel]:
+def models(connection: sqlite3.Connection) -> list[KeptModel]:
     """A record for each model that has whole responses, the one that was asked last first."""
     columns = ", ".join(
         f"CAST({name} AS BLOB)" if name != "created" else name for name in (*CHECKED["responses"], "checksum")
     )
     connection.create_function("is_whole", -1, lambda *row: is_whole("responses", row))
-    where = f"WHERE is_whole({columns})" if have_checksums else ""
     groups: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     query = (
         f"SELECT model, provenance, COUNT(*), SUM({_SIZE}), MIN(created), MAX(created) "  # noqa: S608 - our own names
-        f"FROM responses {where} GROUP BY model, provenance"
+        f"FROM responses WHERE is_whole({columns}) GROUP BY model, provenance"
     )
     for model, provenance, *figures in connection.execute(query):
         groups[model.decode()].append((json.loads(provenance), *figures))

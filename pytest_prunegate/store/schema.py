@@ -1,4 +1,4 @@
-"""The tables, in which format a file is, and how an older one becomes this one."""
+"""The tables of a store, and in which format a file is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.store.records import CHECKED, checked
 from pytest_prunegate.store.trouble import is_damage
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 VERSION = 2
 PAGE = 4096  # bytes; salvaging relies on it where the file's header is broken
-_WITHOUT_CHECKSUMS = 1
 _MODES = slice(18, 20)  # bytes of a file: for writing and for reading, with a rollback journal or a write-ahead log
 _KNOWN_MODES = b"\1\2"
 _STATEMENTS = (
@@ -72,7 +70,6 @@ class Format(enum.Enum):
     """What a file is to this version."""
 
     EMPTY = "empty"
-    WITHOUT_CHECKSUMS = "version 1"
     CURRENT = "current"
     NEWER = "newer"
 
@@ -126,8 +123,6 @@ def format_of(path: Path, connection: sqlite3.Connection) -> Format:
         )
     if version == VERSION and found >= _expected():
         return Format.CURRENT
-    if version == _WITHOUT_CHECKSUMS and all(_has_old(connection, table) for table in ("responses", "protocols")):
-        return Format.WITHOUT_CHECKSUMS
     raise DamagedError(f"its tables are not those of version {version}")
 
 
@@ -144,21 +139,6 @@ def create(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version={VERSION}")
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Give every row of a file of version 1 its checksum. To be called in a transaction."""
-    if version_of(connection) != _WITHOUT_CHECKSUMS:  # another process was first
-        return
-    for table in ("responses", "protocols"):
-        connection.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
-    create(connection)
-    for table in ("responses", "protocols"):
-        marks = ", ".join("?" * (len(CHECKED[table]) + 1))
-        rows = connection.execute(f"SELECT {', '.join(CHECKED[table])} FROM old_{table}")  # noqa: S608 - our own names
-        texts = ([value.decode() if isinstance(value, bytes) else value for value in row] for row in rows)
-        connection.executemany(f"INSERT INTO {table} VALUES ({marks})", (checked(table, row) for row in texts))  # noqa: S608 - likewise
-        connection.execute(f"DROP TABLE old_{table}")
-
-
 def _read_schema(connection: sqlite3.Connection) -> list[tuple[bytes, bytes, bytes, bytes]]:
     return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
 
@@ -169,11 +149,6 @@ def _check_header(path: Path) -> None:
         modes = file.read(_MODES.stop)[_MODES]
     if len(modes) == len(_KNOWN_MODES) and (modes[0] != modes[1] or modes[0] not in _KNOWN_MODES):
         raise DamagedError("its header is broken")
-
-
-def _has_old(connection: sqlite3.Connection, table: str) -> bool:
-    columns = [row[1].decode(errors="replace") for row in connection.execute(f"PRAGMA table_info({table})")]
-    return columns == list(CHECKED[table])
 
 
 @cache

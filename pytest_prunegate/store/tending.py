@@ -56,8 +56,7 @@ def kept_models(path: Path) -> list[KeptModel]:
         StoreError: it cannot be read, or is damaged.
     """
     with _reading(path) as connection, _explained(path):
-        found = _usable(path, connection)
-        return reading.models(connection, have_checksums=found is Format.CURRENT) if found is not Format.EMPTY else []
+        return reading.models(connection) if _usable(path, connection) is not Format.EMPTY else []
 
 
 def problems(path: Path) -> list[str]:
@@ -95,7 +94,7 @@ def merge(store: Store, path: Path) -> Merged:
         with store.transaction() as into:
             if found is Format.EMPTY:
                 return Merged(added=Counter(), problem=None)
-            rows = rows_in(path) if damage else checked_rows(source, have_checksums=found is Format.CURRENT)
+            rows = rows_in(path) if damage else checked_rows(source)
             added = copy_rows(_guarded(path, rows), into)
             if damage:
                 return Merged(added=added, problem=damage)

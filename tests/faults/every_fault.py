@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from faults import model_faults, old_formats, stops, store_faults
+from faults import model_faults, stops, store_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,6 @@ FAULTS: dict[str, Callable[[Fault], None]] = {
     "output_disk_full": store_faults.output_disk_full,
     "store_corrupted": store_faults.store_corrupted,
     "power_lost": store_faults.power_lost,
-    "opening_of_an_old_store_killed": old_formats.opening_killed,
     "clock_set_back": store_faults.clock_set_back,
     "two_processes": store_faults.two_processes,
     "model_swapped_between_runs": model_faults.swapped_between_runs,

@@ -143,9 +143,9 @@ def test_two_files_need_no_torch(project: Bench) -> None:
 def test_early_verdicts_and_their_protocol_work_with_a_file(project: Bench) -> None:
     make_baseline(project)
     shutil.rmtree(project.path / "original")
-    result = project.run("--prunegate-early-stop", models=PAIR)
+    result = project.run("--prunegate-decide=early", models=PAIR)
     result.stdout.fnmatch_lines(["* 2 passed*"])
-    again = project.run("--prunegate-early-stop", "--prunegate-seed=7", models=PAIR)
+    again = project.run("--prunegate-decide=early", "--prunegate-seed=7", models=PAIR)
     again.stdout.fnmatch_lines(["note: *drawn with seed 1234 before*"])
 
 
@@ -464,7 +464,7 @@ class TestExport:
         assert "no model of .prunegate has this path, name, fingerprint or key. It has:" in unknown.stderr
         assert self.export(project, "--model=original", "--output=b.json").returncode == 2
 
-    def test_a_store_of_an_earlier_version(self, project: Bench) -> None:
+    def test_a_store_that_lost_what_it_knew_of_its_models(self, project: Bench) -> None:
         project.run()
         connection = sqlite3.connect(project.path / ".prunegate" / "responses.sqlite")
         with connection:
@@ -472,7 +472,7 @@ class TestExport:
         connection.close()
         found = self.export(project, "--model=original", "--output=a.json.gz")
         assert found.returncode == 2
-        assert "Run the gate on it once with this version; no answer is computed again." in found.stderr
+        assert "Run the gate on it once; no answer is computed again." in found.stderr
         project.executor.loads.clear()
         project.run()
         assert project.executor.loads == []

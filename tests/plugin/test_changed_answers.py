@@ -126,7 +126,7 @@ def test_nothing_changed(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "extra"), [(2, []), (10, []), (3, ["--prunegate-early-stop"]), (9, ["--prunegate-limit=60"])]
+    ("step", "extra"), [(2, []), (10, []), (3, ["--prunegate-decide=early"]), (9, ["--prunegate-limit=60"])]
 )
 def test_counts_and_lists_agree_wherever_a_check_stops(bench: Bench, step: int, extra: list[str]) -> None:
     write_data(bench.path / "data", 400)

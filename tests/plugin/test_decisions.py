@@ -567,7 +567,6 @@ class TestRecord:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--prunegate-early-stop", "--prunegate-decide=full"], "--prunegate-early-stop and --prunegate-decide=full exclude each other. Keep one."),
         (["--prunegate-decide=quickly"], "--prunegate-decide=quickly: expected one of full, confident, early."),
         (["--prunegate-error-rate=50%"], "--prunegate-error-rate=0.5: expected a share from 0.0001% to 20%."),
         (["--prunegate-error-rate=0"], "--prunegate-error-rate=0: expected a share from 0.0001% to 20%."),
@@ -766,7 +765,7 @@ class TestGroups:
     def test_a_group_stops_early_as_one(self, group: Bench) -> None:
         group.models(pruned={"wrong": every(3)})
         group.thresholds(self.THRESHOLDS)
-        assert self.run(group, "--prunegate-early-stop").ret == 1
+        assert self.run(group, "--prunegate-decide=early").ret == 1
         found = check(group)
         assert found["decision"]["basis"] == "early"
         assert found["decision"]["of"] == 400
@@ -778,7 +777,7 @@ class TestGroups:
         self.write(group, weight_by_size=False)
         group.models(pruned={"wrong": every(3)})
         group.thresholds(self.THRESHOLDS)
-        assert self.run(group, "--prunegate-early-stop").ret == 1
+        assert self.run(group, "--prunegate-decide=early").ret == 1
         found = check(group)
         assert found["decision"]["basis"] == "measured"
         assert found["documents"] == 400
@@ -837,7 +836,7 @@ class TestPerplexity:
     def test_an_early_stop_leaves_it_whole(self, text: Bench) -> None:
         text.models(pruned={"nll": 2.05})
         text.thresholds(self.TEXT.format(more=""))
-        assert text.run("--prunegate-early-stop").ret == 0
+        assert text.run("--prunegate-decide=early").ret == 0
         assert check(text)["decision"]["basis"] == "measured"
         assert check(text)["documents"] == 25
 

@@ -172,7 +172,7 @@ tasks:
 GROUP = "tasks:\n  pair: {metrics: {acc: 50%}}\n"
 KINDS = {
     "full": Run(thresholds=FULL, pruned={"wrong": [7], "nll": 2.1}),
-    "early": Run(thresholds=PLAIN, arguments=("--prunegate-early-stop",), pruned={"wrong": list(range(0, 200, 2))}, documents=200, outcomes=frozenset({"pass", "fail"})),
+    "early": Run(thresholds=PLAIN, arguments=("--prunegate-decide=early",), pruned={"wrong": list(range(0, 200, 2))}, documents=200, outcomes=frozenset({"pass", "fail"})),
     "sample": Run(thresholds=PLAIN.replace("50%", "6%"), arguments=("--prunegate-limit=50",), pruned={"wrong": list(range(0, 200, 16))}, documents=200, outcomes=frozenset({"inconclusive"})),
     "confident": Run(thresholds=PLAIN.replace("50%", "{max_relative_drop: 50%, decide: confident}"), outcomes=frozenset({"pass"})),
     "recorded": Run(thresholds=PLAIN, arguments=("--prunegate-record",), outcomes=frozenset({"recorded"})),

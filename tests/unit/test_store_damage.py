@@ -1,4 +1,4 @@
-"""A store's file that is damaged, old, newer or no store: nothing wrong is served, and nothing whole is lost."""
+"""A store's file that is damaged, newer or no store: nothing wrong is served, and nothing whole is lost."""
 
 from __future__ import annotations
 
@@ -23,24 +23,6 @@ if TYPE_CHECKING:
 PAGE = 4096
 RULES = {"acc": {"error_rate": "0.05", "indifference": "0.02", "looks": [["40", "sample"]]}}
 PROTOCOL = {"seed": 1, "checks": 2, "rules": RULES}
-OLD_SCHEMA = """
-CREATE TABLE responses (model TEXT NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL, provenance TEXT NOT NULL,
-    created REAL NOT NULL, PRIMARY KEY (model, request)) WITHOUT ROWID;
-CREATE TABLE timings (
-    model TEXT NOT NULL,
-    task TEXT NOT NULL,
-    device TEXT NOT NULL,
-    requests INTEGER NOT NULL,
-    seconds REAL NOT NULL,
-    created REAL NOT NULL
-);
-CREATE TABLE protocols (pair TEXT PRIMARY KEY, protocol TEXT NOT NULL, created REAL NOT NULL) WITHOUT ROWID;
-CREATE INDEX timings_of_a_task ON timings (task, device, model);
-INSERT INTO responses VALUES ('m', 'k', '{"text": "kept"}', '{"task": "t"}', 5.5);
-INSERT INTO timings VALUES ('m', 't', 'cpu', 4, 2.0, 5.5);
-INSERT INTO protocols VALUES ('p', '{"seed": 7, "checks": 1, "rules": {}}', 5.5);
-PRAGMA user_version=1;
-"""
 
 
 def answer(number: int) -> Response:
@@ -254,23 +236,6 @@ def test_damage_in_the_middle_of_a_run_says_what_to_do(path: Path) -> None:
     store.close()
     with closing(Store(path.parent)) as again:
         assert "It was set aside as" in again.notes[0]
-
-
-def test_a_store_of_version_1_gets_its_checksums(tmp_path: Path) -> None:
-    path = tmp_path / "responses.sqlite"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(OLD_SCHEMA)
-    for _ in range(2):
-        with closing(Store(tmp_path)) as store:
-            assert store.notes == ()
-            (row,) = store.rows("m")
-            assert (row.response, row.provenance, row.created) == (Response(text="kept"), {"task": "t"}, 5.5)
-            assert store.seconds_per_request("t", "cpu", ("m",)) == 0.5
-            assert store.protocol("p") == {"seed": 7, "checks": 1, "rules": {}}
-    assert asides(tmp_path) == []
-    flip(path, path.read_bytes().index(b'"kept"') + 2, 1)
-    with closing(Store(tmp_path)) as store:
-        assert store.get("m", ["k"]) == {}
 
 
 @pytest.mark.parametrize("has_links", [True, False])
