@@ -27,7 +27,7 @@ from pytest_prunegate.evaluation.squad import exact_match, f1
 from pytest_prunegate.gates import Gates
 from pytest_prunegate.model_argument import parse_model
 from pytest_prunegate.options import Options, Require
-from pytest_prunegate.plan import SIDES, Measurement
+from pytest_prunegate.plan import SIDES
 from pytest_prunegate.resolution import resolve_tasks
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.task_options import TaskOptions
@@ -36,6 +36,7 @@ from pytest_prunegate.thresholds_reader import load_thresholds
 if TYPE_CHECKING:
     from pytest_prunegate.checks import GateTask
     from pytest_prunegate.gate import Gate
+    from pytest_prunegate.measurement import Measurement
 
 SPARSITY = 0.2
 DOCUMENTS = (60, 20)  # of squadv2 and gsm8k

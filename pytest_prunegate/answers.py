@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.compare import Comparison
     from pytest_prunegate.evaluation.prepared import Document
-    from pytest_prunegate.plan import Measurement
+    from pytest_prunegate.measurement import Measurement
     from pytest_prunegate.scores import DocumentKey
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import stat
 import tempfile
@@ -57,3 +58,9 @@ def opened_to_append(path: Path) -> int:
                 error.errno, f"it is a symbolic link, to {path.readlink()}, and is not followed: remove it"
             ) from error
         raise
+
+
+def remove_left_behind(path: Path) -> None:
+    """Remove what a run left that was killed while it wrote a file."""
+    for left_behind in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        left_behind.unlink(missing_ok=True)

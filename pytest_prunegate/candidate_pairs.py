@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.checks import Check, GateTask
     from pytest_prunegate.judging import Look
     from pytest_prunegate.loss_interval import Bounds
+    from pytest_prunegate.measurement import Measurement
     from pytest_prunegate.paired import Paired
-    from pytest_prunegate.plan import Measurement
     from pytest_prunegate.scores import DocumentKey, MetricScores
 
 _OTHER_ORDER = "their documents were drawn in different orders, and the data decided when to stop"

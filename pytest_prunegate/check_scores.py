@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.checks import Check, GateTask, Measure, TaskKind
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.evaluation.choices import joined_choices
-from pytest_prunegate.plan import MemberResult
+from pytest_prunegate.measurement import MemberResult
 from pytest_prunegate.scores import MemberScores, MetricScores, OutputShares, group_scores, join_shares
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.compare import Comparison
     from pytest_prunegate.evaluation.choices import Choices
-    from pytest_prunegate.plan import Measurement
+    from pytest_prunegate.measurement import Measurement
     from pytest_prunegate.scores import DocumentKey
 
 

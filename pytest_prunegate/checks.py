@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.errors import FixtureError
-from pytest_prunegate.thresholds import Decision, MetricSpec, PerplexitySpec, SparsitySpec, TaskSpec, Threshold
+from pytest_prunegate.thresholds import Decision, PerplexitySpec, SparsitySpec, TaskSpec, Threshold
 
 if TYPE_CHECKING:
     from pytest_prunegate.evaluation.task_info import Aggregate, TaskInfo
@@ -135,25 +134,3 @@ class GateTask:
     def generates(self) -> bool:
         """Whether outputs are generated; a task in Python may do it without saying so."""
         return any(part.info is not None and part.info.output_type in {None, "generate_until"} for part in self.parts)
-
-
-def find_check(task: GateTask, metric: str) -> Check:
-    """A check of a task by its name in the thresholds file, or else one without thresholds on any of the task's metrics.
-
-    Raises:
-        FixtureError: the task has no such metric, or the name is ambiguous.
-    """
-    from pytest_prunegate.metric_names import resolve_metric
-    from pytest_prunegate.yaml_nodes import Mistakes
-
-    for check in task.checks:
-        if check.name == metric:
-            return check
-    if task.info is None:
-        raise FixtureError(f"{task.name} has no check {metric}. It has: {', '.join(check.name for check in task.checks)}.")  # fmt: skip
-    written = MetricSpec(name=metric, line=1, thresholds=())
-    mistakes = Mistakes(display="prunegate.compare")
-    found = list(resolve_metric(task.settings, task.info, written, mistakes))
-    if not found:
-        raise FixtureError("; ".join(mistake.message for mistake in mistakes.found))
-    return found[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,10 +12,11 @@ from pytest_prunegate.answers import LOST, changed_documents
 from pytest_prunegate.checks import TaskKind
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import EvaluationError
+from pytest_prunegate.evaluation.guarded import warnings_logged
+from pytest_prunegate.gates import Gates
 from pytest_prunegate.plain import one_line
 from pytest_prunegate.report.failing import EMPTY, FEW, MANY, LostAnswer, failed_check
 from pytest_prunegate.report.junit import PREFIX, properties
-from pytest_prunegate.report.log import warnings_logged
 from pytest_prunegate.report.wording import rerun_command
 
 if TYPE_CHECKING:
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     from pytest_prunegate.answers import ChangedDocument
     from pytest_prunegate.checks import Check, GateTask
     from pytest_prunegate.gate import Gate
-    from pytest_prunegate.plan import CheckResult
+    from pytest_prunegate.result import CheckResult
+
+
+GATES = pytest.StashKey[Gates]()
 
 _NOT_IN_MARKS = re.compile(r"[^\w:+.\-\[\]\\/]")  # what pytest's -m expressions do not accept
 
@@ -236,3 +241,21 @@ def asks_the_gate(item: pytest.Item) -> bool:
     """Whether an item is a check, or a test that uses one of the fixtures."""
     uses_fixture = {"prunegate", "prunegate_check"} & set(getattr(item, "fixturenames", ()))
     return isinstance(item, CheckItem) or bool(uses_fixture)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateItems:
+    """Names of the collected items that ask the gate, and of those among them that are checks, with their candidates."""
+
+    asking: tuple[str, ...]
+    checks: tuple[tuple[str | None, tuple[str, ...]], ...]
+
+    @property
+    def wanted(self) -> dict[str | None, tuple[str, ...]]:
+        """The checks by candidate."""
+        return dict(self.checks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The checks of all candidates."""
+        return tuple(name for _, names in self.checks for name in names)

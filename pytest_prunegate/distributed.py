@@ -11,14 +11,14 @@ import json
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_prunegate.closing import Closing, closing_of, show_closing, show_settings, tell_junit
-from pytest_prunegate.collection import asks_the_gate, outcomes_of, wanted_checks
+from pytest_prunegate.collection import GateItems, asks_the_gate, outcomes_of, wanted_checks
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.exit_codes import FailedReports, Ran, exit_status
@@ -35,25 +35,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.options import Options
     from pytest_prunegate.session import GateSession
 
+
 _FOLDER, _END = "prunegate_folder", "prunegate_end"
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateItems:
-    """Names of the collected items that ask the gate, and of those among them that are checks, with their candidates."""
-
-    asking: tuple[str, ...]
-    checks: tuple[tuple[str | None, tuple[str, ...]], ...]
-
-    @property
-    def wanted(self) -> dict[str | None, tuple[str, ...]]:
-        """The checks by candidate."""
-        return dict(self.checks)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The checks of all candidates."""
-        return tuple(name for _, names in self.checks for name in names)
 
 
 def is_worker(config: pytest.Config) -> bool:

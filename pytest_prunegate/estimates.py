@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.checkpoint.files import read_json
 from pytest_prunegate.checkpoint.location import download_size
-from pytest_prunegate.report.wording import size_text
+from pytest_prunegate.plain import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,7 +14,7 @@ from pytest_prunegate.estimates import download_estimate
 from pytest_prunegate.evaluation.environment import prepare_environment
 from pytest_prunegate.model_argument import parse_model
 from pytest_prunegate.places import refuse_full_disk, refuse_unwritable
-from pytest_prunegate.report.wording import size_text
+from pytest_prunegate.plain import size_text
 from pytest_prunegate.run_input import TasksAsked, read_tasks
 
 if TYPE_CHECKING:

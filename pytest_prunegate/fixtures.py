@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_prunegate.checks import find_check
-from pytest_prunegate.collection import known_error, mark_names
+from pytest_prunegate.collection import GATES, known_error, mark_names
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.errors import EvaluationError, FixtureError
-from pytest_prunegate.report.log import warnings_logged
+from pytest_prunegate.evaluation.guarded import warnings_logged
+from pytest_prunegate.metric_names import find_check
 from pytest_prunegate.report.wording import verdict_sentence
-from pytest_prunegate.run import GATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.compare import Comparison
     from pytest_prunegate.gate import Gate
     from pytest_prunegate.gates import Gates
-    from pytest_prunegate.plan import CheckResult
+    from pytest_prunegate.result import CheckResult
 
 _HOW = '@pytest.mark.prunegate(tasks=["gsm8k"])'
 

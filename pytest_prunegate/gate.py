@@ -10,13 +10,14 @@ from pytest_prunegate.check_scores import member_results, scores_of
 from pytest_prunegate.checks import Check, GateTask, TaskKind
 from pytest_prunegate.compare import Comparison, Outcome
 from pytest_prunegate.errors import EvaluationError
+from pytest_prunegate.expectations import outlooks
 from pytest_prunegate.interruption import StopRequest
 from pytest_prunegate.judging import Judge, sparsity_comparison
 from pytest_prunegate.measuring import Measuring
-from pytest_prunegate.outlook import outlooks
 from pytest_prunegate.plain import plain
-from pytest_prunegate.plan import NO_DEVICE, CheckResult, Measurement, Plan
+from pytest_prunegate.plan import NO_DEVICE, Plan
 from pytest_prunegate.protocol import Protocols
+from pytest_prunegate.result import CheckResult
 from pytest_prunegate.verdicts import Basis, Verdict
 
 if TYPE_CHECKING:
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     from pytest_prunegate.evaluation.executor import Executor
     from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions
-    from pytest_prunegate.noise import Noise, NoiseFloor
+    from pytest_prunegate.measurement import Measurement
+    from pytest_prunegate.noise import Noise
     from pytest_prunegate.options import Options
     from pytest_prunegate.progress import Progress
+    from pytest_prunegate.second_asking import NoiseFloor
     from pytest_prunegate.shared import Shared
     from pytest_prunegate.sides import Sides
 
@@ -145,7 +148,20 @@ class Gate:
         device = NO_DEVICE if len(self.files) == len(self.facts) else self._device() if plan.pending else plan.device
         expected, self.warned = outlooks(plan, self.tasks, self._measuring, self._protocols.of)
         plan = replace(plan, device=device, outlooks=expected)
-        self.plan = replace(plan, notes=tuple(run_notes(self, templates, plan)))
+        self.plan = replace(
+            plan,
+            notes=tuple(
+                run_notes(
+                    plan,
+                    self.tasks,
+                    templates,
+                    files=self.files,
+                    prepared=self.prepared,
+                    told=(*self.protocol_notes, *self.prompt_notes),
+                    warned=self.warned.values(),
+                )
+            ),
+        )
         return self.plan
 
     def probe(self) -> None:
@@ -259,7 +275,7 @@ class Gate:
         return resolve_device(self.options.device)
 
     def _noise(self, task: GateTask, check: Check) -> Noise | None:
-        from pytest_prunegate.noise import NoiseFloor, SecondAsking
+        from pytest_prunegate.second_asking import NoiseFloor, SecondAsking
 
         if not self.options.noise_floor or task.kind is TaskKind.SPARSITY:
             return None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.checks import Check, GateTask
     from pytest_prunegate.drawing import Draws
-    from pytest_prunegate.plan import Measurement
+    from pytest_prunegate.measurement import Measurement
     from pytest_prunegate.protocol import Protocol, Terms
     from pytest_prunegate.scores import DocumentKey
 

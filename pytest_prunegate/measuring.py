@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.check_scores import refuse_silent_original
 from pytest_prunegate.checks import GateTask, TaskKind
 from pytest_prunegate.errors import EvaluationError, ModelError, TaskError
-from pytest_prunegate.plan import Measurement, TaskPlan
+from pytest_prunegate.measurement import Measurement
+from pytest_prunegate.plan import TaskPlan
 from pytest_prunegate.progress import DocumentCounter
 from pytest_prunegate.waiting import Waiting
 

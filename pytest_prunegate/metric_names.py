@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.checks import Check, Measure
-from pytest_prunegate.thresholds import Rule
+from pytest_prunegate.checks import Check, GateTask, Measure
+from pytest_prunegate.errors import FixtureError
+from pytest_prunegate.thresholds import MetricSpec, Rule, TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_prunegate.evaluation.task_info import MetricInfo, TaskInfo
-    from pytest_prunegate.thresholds import MetricSpec, TaskSpec
     from pytest_prunegate.yaml_nodes import Mistakes
+
 
 _ALIASES = {
     "accuracy": ("acc", "exact_match"),
@@ -76,3 +77,25 @@ def _judge_rules(where: str, written: MetricSpec, metric: MetricInfo, mistakes: 
         if metric.is_mean and threshold.rule is Rule.MAX_ABSOLUTE_DROP and threshold.value > 1:
             mistakes.add(threshold.line, f"{where}: max_absolute_drop is {threshold.text}: scores lie between 0 and 1. "
                                          f"For {threshold.text} points write {threshold.value / 100}.")  # fmt: skip
+
+
+def find_check(task: GateTask, metric: str) -> Check:
+    """A check of a task by its name in the thresholds file, or else one without thresholds on any of the task's metrics.
+
+    Raises:
+        FixtureError: the task has no such metric, or the name is ambiguous.
+    """
+    from pytest_prunegate.metric_names import resolve_metric
+    from pytest_prunegate.yaml_nodes import Mistakes
+
+    for check in task.checks:
+        if check.name == metric:
+            return check
+    if task.info is None:
+        raise FixtureError(f"{task.name} has no check {metric}. It has: {', '.join(check.name for check in task.checks)}.")  # fmt: skip
+    written = MetricSpec(name=metric, line=1, thresholds=())
+    mistakes = Mistakes(display="prunegate.compare")
+    found = list(resolve_metric(task.settings, task.info, written, mistakes))
+    if not found:
+        raise FixtureError("; ".join(mistake.message for mistake in mistakes.found))
+    return found[0]

@@ -14,14 +14,14 @@ from pytest_prunegate.stats.power import detectable_gap, documents_needed
 from pytest_prunegate.thresholds import RELATIVE_RULES, Decide
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pytest_prunegate.drawing import Draws
     from pytest_prunegate.evaluation.prepared import Document
-    from pytest_prunegate.measuring import Measuring
-    from pytest_prunegate.plan import Measurement, Plan
-    from pytest_prunegate.protocol import Protocol, Terms
+    from pytest_prunegate.measurement import Measurement
+    from pytest_prunegate.protocol import Terms
     from pytest_prunegate.scores import MetricScores
+
 
 _USUAL_SCORE, _USUAL_CHANGE = 0.5, 0.1  # where nothing is known yet
 _FEWEST = 30  # kept answers from which anything is estimated
@@ -48,33 +48,6 @@ class Outlook:
     original: float | None
     changed: float | None
     is_hopeless: bool
-
-
-def outlooks(
-    plan: Plan, tasks: Sequence[GateTask], measuring: Measuring, protocols: Mapping[str, Protocol]
-) -> tuple[tuple[Outlook, ...], dict[Check, str]]:
-    """What is expected of the checks that a model has to answer for, and what is wrong with their baselines; a comparison needs two models.
-
-    Args:
-        plan: of the run.
-        tasks: of the run.
-        measuring: knows the order of the documents, and what the store can answer.
-        protocols: what was fixed for each task, by task.
-    """
-    found: list[Outlook | None] = []
-    warned: dict[Check, str] = {}
-    for planned in plan.tasks if len(plan.facts) > 1 else ():
-        if planned.problem or not any(planned.missing.values()):
-            continue
-        task = next(task for task in tasks if task.name == planned.name)
-        draws, (kept, sides) = measuring.draws[task.name], measuring.kept(task.name)
-        warnings = {check: baseline_warning(task, check, kept) for check in task.checks if kept}
-        warned |= {check: warning for check, warning in warnings.items() if warning}
-        found += [
-            outlook(task, check, draws, protocols[task.name].terms(task, check, draws), kept=kept, sides=sides)
-            for check in task.checks
-        ]
-    return tuple(one for one in found if one is not None), warned
 
 
 def outlook(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from pytest_prunegate.drawing import Draws
-    from pytest_prunegate.plan import Measurement
+    from pytest_prunegate.measurement import Measurement
     from pytest_prunegate.scores import DocumentKey, MetricScores
 
 

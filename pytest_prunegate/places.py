@@ -9,7 +9,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.report.wording import size_text
+from pytest_prunegate.plain import size_text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -71,3 +71,15 @@ def _written_out(found: re.Match[str]) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return {"&": "&amp;", "<": "&lt;"}.get(found[0], f"\\{found[0]}")
+
+
+def size_text(size: int | None) -> str:
+    """A number of bytes in the largest unit that keeps it above one."""
+    if size is None:
+        return "not known"
+    amount = float(size)
+    for unit in ("bytes", "KiB", "MiB"):
+        if amount < 1024:  # noqa: PLR2004 - the unit's own factor
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.2f} GiB"

@@ -7,19 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
-    from fractions import Fraction
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.checks import Check
-    from pytest_prunegate.compare import Comparison, Outcome
-    from pytest_prunegate.evaluation.prepared import PreparedTask
     from pytest_prunegate.evaluation.requests import Conditions
-    from pytest_prunegate.evaluation.scoring import Scorer
-    from pytest_prunegate.noise import Noise
     from pytest_prunegate.outlook import Outlook
-    from pytest_prunegate.scores import OutputShares
-    from pytest_prunegate.verdicts import Verdict
+
 
 SIDES = ("original", "pruned")
 NO_DEVICE = "none (no model is loaded)"
@@ -152,46 +144,3 @@ class RunPlan:
         return tuple(
             line if len(names) == len(said) else f"[{', '.join(names)}] {line}" for line, names in lines.items()
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """A task, or one member of a group, that the models answered."""
-
-    prepared: PreparedTask
-    scorers: Mapping[str, Scorer]
-    shares: Mapping[str, OutputShares | None]
-    started: datetime
-    finished: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemberResult:
-    """What one member of a group scored on the group's metric; `lost` and `gained` are None where it has no scores of documents."""
-
-    name: str
-    documents: int
-    original: Fraction
-    pruned: Fraction
-    lost: int | None = None
-    gained: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckResult:
-    """How a check ended in this run: with a comparison, with the reason of an error, or with the baseline alone.
-
-    `total` and `unit` say what the comparison's documents are a part of.
-    """
-
-    check: Check
-    outcome: Outcome
-    comparison: Comparison | None = None
-    error: str | None = None
-    baseline: Fraction | None = None
-    documents: int | None = None
-    total: int | None = None
-    unit: str = "documents"
-    members: tuple[MemberResult, ...] = ()
-    verdict: Verdict | None = None
-    noise: Noise | None = None

@@ -22,7 +22,7 @@ from pytest_prunegate.estimates import (
 )
 from pytest_prunegate.evaluation.devices import free_memory, resolve_device
 from pytest_prunegate.places import free_disk, refuse_full_disk, refuse_unwritable
-from pytest_prunegate.report.wording import size_text
+from pytest_prunegate.plain import size_text
 from pytest_prunegate.store.opening import FILE as STORE_FILE
 
 if TYPE_CHECKING:

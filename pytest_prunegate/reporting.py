@@ -123,7 +123,9 @@ class Reporting:
 
     def _write_overview(self) -> None:
         """Write what there is to say across the candidates; a run of some of them would hide the others."""
-        from pytest_prunegate.report.candidates import CandidateEntry, build_candidates, write_candidates
+        from pytest_prunegate.report.across import CandidateEntry
+        from pytest_prunegate.report.candidates import build_candidates
+        from pytest_prunegate.report.overview import write_candidates
 
         entries = [
             CandidateEntry(name=ended.gate.candidate, gate=ended.gate, summary=ended.summary)
@@ -135,7 +137,7 @@ class Reporting:
     def _tell_ci(self) -> None:
         """Show a CI job the reports where its users look, and the checks beside the thresholds."""
         from pytest_prunegate.report.annotations import check_annotations
-        from pytest_prunegate.report.candidates import markdown_of
+        from pytest_prunegate.report.overview import markdown_of
         from pytest_prunegate.report.step_summary import append_step_summary
 
         thresholds = None if self._file.built_in else self._file.path

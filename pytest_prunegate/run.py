@@ -10,6 +10,7 @@ import pytest
 
 from pytest_prunegate.closing import ShownVerdicts, closing_of, show_closing, tell_junit
 from pytest_prunegate.collection import (
+    GATES,
     CheckItem,
     ThresholdsFile,
     asks_the_gate,
@@ -24,6 +25,7 @@ from pytest_prunegate.gates import Gates
 from pytest_prunegate.interruption import StopRequest
 from pytest_prunegate.other_plugins import restore_order, run_once, spare_timeouts
 from pytest_prunegate.plain import plain
+from pytest_prunegate.report.own_templates import check_templates
 from pytest_prunegate.report.progress import ProgressLine
 from pytest_prunegate.rootdir import refuse_moved_rootdir
 from pytest_prunegate.run_input import read_input
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
     from pytest_prunegate.closing import Closing
     from pytest_prunegate.gates import Needed
 
-GATES = pytest.StashKey[Gates]()
-
 
 def start_run(config: pytest.Config) -> None:
     """Read options and thresholds, and register the gate's hooks.
@@ -50,6 +50,7 @@ def start_run(config: pytest.Config) -> None:
         refuse_moved_rootdir(config)
         refuse_copies(config)
         options, file, tasks = read_input(config)
+        check_templates(options.templates, options.output)
     except InputError as error:
         raise pytest.UsageError(str(error)) from None
     for name in sorted({name for task in tasks for name in mark_names(task)}):

@@ -10,9 +10,8 @@ from pytest_prunegate.errors import InputError
 from pytest_prunegate.evaluation import index as task_index
 from pytest_prunegate.evaluation.arguments import parse_arguments
 from pytest_prunegate.evaluation.backends import canonical_backend
+from pytest_prunegate.evaluation.guarded import warnings_logged
 from pytest_prunegate.options import read_options
-from pytest_prunegate.report.log import warnings_logged
-from pytest_prunegate.report.own_templates import check_templates
 from pytest_prunegate.resolution import resolve_tasks
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.thresholds_reader import load_thresholds
@@ -38,7 +37,6 @@ def read_input(config: pytest.Config) -> tuple[Options, ThresholdsFile, tuple[Ga
     """
     options = read_options(config, parse_arguments=parse_arguments)
     canonical_backend(options.backend)
-    check_templates(options.templates, options.output)
     asked = TasksAsked(
         thresholds=options.thresholds, only=options.tasks, include_path=options.include_path, cache_dir=options.cache_dir,
         for_tasks=options.for_tasks, folder=config.invocation_params.dir,

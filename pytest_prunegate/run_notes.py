@@ -11,11 +11,12 @@ from pytest_prunegate.evaluation.tokenizers import vocabulary_notes
 from pytest_prunegate.thresholds import Decide, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from pytest_prunegate.baseline.records import Baseline
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.checks import GateTask
     from pytest_prunegate.evaluation.chat import ChatTemplates
-    from pytest_prunegate.gate import Gate
     from pytest_prunegate.outlook import Outlook
     from pytest_prunegate.plan import Plan
 
@@ -23,17 +24,35 @@ if TYPE_CHECKING:
 _SHOWN = 60  # characters of a message
 
 
-def run_notes(gate: Gate, templates: ChatTemplates, plan: Plan) -> Iterator[str]:
-    """Notes on an opened run, before anything is measured."""
-    yield from file_notes(gate.files, gate.facts, device=plan.device if plan.pending else None)
-    yield from vocabulary_notes(gate.facts)
-    yield from gate.protocol_notes
-    yield from gate.prompt_notes
-    yield from _unbreakable(gate)
-    yield from gate.warned.values()
+def run_notes(
+    plan: Plan,
+    tasks: Sequence[GateTask],
+    templates: ChatTemplates,
+    *,
+    files: Mapping[str, Baseline],
+    prepared: Collection[str],
+    told: Iterable[str],
+    warned: Iterable[str],
+) -> Iterator[str]:
+    """Notes on a planned run, before anything is measured.
+
+    Args:
+        plan: what the run will do.
+        tasks: of the run.
+        templates: applied to its prompts.
+        files: answers in files that stand for models, by side.
+        prepared: names of the tasks whose prompts are known.
+        told: notes of the parts of the run, in their words.
+        warned: what is wrong with baselines.
+    """
+    yield from file_notes(files, plan.facts, device=plan.device if plan.pending else None)
+    yield from vocabulary_notes(plan.facts)
+    yield from told
+    yield from _unbreakable(tasks)
+    yield from warned
     yield from (_hopeless(expected) for expected in plan.outlooks if expected.is_hopeless)
-    plain = _plain_tasks(gate)
-    if plain and any(facts.tokenizer.template for facts in gate.facts.values()):
+    plain = [task.name for task in tasks if task.name in prepared and _is_plain(task)]
+    if plain and any(facts.tokenizer.template for facts in plan.facts.values()):
         names = ", ".join(plain[:3]) + (f" and {len(plain) - 3} more" if len(plain) > 3 else "")  # noqa: PLR2004 - as many as fit
         yield (
             f"The model has a chat template, and it is not applied to {names}. For a chat model write `apply_chat_template: true` "
@@ -49,14 +68,14 @@ def run_notes(gate: Gate, templates: ChatTemplates, plan: Plan) -> Iterator[str]
             "The chat template takes no system message, so that it is left out, as lm-eval does: "
             + "; ".join(sorted(message[:_SHOWN] for message in templates.dropped))
         )
-    for facts in gate.facts.values():
+    for facts in plan.facts.values():
         if facts.served:
             yield _served(facts)
         if facts.ignored:
             yield (
                 f"The {facts.title} computes {named(facts.ignored)} itself: what its files hold of that, transformers passes over by its own list."
             )
-        if reason := _unverified(facts, gate.conditions[facts.side].backend):
+        if reason := _unverified(facts, plan.conditions[facts.side].backend):
             yield f"The bytes of the {facts.title} are not compared with its files once it is loaded: {reason}."
         if facts.base is not None and facts.base_sparsity is not None:
             share = facts.base_sparsity.share
@@ -64,9 +83,9 @@ def run_notes(gate: Gate, templates: ChatTemplates, plan: Plan) -> Iterator[str]
             yield f"The {facts.title} is an adapter on {facts.base}; sparsity of that base: {said}."
 
 
-def _unbreakable(gate: Gate) -> Iterator[str]:
+def _unbreakable(tasks: Sequence[GateTask]) -> Iterator[str]:
     """Thresholds that no loss breaks."""
-    for task in gate.tasks:
+    for task in tasks:
         for check in task.checks if task.selected else ():
             for threshold in check.thresholds:
                 is_all = threshold.rule is Rule.MAX_ABSOLUTE_DROP and threshold.value >= 1 and task.stops_early(check)
@@ -107,10 +126,8 @@ def _hopeless(expected: Outlook) -> str:
     return f"{lead}: an inconclusive verdict is likely. Raise its limit, or write `inconclusive: continue`."
 
 
-def _plain_tasks(gate: Gate) -> list[str]:
-    """Tasks that ask a model in plain text without saying that they mean to."""
-    return [
-        task.name for task in gate.tasks
-        if task.name in gate.prepared and task.kind in {TaskKind.TASK, TaskKind.GROUP}
-        and any(part.settings.apply_chat_template is None for part in task.parts)
-    ]  # fmt: skip
+def _is_plain(task: GateTask) -> bool:
+    """Whether a task asks a model in plain text without saying that it means to."""
+    return task.kind in {TaskKind.TASK, TaskKind.GROUP} and any(
+        part.settings.apply_chat_template is None for part in task.parts
+    )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pytest
     from xdist.workermanage import WorkerController
 
-    from pytest_prunegate.distributed import GateItems
+    from pytest_prunegate.collection import GateItems
 
 _GATE = "prunegate"
 _SCOPES: dict[str, Callable[[str], str]] = {

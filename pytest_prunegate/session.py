@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import EvaluationError, InputError, StoreError
-from pytest_prunegate.evaluation.guarded import quiet
-from pytest_prunegate.report.log import EvaluationLog, warnings_logged
+from pytest_prunegate.evaluation.guarded import quiet, warnings_logged
+from pytest_prunegate.report.log import EvaluationLog
 from pytest_prunegate.reporting import Reporting
 
 if TYPE_CHECKING:

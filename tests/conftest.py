@@ -20,7 +20,7 @@ from pytest_prunegate.gate import Gate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_prunegate.plan import Measurement
+    from pytest_prunegate.measurement import Measurement
 
 pytest_plugins = ["pytester", "headless"]
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

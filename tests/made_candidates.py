@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from made_summary import made_check, made_model, made_summary, not_measured, ten_checks
 
-from pytest_prunegate.report.candidates import CandidateEntry, build_candidates
+from pytest_prunegate.report.across import CandidateEntry
+from pytest_prunegate.report.candidates import build_candidates
 from pytest_prunegate.report.records import LossOnScale
 
 if TYPE_CHECKING:

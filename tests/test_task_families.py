@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
-    from pytest_prunegate.plan import Measurement
+    from pytest_prunegate.measurement import Measurement
 
 SIDES = ("original", "pruned")
 MAX_LENGTH = 3072  # gsm8k_cot's eight examples are 2,600 of the tiny model's tokens

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import logging
+import logging.handlers
 import random
+import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_prunegate.errors import PrunegateError, TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
 
 _T = TypeVar("_T")
 
@@ -100,3 +104,22 @@ def _compile(usual: Any) -> Callable[[str], Any]:
     )
     sandbox.filters |= usual.filters
     return functools.lru_cache(maxsize=256)(sandbox.from_string)
+
+
+@contextlib.contextmanager
+def warnings_logged() -> Iterator[None]:
+    """Log the warnings of foreign code: under ``-W error`` they would end a measurement that they do not concern."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            yield
+        finally:
+            log = logging.getLogger("pytest_prunegate")
+            for warning in caught:
+                log.warning(
+                    "%s:%s: %s: %s",
+                    warning.filename,
+                    warning.lineno,
+                    warning.category.__name__,
+                    warning.message,
+                )

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.candidate_pairs import Answered, PairedDifference, paired_difference
-from pytest_prunegate.report.candidate_records import CandidatePair, CheckAcross, CheckOfCandidate
+from pytest_prunegate.report.candidate_records import (
+    CandidatePair,
+    CheckAcross,
+    CheckOfCandidate,
+)
 from pytest_prunegate.report.wording import percent_text, signed_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_prunegate.report.candidates import CandidateEntry
-    from pytest_prunegate.report.records import CheckSummary
+    from pytest_prunegate.gate import Gate
+    from pytest_prunegate.report.records import CheckSummary, Summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateEntry:
+    """A candidate's run: its name, the gate that measured it, and the summary of that."""
+
+    name: str
+    gate: Gate
+    summary: Summary
+
 
 _Own = tuple["CandidateEntry", "CheckSummary"]
 """A candidate with its summary of a check."""

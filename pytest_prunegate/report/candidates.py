@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pytest_prunegate.compare import Outcome
 from pytest_prunegate.loss_interval import CONFIDENCE
-from pytest_prunegate.report.across import checks_across
-from pytest_prunegate.report.candidate_page import candidate_page
+from pytest_prunegate.report.across import CandidateEntry, checks_across
 from pytest_prunegate.report.candidate_records import (
-    CANDIDATES_MARKDOWN,
-    CANDIDATES_PAGE,
-    CANDIDATES_RESULTS,
     CANDIDATES_VERSION,
     CandidateFile,
     CandidateRow,
@@ -25,25 +20,12 @@ from pytest_prunegate.report.candidate_records import (
 )
 from pytest_prunegate.report.candidate_verdict import overall_headline, overall_verdict
 from pytest_prunegate.report.file_names import FileNames
-from pytest_prunegate.report.files import as_text, write_texts
-from pytest_prunegate.report.rendering import render_shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
-    from pytest_prunegate.gate import Gate
     from pytest_prunegate.report.candidate_records import CheckAcross
-    from pytest_prunegate.report.records import CheckSummary, Summary
-
-
-@dataclass(frozen=True, kw_only=True)
-class CandidateEntry:
-    """A candidate's run: its name, the gate that measured it, and the summary of that."""
-
-    name: str
-    gate: Gate
-    summary: Summary
+    from pytest_prunegate.report.records import CheckSummary
 
 
 def build_candidates(entries: Sequence[CandidateEntry], *, require: str) -> CandidatesSummary:
@@ -72,34 +54,6 @@ def build_candidates(entries: Sequence[CandidateEntry], *, require: str) -> Cand
         built_in_thresholds=first.built_in_thresholds, command=first.command, started=min(entry.summary.started for entry in entries),
         finished=max(entry.summary.finished for entry in entries), libraries=first.libraries,
     )  # fmt: skip
-
-
-def write_candidates(summary: CandidatesSummary, folder: Path) -> list[Path]:
-    """Write the overview of all candidates: JSON, Markdown and HTML.
-
-    Args:
-        summary: of the candidates.
-        folder: takes the files, beside the candidates' own reports, to which they link.
-
-    Returns:
-        The files, the HTML report last.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    return write_texts(
-        folder,
-        {
-            CANDIDATES_RESULTS: as_text(summary.as_json()),
-            CANDIDATES_MARKDOWN: markdown_of(summary),
-            CANDIDATES_PAGE: render_shipped("candidates.html.j2", summary=summary, page=candidate_page(summary)),
-        },
-    )
-
-
-def markdown_of(summary: CandidatesSummary, *, linked: bool = True) -> str:
-    """The overview in Markdown; without links where it is shown away from the reports that it names."""
-    return render_shipped("candidates.md.j2", summary=summary, linked=linked)
 
 
 def _row(number: int, entry: CandidateEntry) -> CandidateRow:

@@ -17,17 +17,14 @@ The objects of one check whose change is lost are as many as the check's lost do
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.answers import GAINED, LOST, SAME, Texts, doc_id_of, member_of, texts_of
-from pytest_prunegate.atomic_file import replacing
+from pytest_prunegate.atomic_file import remove_left_behind, replacing
 from pytest_prunegate.checks import Check, GateTask, Measure
-from pytest_prunegate.report.changed_records import CHANGED_FILE, ChangedAnswers, ChangedScore
+from pytest_prunegate.report.changed_records import CHANGED_FILE, Change, ChangedAnswers, ChangedScore
 from pytest_prunegate.report.embedding import chosen, embedded
-from pytest_prunegate.report.files import remove_left_behind
 from pytest_prunegate.report.kept_changes import kept_changes
 
 if TYPE_CHECKING:
@@ -36,37 +33,10 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.compare import Comparison
     from pytest_prunegate.gate import Gate
-    from pytest_prunegate.plan import Measurement
+    from pytest_prunegate.measurement import Measurement
     from pytest_prunegate.report.earlier import Earlier
     from pytest_prunegate.report.kept_changes import Place
     from pytest_prunegate.scores import DocumentKey
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """A document that changed, with its scores on all checks of its task that have one; `texts` makes its texts.
-
-    `is_output` tells whether only its output's being empty or cut changed.
-    """
-
-    task: str
-    member: str | None
-    doc_id: int
-    scores: tuple[ChangedScore, ...]
-    change: str
-    size: float
-    is_output: bool
-    texts: Callable[[], Texts]
-
-    def line(self) -> bytes:
-        """Its line in the file: nothing but ASCII, so that no text can break or colour it."""
-        texts = self.texts()
-        values = {
-            "task": self.task, "member": self.member, "doc_id": self.doc_id, "change": self.change, "size": self.size,
-            "scores": [asdict(score) for score in self.scores], "prompt": texts.prompt, "gold": texts.gold,
-            "original": texts.original.text, "pruned": texts.pruned.text, "original_note": texts.original.note, "pruned_note": texts.pruned.note,
-        }  # fmt: skip
-        return (json.dumps(values, allow_nan=False) + "\n").encode()
 
 
 class Changes:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.compare import Comparison, Outcome, broken_thresholds
 from pytest_prunegate.identity import WORDS, Identities, data_fingerprint
 from pytest_prunegate.loss_interval import LossInterval
+from pytest_prunegate.measurement import MemberResult
 from pytest_prunegate.noise import Noise
-from pytest_prunegate.plan import CheckResult, MemberResult
 from pytest_prunegate.report.records import PartSummary
+from pytest_prunegate.result import CheckResult
 from pytest_prunegate.thresholds import RELATIVE_RULES, Decide
 from pytest_prunegate.verdicts import Basis, Verdict
 

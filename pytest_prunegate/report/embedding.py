@@ -15,7 +15,7 @@ from pytest_prunegate.report.marking import marked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from pytest_prunegate.report.changed import Change
+    from pytest_prunegate.report.changed_records import Change
 
 _SHOWN = 500  # answers
 _MOST_OF_OUTPUTS, _MOST_OF_ALL = 1_200_000, 2_400_000  # bytes, as HTML has them

@@ -28,8 +28,8 @@ from pytest_prunegate.report.wording import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_prunegate.plan import CheckResult
     from pytest_prunegate.report.marked_lines import Line, Writer
+    from pytest_prunegate.result import CheckResult
 
 FEW, MANY = 3, 20
 """Lost answers of a failing check; the second at -vv, which shows them whole."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
 import tempfile
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 from filelock import FileLock
 
-from pytest_prunegate.atomic_file import replacing
+from pytest_prunegate.atomic_file import remove_left_behind, replacing
 from pytest_prunegate.report.file_names import model_file
 from pytest_prunegate.report.rendering import render
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.report.file_names import FileNames
     from pytest_prunegate.report.records import CheckSummary, Summary, TaskSummary
+
 
 MODEL_RESULTS_VERSION = 2
 _PATIENCE = 60  # seconds
@@ -141,12 +141,6 @@ def model_results(summary: Summary, side: str) -> dict[str, Any]:
 def as_text(value: dict[str, Any]) -> str:
     """JSON values as a file holds them."""
     return json.dumps(value, indent=2, allow_nan=False, default=str) + "\n"
-
-
-def remove_left_behind(path: Path) -> None:
-    """Remove what a run left that was killed while it wrote a file."""
-    for left_behind in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        left_behind.unlink(missing_ok=True)
 
 
 def write_texts(folder: Path, texts: dict[str, str]) -> list[Path]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_prunegate.compare import Comparison
-    from pytest_prunegate.plan import CheckResult
+    from pytest_prunegate.result import CheckResult
     from pytest_prunegate.verdicts import Verdict
 
 PREFIX = "prunegate_"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import logging.handlers
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +14,8 @@ from pytest_prunegate.errors import InputError
 from pytest_prunegate.plain import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from io import TextIOWrapper
+
 
 _MOST_KEPT = 100_000  # records of an opening; more than any makes
 _LOGGERS = ("pytest_prunegate", "lm_eval", "transformers", "datasets", "huggingface_hub", "accelerate")
@@ -104,22 +102,3 @@ class _PlainFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return plain(super().format(record))
-
-
-@contextlib.contextmanager
-def warnings_logged() -> Iterator[None]:
-    """Log the warnings of foreign code: under ``-W error`` they would end a measurement that they do not concern."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        try:
-            yield
-        finally:
-            log = logging.getLogger("pytest_prunegate")
-            for warning in caught:
-                log.warning(
-                    "%s:%s: %s: %s",
-                    warning.filename,
-                    warning.lineno,
-                    warning.category.__name__,
-                    warning.message,
-                )

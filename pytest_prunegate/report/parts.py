@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.compare import Comparison
     from pytest_prunegate.gate import Gate
-    from pytest_prunegate.plan import Measurement
+    from pytest_prunegate.measurement import Measurement
     from pytest_prunegate.report.earlier import Earlier
     from pytest_prunegate.scores import DocumentKey
 

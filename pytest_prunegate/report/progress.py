@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from pytest_prunegate.plain import one_line
-from pytest_prunegate.report.wording import duration_text, size_text
+from pytest_prunegate.plain import one_line, size_text
+from pytest_prunegate.report.wording import duration_text
 
 if TYPE_CHECKING:
     import pytest

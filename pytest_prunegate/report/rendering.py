@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
+from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain, size_text
 from pytest_prunegate.report import wording
 from pytest_prunegate.report.page import page_parts
 from pytest_prunegate.resources import resource_path
@@ -67,7 +67,7 @@ def environment(folder: Path, template: str) -> SandboxedEnvironment:
         "percent": wording.percent_text,
         "duration": wording.duration_text,
         "interval": lambda bounds: "-" if bounds is None else wording.interval_text(*bounds),
-        "size": wording.size_text,
+        "size": size_text,
         "thousands": lambda number: f"{number:,}",
     }
     if not is_html:  # in HTML, Jinja's own escaping is the only way

@@ -11,7 +11,7 @@ from pytest_prunegate.thresholds import Rule
 
 if TYPE_CHECKING:
     from pytest_prunegate.compare import Comparison
-    from pytest_prunegate.plan import CheckResult
+    from pytest_prunegate.result import CheckResult
     from pytest_prunegate.thresholds import Threshold
 
 

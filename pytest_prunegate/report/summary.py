@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from pytest_prunegate.compare import Comparison
     from pytest_prunegate.gate import Gate
     from pytest_prunegate.identity import Identities
-    from pytest_prunegate.plan import CheckResult
     from pytest_prunegate.report.changed import Changes
     from pytest_prunegate.report.earlier import Earlier
+    from pytest_prunegate.result import CheckResult
     from pytest_prunegate.thresholds import ThresholdsFile
 
 _LIBRARIES = ("pytest-prunegate", "lm_eval", "transformers", "torch", "tokenizers", "datasets", "pytest")

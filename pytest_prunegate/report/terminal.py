@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.compare import Outcome
-from pytest_prunegate.plain import plain
+from pytest_prunegate.plain import plain, size_text
 from pytest_prunegate.report.marked_lines import WIDTH, wrapped
-from pytest_prunegate.report.wording import count_text, duration_text, percent_text, size_text
+from pytest_prunegate.report.wording import count_text, duration_text, percent_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

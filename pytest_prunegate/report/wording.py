@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from pytest_prunegate.compare import Comparison
     from pytest_prunegate.loss_interval import Bounds, LossInterval
     from pytest_prunegate.noise import Noise
-    from pytest_prunegate.plan import CheckResult
+    from pytest_prunegate.result import CheckResult
     from pytest_prunegate.thresholds import Threshold
     from pytest_prunegate.verdicts import Verdict
+
 
 _LARGE = 10  # scores lie in [0, 1]; perplexities and the like need fewer decimals
 _PER_CENT = re.compile(r"(\d+(?:\.\d+)?)%")
@@ -89,18 +90,6 @@ def duration_text(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {left} s" if minutes else f"{left} s"
-
-
-def size_text(size: int | None) -> str:
-    """A number of bytes in the largest unit that keeps it above one."""
-    if size is None:
-        return "not known"
-    amount = float(size)
-    for unit in ("bytes", "KiB", "MiB"):
-        if amount < 1024:  # noqa: PLR2004 - the unit's own factor
-            return f"{amount:.0f} {unit}"
-        amount /= 1024
-    return f"{amount:.2f} GiB"
 
 
 def reason(result: CheckResult | None) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
-from pytest_prunegate.report.candidates import CandidateEntry, build_candidates
+from pytest_prunegate.report.across import CandidateEntry
+from pytest_prunegate.report.candidates import build_candidates
 from pytest_prunegate.session import GateSession
 
 if TYPE_CHECKING:

@@ -20,9 +20,11 @@ from markdown_it import MarkdownIt
 from test_hostile import HOSTILE, parsed, structure, summary_with
 
 from pytest_prunegate.report import candidate_page, candidate_records
+from pytest_prunegate.report.across import CandidateEntry
 from pytest_prunegate.report.candidate_lines import candidate_lines
 from pytest_prunegate.report.candidate_verdict import overall_verdict
-from pytest_prunegate.report.candidates import CandidateEntry, build_candidates, write_candidates
+from pytest_prunegate.report.candidates import build_candidates
+from pytest_prunegate.report.overview import write_candidates
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:

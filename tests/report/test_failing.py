@@ -17,10 +17,10 @@ from test_hostile import HOSTILE
 
 from pytest_prunegate.checks import Check, Measure
 from pytest_prunegate.compare import Comparison, Outcome, broken_thresholds
-from pytest_prunegate.plan import CheckResult
 from pytest_prunegate.report.failing import FailedCheck, LostAnswer, failed_check
 from pytest_prunegate.report.marked_lines import width_of
 from pytest_prunegate.report.wording import loss_text
+from pytest_prunegate.result import CheckResult
 from pytest_prunegate.thresholds import Rule, Threshold
 from pytest_prunegate.verdicts import Basis, Verdict
 

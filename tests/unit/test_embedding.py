@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from test_hostile import HOSTILE
 
 from pytest_prunegate.answers import Answer, Texts
-from pytest_prunegate.report.changed import Change
-from pytest_prunegate.report.changed_records import ChangedAnswer, ChangedScore, Marked
+from pytest_prunegate.report.changed_records import Change, ChangedAnswer, ChangedScore, Marked
 from pytest_prunegate.report.embedding import blocks, chosen, embedded
 from pytest_prunegate.report.marking import marked
 

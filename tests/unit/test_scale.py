@@ -10,8 +10,8 @@ import pytest
 from pytest_prunegate.checks import Check, Measure
 from pytest_prunegate.compare import Outcome, compare
 from pytest_prunegate.loss_interval import Bounds, LossInterval
-from pytest_prunegate.plan import CheckResult
 from pytest_prunegate.report.scale import scale_of
+from pytest_prunegate.result import CheckResult
 from pytest_prunegate.scores import MetricScores
 from pytest_prunegate.thresholds import Rule, Threshold
 from pytest_prunegate.verdicts import Basis, Verdict
