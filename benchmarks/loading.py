@@ -23,7 +23,7 @@ import torch  # noqa: TID253 - a script of its own
 import transformers  # noqa: TID253
 
 from pytest_prunegate.checkpoint.files import weight_files
-from pytest_prunegate.evaluation import gate_lm
+from pytest_prunegate.execution import gate_lm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

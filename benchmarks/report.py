@@ -26,8 +26,8 @@ from made_summary import made_summary
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from pytest_prunegate.report.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore, Marked
-from pytest_prunegate.report.rendering import render
+from pytest_prunegate.report.page.rendering import render
+from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore, Marked
 
 ROUNDS = 7
 CHANGED, SHOWN, LOST = 3600, 500, 2700

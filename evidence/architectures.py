@@ -22,8 +22,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from pytest_prunegate.checkpoint.facts import read_facts
 from pytest_prunegate.checkpoint.location import locate
-from pytest_prunegate.evaluation.inspector import TorchInspector
-from pytest_prunegate.model_argument import parse_model
+from pytest_prunegate.execution.inspector import TorchInspector
+from pytest_prunegate.input.model_argument import parse_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,22 +21,22 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.evaluation.datasets import with_local_data
-from pytest_prunegate.evaluation.index import build_index, default_cache_dir, load_index
-from pytest_prunegate.evaluation.squad import exact_match, f1
-from pytest_prunegate.gates import Gates
-from pytest_prunegate.model_argument import parse_model
-from pytest_prunegate.options import Options, Require
-from pytest_prunegate.plan import SIDES
-from pytest_prunegate.resolution import resolve_tasks
+from pytest_prunegate.gate.gates import Gates
+from pytest_prunegate.gate.plan import SIDES
+from pytest_prunegate.input.model_argument import parse_model
+from pytest_prunegate.input.options import Options, Require
+from pytest_prunegate.input.task_options import TaskOptions
+from pytest_prunegate.input.thresholds_reader import load_thresholds
 from pytest_prunegate.resources import resource_path
-from pytest_prunegate.task_options import TaskOptions
-from pytest_prunegate.thresholds_reader import load_thresholds
+from pytest_prunegate.tasks.datasets import with_local_data
+from pytest_prunegate.tasks.index import build_index, default_cache_dir, load_index
+from pytest_prunegate.tasks.resolution import resolve_tasks
+from pytest_prunegate.tasks.squad import exact_match, f1
 
 if TYPE_CHECKING:
-    from pytest_prunegate.checks import GateTask
-    from pytest_prunegate.gate import Gate
-    from pytest_prunegate.measurement import Measurement
+    from pytest_prunegate.gate.gate import Gate
+    from pytest_prunegate.tasks.checks import GateTask
+    from pytest_prunegate.verdict.measurement import Measurement
 
 SPARSITY = 0.2
 DOCUMENTS = (60, 20)  # of squadv2 and gsm8k

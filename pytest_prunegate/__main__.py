@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.commands.fetch import add_fetch
+from pytest_prunegate.commands.history import add_history
+from pytest_prunegate.commands.recorded import read_run
+from pytest_prunegate.commands.store import add_store
 from pytest_prunegate.errors import InputError, PrunegateError
-from pytest_prunegate.fetch_command import add_fetch
-from pytest_prunegate.history_command import add_history
-from pytest_prunegate.recorded import read_run
-from pytest_prunegate.store_command import add_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +72,7 @@ def _thresholds(given: argparse.Namespace) -> None:
 
 
 def _propose(given: argparse.Namespace) -> None:
-    from pytest_prunegate.proposal import propose
+    from pytest_prunegate.commands.proposal import propose
 
     output: Path | None = given.output
     if output is not None and output.exists():
@@ -88,7 +88,7 @@ def _propose(given: argparse.Namespace) -> None:
 
 
 def _ratchet(given: argparse.Namespace) -> None:
-    from pytest_prunegate.ratchet import tighten, write_in_place
+    from pytest_prunegate.commands.ratchet import tighten, write_in_place
 
     found = tighten(given.ratchet, read_run(given.source))
     if not given.write:

@@ -9,8 +9,8 @@ import pytest
 from pytest_prunegate.flags import add_options, is_requested
 
 if TYPE_CHECKING:
-    from pytest_prunegate.compare import Comparison
-    from pytest_prunegate.fixtures import Prunegate
+    from pytest_prunegate.session.fixtures import Prunegate
+    from pytest_prunegate.verdict.compare import Comparison
 
 _INACTIVE = "needs --original and --pruned"
 
@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "prunegate(tasks): a check of pytest-prunegate, or a test that uses its fixture on these tasks",
     )
     if is_requested(config):
-        from pytest_prunegate.run import start_run
+        from pytest_prunegate.session.run import start_run
 
         start_run(config)
 
@@ -41,7 +41,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             "prunegate_check", [pytest.param(None, id="inactive", marks=pytest.mark.skip(reason=_INACTIVE))]
         )
         return
-    from pytest_prunegate.fixtures import check_parameters
+    from pytest_prunegate.session.fixtures import check_parameters
 
     metafunc.parametrize("prunegate_check", check_parameters(metafunc.config), indirect=True)
 
@@ -54,7 +54,7 @@ def prunegate(request: pytest.FixtureRequest) -> Prunegate:
     """
     if not is_requested(request.config):
         pytest.skip(_INACTIVE)
-    from pytest_prunegate.fixtures import measured_tasks
+    from pytest_prunegate.session.fixtures import measured_tasks
 
     return measured_tasks(request)
 
@@ -62,6 +62,6 @@ def prunegate(request: pytest.FixtureRequest) -> Prunegate:
 @pytest.fixture
 def prunegate_check(request: pytest.FixtureRequest) -> Comparison:
     """The comparison of one check; the test is run for each check of the thresholds file."""
-    from pytest_prunegate.fixtures import measured_check
+    from pytest_prunegate.session.fixtures import measured_check
 
     return measured_check(request)

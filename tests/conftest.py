@@ -14,13 +14,13 @@ import pytest
 from _pytest.pytester import SysModulesSnapshot
 from scripted import ScriptedExecutor, write_checkpoint, write_data
 
-from pytest_prunegate.evaluation import index
-from pytest_prunegate.gate import Gate
+from pytest_prunegate.gate.gate import Gate
+from pytest_prunegate.tasks import index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_prunegate.measurement import Measurement
+    from pytest_prunegate.verdict.measurement import Measurement
 
 pytest_plugins = ["pytester", "headless"]
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from made_summary import made_check, made_model, made_summary, not_measured, ten_checks
 
-from pytest_prunegate.report.across import CandidateEntry
-from pytest_prunegate.report.candidates import build_candidates
-from pytest_prunegate.report.records import LossOnScale
+from pytest_prunegate.report.summary.across import CandidateEntry
+from pytest_prunegate.report.summary.candidates import build_candidates
+from pytest_prunegate.report.summary.records import LossOnScale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_prunegate.report.candidate_records import CandidatePair, CandidatesSummary
-    from pytest_prunegate.report.records import CheckSummary
+    from pytest_prunegate.report.summary.candidate_records import CandidatePair, CandidatesSummary
+    from pytest_prunegate.report.summary.records import CheckSummary
 
 NAMES = ("wanda50", "sparsegpt50", "magnitude50", "wanda2to4", "gptq4bit", "llm-pruner20")
 

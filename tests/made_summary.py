@@ -6,11 +6,15 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from pytest_prunegate.compare import Outcome
-from pytest_prunegate.report.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
-from pytest_prunegate.report.headline import headline, measured, verdict
-from pytest_prunegate.report.provenance_records import Environment, ModelProvenance, RunProvenance, TaskProvenance
-from pytest_prunegate.report.records import (
+from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
+from pytest_prunegate.report.summary.headline import headline, measured, verdict
+from pytest_prunegate.report.summary.provenance_records import (
+    Environment,
+    ModelProvenance,
+    RunProvenance,
+    TaskProvenance,
+)
+from pytest_prunegate.report.summary.records import (
     SUMMARY_VERSION,
     CheckSummary,
     LayerSparsity,
@@ -20,6 +24,7 @@ from pytest_prunegate.report.records import (
     Summary,
     TaskSummary,
 )
+from pytest_prunegate.verdict.compare import Outcome
 
 
 def made_model(side: str, **changes: Any) -> ModelSummary:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.evaluation.requests import Request
+    from pytest_prunegate.tasks.requests import Request
 
 _NUMBER = re.compile(r"number (\d+)")
 

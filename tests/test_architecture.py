@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 import pytest_prunegate
 
@@ -25,182 +24,105 @@ HEAVY = (
     "xxhash",
     "matplotlib",
 )
-# A room may import the rooms below it (at run time; types are free), errors, and plain.
+# The rooms from the ground up, each with those that it imports, for types too: a room imports what stands above it in this list.
 ROOMS = {
-    "__main__": ["fetch_command", "history_command", "proposal", "ratchet", "recorded", "store_command"],
-    "store_command": ["baseline", "store"],
-    "history_command": ["atomic_file", "report"],
-    "proposal": ["needs", "recorded", "thresholds", "thresholds_reader"],
-    "ratchet": ["needs", "recorded", "task_words", "thresholds", "thresholds_reader"],
-    "needs": ["recorded", "thresholds"],
-    "recorded": ["report"],
-    "task_words": ["thresholds"],
-    "plugin": ["run", "fixtures", "flags"],
-    "run": [
-        "closing",
-        "collection",
-        "distributed",
-        "exit_codes",
-        "fixtures",
-        "gates",
-        "interruption",
-        "other_plugins",
-        "report",
-        "rootdir",
-        "run_input",
-        "session",
-    ],
-    "distributed": ["closing", "collection", "compare", "exit_codes", "flags", "interruption", "options", "scheduling"],
-    "exit_codes": ["compare"],
-    "scheduling": [],
-    "other_plugins": ["collection"],
-    "closing": ["compare", "report"],
-    "session": ["preflight", "report", "reporting", "evaluation"],
-    "reporting": ["identity", "report"],
-    "preflight": ["estimates", "places", "report", "checkpoint", "checks", "evaluation", "store"],
-    "estimates": ["checkpoint", "report"],
-    "places": ["report"],
-    "fetch_command": ["fetch", "options", "resources", "run_input", "task_options"],
-    "fetch": ["run_input", "model_argument", "estimates", "places", "report", "checkpoint", "evaluation"],
-    "run_input": ["options", "thresholds_reader", "resolution", "resources", "report", "evaluation"],
-    "fixtures": ["run", "collection", "report", "gate", "checks", "compare"],
-    "collection": ["answers", "report", "gate", "checks", "compare"],
-    "rootdir": ["flags"],
-    "answers": ["check_scores", "checks", "evaluation"],
-    "report": [
-        "answers",
-        "differences",
-        "atomic_file",
-        "candidate_pairs",
-        "identity",
-        "loss_interval",
-        "plan",
-        "check_scores",
-        "checks",
-        "compare",
-        "task_words",
-        "thresholds",
-        "resources",
-        "verdicts",
-        "noise",
-        "outlook",
-    ],
-    "differences": ["checkpoint"],
-    "identity": ["checkpoint", "checks", "thresholds", "evaluation"],
-    "gates": ["gate", "interruption", "options", "plan", "shared", "sides", "store"],
-    "shared": ["evaluation"],
-    "gate": [
-        "interruption",
-        "baseline",
-        "judging",
-        "outlook",
-        "noise",
-        "protocol",
-        "verdicts",
-        "measuring",
-        "run_notes",
-        "plan",
-        "check_scores",
-        "evaluation",
-        "compare",
-        "store",
-        "serving",
-        "checkpoint",
-        "checks",
-    ],
-    "measuring": ["plan", "progress", "waiting", "check_scores", "checks", "evaluation"],
-    "waiting": [],
-    "run_notes": ["baseline", "checkpoint", "checks", "evaluation", "thresholds"],
-    "outlook": ["check_scores", "checks", "paired", "stats", "thresholds"],
-    "noise": ["check_scores", "evaluation", "progress", "thresholds"],
-    "judging": ["verdicts", "paired", "check_scores", "checks", "compare", "scores"],
-    "candidate_pairs": ["check_scores", "loss_interval", "paired", "stats", "thresholds"],
-    "verdicts": ["loss_interval", "compare", "stats", "thresholds"],
-    "protocol": ["checks", "drawing", "store", "thresholds"],
-    "drawing": ["checks", "evaluation", "thresholds"],
-    "paired": ["check_scores", "checks", "stats"],
-    "check_scores": ["plan", "checks", "evaluation", "scores"],
-    "loss_interval": ["stats", "thresholds"],
-    "stats": [],
-    "progress": [],
-    "compare": ["thresholds", "scores", "checks"],
-    "evaluation": ["atomic_file", "serving", "checkpoint", "store", "scores", "checks"],
-    "atomic_file": [],
-    "baseline": ["atomic_file", "checkpoint", "checks", "evaluation", "store", "task_words"],
-    "resolution": ["checks", "group_metrics", "metric_names", "task_options", "thresholds", "evaluation"],
-    "group_metrics": ["metric_names", "evaluation"],
-    "metric_names": ["checks", "thresholds"],
-    "checks": ["thresholds", "metric_names", "yaml_nodes"],
-    "thresholds_reader": ["task_reader", "decision_reader", "threshold_values", "thresholds", "yaml_nodes"],
-    "task_reader": ["dataset_reader", "decision_reader", "secrets", "trust", "threshold_values", "thresholds"],
-    "dataset_reader": ["threshold_values"],
-    "secrets": [],
-    "decision_reader": ["threshold_values", "thresholds"],
-    "threshold_values": ["thresholds"],
-    "thresholds": [],
-    "plan": [],
-    "serving": ["checkpoint"],
-    "checkpoint": ["model_argument"],
-    "store": [],
-    "options": ["flags", "model_argument", "option_reader", "resources"],
-    "candidate_names": ["model_argument"],
-    "option_reader": ["candidate_names", "flags", "secrets", "trust", "model_argument", "task_options", "thresholds"],
-    "interruption": [],
-    "model_argument": ["served_argument"],
-    "served_argument": [],
-    "sides": ["baseline", "checkpoint", "evaluation", "serving"],
-    "task_options": ["thresholds"],
-    "trust": ["flags"],
-    "flags": [],
-    "scores": [],
-    "yaml_nodes": [],
-    "resources": [],
-    "errors": [],
-    "plain": [],
-}
+    "plain": (),
+    "errors": ("plain",),
+    "atomic_file": (),
+    "resources": (),
+    "flags": (),
+    "stats": (),
+    "store": ("errors",),
+    "input": ("errors", "flags", "resources"),
+    "checkpoint": ("errors", "input"),
+    "tasks": ("checkpoint", "errors", "input", "store"),
+    "execution": ("atomic_file", "checkpoint", "errors", "input", "store", "tasks"),
+    "verdict": ("checkpoint", "errors", "execution", "input", "stats", "store", "tasks"),
+    "baseline": ("atomic_file", "checkpoint", "errors", "execution", "input", "store", "tasks"),
+    "gate": ("baseline", "checkpoint", "errors", "execution", "input", "plain", "resources", "store", "tasks", "verdict"),
+    "report.summary": ("atomic_file", "gate", "input", "plain", "tasks", "verdict"),
+    "report.screen": ("atomic_file", "checkpoint", "errors", "gate", "input", "plain", "report.summary", "verdict"),
+    "report.page": ("atomic_file", "errors", "plain", "report.summary", "resources"),
+    "report.history": ("atomic_file", "errors", "plain", "report.page", "report.summary"),
+    "report.files": ("atomic_file", "checkpoint", "report.page", "report.summary"),
+    "report.ci": ("plain", "report.page", "report.summary", "verdict"),
+    "commands": (
+        "atomic_file", "baseline", "checkpoint", "errors", "execution", "gate", "input", "plain", "report.history", "report.screen",
+        "report.summary", "resources", "store", "tasks",
+    ),
+    "session": (
+        "baseline", "errors", "execution", "flags", "gate", "input", "plain", "report.ci", "report.files", "report.history", "report.page",
+        "report.screen", "report.summary", "tasks", "verdict",
+    ),
+    "plugin": ("flags", "session", "verdict"),
+    "__main__": ("commands", "errors"),
+}  # fmt: skip
+MODULES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
+FACES = {name: path for name, path in MODULES.items() if path.name == "__init__.py"}
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def room_of(module: str) -> str:
+    """A module's room: a package, one of the report's, or a module of the root."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "report" and len(parts) > 2 else parts[0]
 
 
-def runtime_imports(path: Path) -> set[str]:
-    """Modules of this package that a file imports, those for types left out."""
-    tree = ast.parse(path.read_text())
-    typing_only = {
-        id(node)
-        for branch in ast.walk(tree)
-        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
-        for node in ast.walk(branch)
-    }
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and id(node) not in typing_only]
-    return {(node.module or "").split(".")[1] for node in nodes if (node.module or "").startswith("pytest_prunegate.")}
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Modules of this package that one imports, for types too."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pytest_prunegate."):
+            name = str(node.module).partition(".")[2]
+            inner = {f"{name}.{alias.name}" for alias in node.names} & MODULES.keys()
+            found |= inner or {name if name in MODULES else f"{name}.__init__"}
+    return frozenset(found - {module})
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_arrows_run_downwards(path: Path) -> None:
-    room = room_of(path)
-    if room == "__init__":
-        return
-    allowed = {room, "errors", "plain", *ROOMS[room]}
-    assert runtime_imports(path) <= allowed
+@cache
+def foreign(module: str) -> frozenset[str]:
+    """Packages of others that a module imports."""
+    nodes = list(ast.walk(ast.parse(MODULES[module].read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return frozenset(name.split(".")[0] for name in names)
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_evaluation_imports_the_heavy_packages(path: Path) -> None:
-    names = {
-        alias.name.split(".")[0]
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Import)
-        for alias in node.names
-    }
-    names |= {
-        (node.module or "").split(".")[0]
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom)
-    }
-    heavy = names & {"torch", "transformers", "lm_eval", "datasets"}
-    assert not heavy or room_of(path) == "evaluation"
+def test_the_arrows_between_rooms_are_these() -> None:
+    found: dict[str, set[str]] = {room: set() for room in ROOMS}
+    for module in MODULES.keys() - FACES.keys():
+        room = room_of(module)
+        found[room] |= {room_of(other) for other in imports(module)} - {room}
+    assert {room: tuple(sorted(others)) for room, others in found.items()} == ROOMS
+
+
+def test_arrows_run_downwards() -> None:
+    order = list(ROOMS)
+    assert [
+        (room, other) for room, others in ROOMS.items() for other in others if order.index(other) >= order.index(room)
+    ] == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    left = {module: set(imports(module)) - FACES.keys() for module in MODULES.keys() - FACES.keys()}
+    while ground := [module for module, others in left.items() if not others]:
+        left = {module: others.difference(ground) for module, others in left.items() if module not in ground}
+    assert left == {}
+
+
+def test_the_root_is_small_and_every_room_says_what_it_holds() -> None:
+    assert len([module for module in MODULES if "." not in module]) <= 8
+    assert [
+        module
+        for module, path in FACES.items()
+        if module != "__init__" and not ast.get_docstring(ast.parse(path.read_text()))
+    ] == []
+
+
+def test_heavy_packages_are_imported_where_models_run_and_tasks_are_built() -> None:
+    heavy = {"torch", "transformers", "lm_eval", "datasets"}
+    assert {room_of(module) for module in MODULES if foreign(module) & heavy} == {"execution", "tasks"}
+    assert {room_of(module) for module in MODULES if "torch" in foreign(module)} == {"execution"}
 
 
 def modules_after(code: str, cwd: Path) -> set[str]:

@@ -16,7 +16,7 @@ from test_perplexity import TEXT
 from tiny import write_gguf, write_tiny_llama
 
 from pytest_prunegate.baseline.container import write_container
-from pytest_prunegate.evaluation.tokenizers import _load
+from pytest_prunegate.tasks.tokenizers import _load
 
 if TYPE_CHECKING:
     from pathlib import Path

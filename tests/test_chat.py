@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
-    from pytest_prunegate.measurement import Measurement
+    from pytest_prunegate.verdict.measurement import Measurement
 
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}</s>"

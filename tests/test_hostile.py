@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from scripted import BOOLQ, BOOLQ_AND_GSM8K, GSM8K
 
 from pytest_prunegate.errors import InputError, TaskError
-from pytest_prunegate.evaluation.index import TaskIndex
+from pytest_prunegate.input.task_options import TaskOptions
+from pytest_prunegate.input.thresholds_reader import load_thresholds
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
-from pytest_prunegate.report.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
-from pytest_prunegate.report.provenance_records import Environment, ModelProvenance
-from pytest_prunegate.report.records import CheckSummary, ModelSummary, PartSummary, Summary, TaskSummary
-from pytest_prunegate.report.rendering import render
-from pytest_prunegate.resolution import resolve_tasks
+from pytest_prunegate.report.page.rendering import render
+from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
+from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance
+from pytest_prunegate.report.summary.records import CheckSummary, ModelSummary, PartSummary, Summary, TaskSummary
 from pytest_prunegate.resources import resource_path
-from pytest_prunegate.task_options import TaskOptions
-from pytest_prunegate.thresholds_reader import load_thresholds
+from pytest_prunegate.tasks.index import TaskIndex
+from pytest_prunegate.tasks.resolution import resolve_tasks
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ import pytest
 from scripted import BOOLQ_AND_GSM8K
 from tiny import write_tiny_llama
 
-from pytest_prunegate.evaluation.gate_lm import GateLM
-from pytest_prunegate.interruption import RunStopped, StopRequest
+from pytest_prunegate.execution.gate_lm import GateLM
+from pytest_prunegate.execution.interruption import RunStopped, StopRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,7 @@ def test_a_second_signal_does_not_wait_for_the_batch(project: Bench, at_generati
 
 def test_a_time_budget_ends_the_run(project: Bench, at_generation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("pytest_prunegate.interruption.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("pytest_prunegate.execution.interruption.time.monotonic", lambda: clock[0])
 
     def pass_time(number: int, _: str) -> None:
         clock[0] = 13_800.0 if number == 10 else 13_799.0
@@ -273,7 +273,7 @@ def test_documents_that_were_named_are_named_again_by_the_next_run(project: Benc
 
 def test_a_kept_task_needs_no_model_that_cannot_be_loaded(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     from pytest_prunegate.errors import ModelError
-    from pytest_prunegate.evaluation import models
+    from pytest_prunegate.execution import models
 
     project.run("-m", "boolq").assert_outcomes(passed=1)
 

@@ -13,15 +13,15 @@ from scripted import BOOLQ, GSM8K
 from tiny import write_adapter, write_gguf, write_merged, write_tiny_llama
 
 from pytest_prunegate.checkpoint.gguf import read_gguf
-from pytest_prunegate.evaluation import tokenizers
-from pytest_prunegate.model_argument import parse_model
+from pytest_prunegate.input.model_argument import parse_model
+from pytest_prunegate.tasks import tokenizers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from conftest import Bench
 
-    from pytest_prunegate.measurement import Measurement
+    from pytest_prunegate.verdict.measurement import Measurement
 
 ACC = f"""
 tasks:

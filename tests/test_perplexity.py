@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tiny import write_tiny_llama
 
-from pytest_prunegate.evaluation import windows
+from pytest_prunegate.execution import windows
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,15 +21,15 @@ from families import (
 from scripted import BOOLQ, GSM8K
 from tiny import write_tiny_llama
 
-from pytest_prunegate.evaluation.index import TaskIndex
-from pytest_prunegate.evaluation.task_info import TaskInfo
+from pytest_prunegate.tasks.index import TaskIndex
+from pytest_prunegate.tasks.task_info import TaskInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Bench
 
-    from pytest_prunegate.measurement import Measurement
+    from pytest_prunegate.verdict.measurement import Measurement
 
 SIDES = ("original", "pruned")
 MAX_LENGTH = 3072  # gsm8k_cot's eight examples are 2,600 of the tiny model's tokens

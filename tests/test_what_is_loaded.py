@@ -16,9 +16,9 @@ from tiny import write_adapter, write_tiny_llama
 from pytest_prunegate.checkpoint.facts import ModelFacts, read_facts
 from pytest_prunegate.checkpoint.location import locate
 from pytest_prunegate.errors import InputError, ModelError
-from pytest_prunegate.evaluation.gate_lm import GateLM
-from pytest_prunegate.evaluation.inspector import TorchInspector
-from pytest_prunegate.model_argument import parse_model
+from pytest_prunegate.execution.gate_lm import GateLM
+from pytest_prunegate.execution.inspector import TorchInspector
+from pytest_prunegate.input.model_argument import parse_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -239,7 +239,7 @@ def test_every_argument_of_transformers_is_known() -> None:
 
     from transformers import PreTrainedModel
 
-    from pytest_prunegate.model_argument import ELSEWHERE
+    from pytest_prunegate.input.model_argument import ELSEWHERE
 
     taken = set(re.findall(r'kwargs\.pop\(\s*"(\w+)"', inspect.getsource(PreTrainedModel.from_pretrained)))
     taken |= {
@@ -262,7 +262,7 @@ def test_bytes_that_change_while_a_model_loads_are_noticed(model: Path, monkeypa
 
     def create(lm: GateLM, *args: Any, **kwargs: Any) -> None:
         monkeypatch.setattr(
-            "pytest_prunegate.evaluation.gate_lm.refuse_misfit", lambda *_: edit(model, lambda held: held[UP].add_(1))
+            "pytest_prunegate.execution.gate_lm.refuse_misfit", lambda *_: edit(model, lambda held: held[UP].add_(1))
         )
         usual(lm, *args, **kwargs)
 
@@ -294,7 +294,7 @@ def test_experts_are_compared_before_and_after_they_are_stacked(
     def create(lm: GateLM, *args: Any, **kwargs: Any) -> None:
         name = "model.layers.0.block_sparse_moe.experts.2.w1.weight"
         monkeypatch.setattr(
-            "pytest_prunegate.evaluation.gate_lm.refuse_misfit",
+            "pytest_prunegate.execution.gate_lm.refuse_misfit",
             lambda *_: edit(folder, lambda held: held[name].add_(1)),
         )
         usual(lm, *args, **kwargs)

@@ -14,21 +14,21 @@ from pytest_prunegate.baseline.tokenizer_files import collect
 from pytest_prunegate.checkpoint.facts import ModelFacts, TokenizerSource
 from pytest_prunegate.checkpoint.fingerprint import template_digest, tokenizer_digest
 from pytest_prunegate.checkpoint.sparsity import LayerZeros, Sparsity
-from pytest_prunegate.checks import TaskKind
-from pytest_prunegate.evaluation.requests import canonical_json
-from pytest_prunegate.evaluation.task_loading import FEWSHOT_SEED
-from pytest_prunegate.evaluation.tokenizers import load_tokenizer
-from pytest_prunegate.task_words import settings_words
+from pytest_prunegate.input.task_words import settings_words
+from pytest_prunegate.tasks.checks import TaskKind
+from pytest_prunegate.tasks.requests import canonical_json
+from pytest_prunegate.tasks.task_loading import FEWSHOT_SEED
+from pytest_prunegate.tasks.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_prunegate.baseline.records import Baseline
     from pytest_prunegate.baseline.tokenizer_files import TokenizerFiles
-    from pytest_prunegate.checks import GateTask
-    from pytest_prunegate.evaluation.prepared import PreparedTask
-    from pytest_prunegate.evaluation.requests import Request
-    from pytest_prunegate.model_argument import ModelArgument
+    from pytest_prunegate.input.model_argument import ModelArgument
+    from pytest_prunegate.tasks.checks import GateTask
+    from pytest_prunegate.tasks.prepared import PreparedTask
+    from pytest_prunegate.tasks.requests import Request
 
 _NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # a name becomes a part of file names
 _TEXT, _TEXT_OR_NONE, _COUNT, _COUNT_OR_NONE = (str,), (str, NoneType), (int,), (int, NoneType)

@@ -11,7 +11,7 @@ from pytest_prunegate.baseline.kept_facts import KeptFacts, side_key
 from pytest_prunegate.baseline.records import Baseline, joined_askings, read_baseline
 from pytest_prunegate.baseline.refusal import refuse, refuse_unanswerable
 from pytest_prunegate.errors import EvaluationError, InputError, StoreError
-from pytest_prunegate.evaluation.conditions import SERVED
+from pytest_prunegate.execution.conditions import SERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_prunegate.baseline.records import Asking
-    from pytest_prunegate.checks import GateTask
-    from pytest_prunegate.evaluation.answering import Answering
-    from pytest_prunegate.evaluation.prepared import PreparedTask
+    from pytest_prunegate.execution.answering import Answering
     from pytest_prunegate.store import Store
+    from pytest_prunegate.tasks.checks import GateTask
+    from pytest_prunegate.tasks.prepared import PreparedTask
 
 _log = logging.getLogger("pytest_prunegate")
 

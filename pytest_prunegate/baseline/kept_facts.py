@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.baseline.container import canonical, digest_of
 from pytest_prunegate.baseline.records import Asking, joined_environments
 from pytest_prunegate.baseline.tokenizer_files import TokenizerFiles
-from pytest_prunegate.evaluation.requests import Conditions
+from pytest_prunegate.tasks.requests import Conditions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.evaluation.devices import hardware_name
-from pytest_prunegate.evaluation.index import lm_eval_version
+from pytest_prunegate.execution.devices import hardware_name
+from pytest_prunegate.tasks.index import lm_eval_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

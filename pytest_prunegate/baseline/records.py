@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.baseline.container import canonical, read_container
 from pytest_prunegate.baseline.tokenizer_files import TokenizerFiles
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.evaluation.requests import Conditions
 from pytest_prunegate.store import Response
+from pytest_prunegate.tasks.requests import Conditions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

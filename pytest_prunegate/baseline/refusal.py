@@ -91,7 +91,7 @@ def _other_request(baseline: Baseline, asked: Asking, lacking: list[int]) -> str
     others = f" (and of {len(lacking) - 1} more)" if len(lacking) > 1 else ""
     if known := sum(key in baseline.responses for key in asked.documents[first]):
         return f"document {first}{others}: the file answers {known} of its {len(asked.documents[first])} requests; a metric of this run asks for more"
-    from pytest_prunegate.evaluation.index import lm_eval_version
+    from pytest_prunegate.tasks.index import lm_eval_version
 
     made, now = baseline.conditions.lm_eval, lm_eval_version()
     version = f"; the file was made with lm-eval {made}, this is {now}" if made != now else ""

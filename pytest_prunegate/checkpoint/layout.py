@@ -1,6 +1,6 @@
 """Where a checkpoint's tensors go in the model that its configuration describes, and what each of them is there.
 
-The records alone: they are made by transformers' own loader (``evaluation/meta_model.py``), which needs torch, and are remembered.
+The records alone: they are made by transformers' own loader (``execution/meta_model.py``), which needs torch, and are remembered.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.model_argument import on_folder, parse_model
+from pytest_prunegate.input.model_argument import on_folder, parse_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_prunegate.model_argument import ModelArgument
+    from pytest_prunegate.input.model_argument import ModelArgument
 
 _SMALL_FILES = ["*.json", "*.model", "*.txt", "*.jinja", "*.py", "*.tiktoken", "*.spm"]
 _WEIGHT_PATTERNS = (["*.safetensors"], ["*.bin"])  # pickled weights only where there are no others

@@ -1,1 +1,4 @@
-"""Verdicts -> terminal lines and files; decides nothing."""
+"""What a run found, as values and as everything that shows them: screen, pages, files, history, CI. It decides nothing.
+
+Its rooms may import ``report.summary``, gate, verdict and tasks.
+"""

@@ -16,12 +16,12 @@ from selenium.webdriver.support.ui import Select
 from test_hostile import HOSTILE, summary_with
 
 from pytest_prunegate.plain import plain
-from pytest_prunegate.report.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
+from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
 
 if TYPE_CHECKING:
     from headless import Browser
 
-    from pytest_prunegate.report.records import Summary
+    from pytest_prunegate.report.summary.records import Summary
 
 ROWS = ".answers tbody tr:not(.detail)"
 FULL = 4.5  # contrast that WCAG's AA asks of text

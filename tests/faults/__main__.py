@@ -62,7 +62,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _build_index(cache: Path) -> None:
-    from pytest_prunegate.evaluation import index
+    from pytest_prunegate.tasks import index
 
     if index.load_index(cache) is None:
         cache.mkdir(parents=True, exist_ok=True)

@@ -20,8 +20,8 @@ _PAUSE = 0.002
 _LONGEST = 180.0  # seconds; a run that hangs is killed and counted as broken
 _MODULES = (
     "datasets", "lm_eval.models.huggingface", "lm_eval.tasks", "numpy", "pytest", "scipy.stats", "torch", "transformers", "jinja2",
-    "transformers.models.llama.modeling_llama", "pytest_prunegate.evaluation.models", "pytest_prunegate.evaluation.scoring",
-    "pytest_prunegate.evaluation.tasks", "pytest_prunegate.evaluation.perplexity", "pytest_prunegate.report.summary",
+    "transformers.models.llama.modeling_llama", "pytest_prunegate.execution.models", "pytest_prunegate.tasks.scoring",
+    "pytest_prunegate.tasks.building", "pytest_prunegate.tasks.perplexity", "pytest_prunegate.report.summary.summary",
 )  # fmt: skip
 
 

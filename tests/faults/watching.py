@@ -97,7 +97,7 @@ class Watch:
     def _watch_model(self) -> None:
         from transformers.models.llama.modeling_llama import LlamaModel
 
-        from pytest_prunegate.evaluation import models
+        from pytest_prunegate.execution import models
 
         forward, probe = LlamaModel.forward, models._probe
 

@@ -9,13 +9,13 @@ import pytest
 from families import write_task
 from scripted import BOOLQ, GSM8K, SQUAD
 
-from pytest_prunegate.answers import ChangedDocument, changed_documents, texts_of
-from pytest_prunegate.gate import Gate
+from pytest_prunegate.gate.gate import Gate
+from pytest_prunegate.verdict.answers import ChangedDocument, changed_documents, texts_of
 
 if TYPE_CHECKING:
     from conftest import Bench
 
-    from pytest_prunegate.sides import Sides
+    from pytest_prunegate.gate.sides import Sides
 
 
 @pytest.fixture

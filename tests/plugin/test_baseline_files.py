@@ -261,7 +261,7 @@ def test_another_library_or_device_is_a_warning(project: Bench) -> None:
 
 def test_a_file_made_with_another_version_of_lm_eval_answers(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("pytest_prunegate.evaluation.conditions.lm_eval_version", lambda: "0.4.1")
+        patch.setattr("pytest_prunegate.execution.conditions.lm_eval_version", lambda: "0.4.1")
         make_baseline(project)
     result = project.run(models=PAIR)
     assert result.ret == 0

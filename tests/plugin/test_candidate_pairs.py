@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
-from pytest_prunegate.report.across import CandidateEntry
-from pytest_prunegate.report.candidates import build_candidates
-from pytest_prunegate.session import GateSession
+from pytest_prunegate.report.summary.across import CandidateEntry
+from pytest_prunegate.report.summary.candidates import build_candidates
+from pytest_prunegate.session.session import GateSession
 
 if TYPE_CHECKING:
     from conftest import Bench
 
-    from pytest_prunegate.report.candidate_records import CandidatePair, CandidatesSummary
+    from pytest_prunegate.report.summary.candidate_records import CandidatePair, CandidatesSummary
 
 ONE_TASK = f"tasks:\n  boolq:\n    {BOOLQ}\n    metrics: {{acc: 50%}}\n"
 EARLY = f"defaults: {{max_relative_drop: 10%, decide: early}}\ntasks:\n  boolq:\n    {BOOLQ}\n    metrics: [acc]\n"

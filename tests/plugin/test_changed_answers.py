@@ -14,13 +14,13 @@ from families import write_group, write_jsonl, write_task
 from scripted import BOOLQ, GSM8K, SQUAD, TWO_TASKS, write_checkpoint, write_data
 from test_hostile import HOSTILE
 
-from pytest_prunegate.reporting import Reporting
+from pytest_prunegate.session.reporting import Reporting
 from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:
     from conftest import Bench
 
-    from pytest_prunegate.report.records import Summary
+    from pytest_prunegate.report.summary.records import Summary
 
 
 @pytest.fixture

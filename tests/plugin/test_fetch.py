@@ -13,7 +13,7 @@ import pytest
 from hub import SHA, serving
 from tiny import write_tiny_llama
 
-from pytest_prunegate.evaluation.index import index_file
+from pytest_prunegate.tasks.index import index_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ import pytest
 from scripted import BOOLQ_AND_GSM8K, GSM8K, SHAPES, ScriptedExecutor, write_safetensors
 
 from pytest_prunegate.checkpoint.hashing import hash_range
-from pytest_prunegate.evaluation.index import index_file
+from pytest_prunegate.tasks.index import index_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from conftest import Bench
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.evaluation.requests import Request
     from pytest_prunegate.store import Response
+    from pytest_prunegate.tasks.requests import Request
 
 A_RUN = 60  # boolq's two continuations and gsm8k's one text for each of 20 documents
 MODELS = ("--original=original", "--pruned=pruned")
@@ -300,7 +300,7 @@ def test_every_file_that_a_tokenizer_or_a_model_may_read_counts(bench: Bench, na
     from pytest_prunegate.checkpoint.facts import read_facts
     from pytest_prunegate.checkpoint.location import locate
     from pytest_prunegate.checkpoint.scan_memory import ScanMemory
-    from pytest_prunegate.model_argument import parse_model
+    from pytest_prunegate.input.model_argument import parse_model
 
     bench.models()
     memory = ScanMemory(bench.path / "scans")

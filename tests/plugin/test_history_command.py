@@ -12,7 +12,7 @@ import pytest
 from scripted import TWO_TASKS, write_checkpoint
 
 from pytest_prunegate.__main__ import main
-from pytest_prunegate.report.history import HISTORY_FILE, read_history
+from pytest_prunegate.report.history.records import HISTORY_FILE, read_history
 
 if TYPE_CHECKING:
     from conftest import Bench

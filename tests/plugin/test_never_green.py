@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from scripted import SQUAD, TWO_TASKS, ScriptedExecutor
 
-from pytest_prunegate.gate import Gate
+from pytest_prunegate.gate.gate import Gate
 from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:
@@ -147,9 +147,9 @@ def test_the_command_of_a_failure_runs_from_a_subfolder(project: Bench, monkeypa
 @pytest.mark.parametrize(
     "broken",
     [
-        "pytest_prunegate.session.GateSession.finish",
-        "pytest_prunegate.run.show_closing",
-        "pytest_prunegate.run.tell_junit",
+        "pytest_prunegate.session.session.GateSession.finish",
+        "pytest_prunegate.session.run.show_closing",
+        "pytest_prunegate.session.run.tell_junit",
     ],
 )
 @pytest.mark.parametrize("wrong", [[], list(range(20))])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from scripted import BOOLQ, TWO_TASKS
 
-from pytest_prunegate import places, preflight
+from pytest_prunegate.gate import places, preflight
 
 if TYPE_CHECKING:
     from pathlib import Path

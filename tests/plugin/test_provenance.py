@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from scripted import BOOLQ_AND_GSM8K
 
-from pytest_prunegate.evaluation import answering
+from pytest_prunegate.execution import answering
 from pytest_prunegate.store import Response, Store
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from scripted import GSM8K, SQUAD, TWO_TASKS, ScriptedExecutor
 
-from pytest_prunegate.gate import Gate
+from pytest_prunegate.gate.gate import Gate
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -274,7 +274,7 @@ def test_reports_that_cannot_be_written_are_no_green_run(project: Bench, monkeyp
     def full(*_args: object) -> list[Path]:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pytest_prunegate.report.files.write_reports", full)
+    monkeypatch.setattr("pytest_prunegate.report.files.writing.write_reports", full)
     result = project.run()
     assert result.ret == 10
     result.stdout.fnmatch_lines(["the reports could not be written to *No space left on device"])
@@ -354,7 +354,7 @@ def test_a_log_whose_disk_is_full_ends_no_run(project: Bench, monkeypatch: pytes
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no /dev/full")
-    monkeypatch.setattr("pytest_prunegate.report.log.opened_to_append", lambda _: os.open(full, os.O_WRONLY))
+    monkeypatch.setattr("pytest_prunegate.report.screen.log.opened_to_append", lambda _: os.open(full, os.O_WRONLY))
     result = project.run("-m", "boolq")
     result.assert_outcomes(passed=1)
     assert result.ret == 0

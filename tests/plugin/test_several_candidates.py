@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from scripted import BOOLQ, GSM8K, ScriptedExecutor, write_checkpoint, write_data
 
-from pytest_prunegate.evaluation.requests import Failure
-from pytest_prunegate.gate import Gate
+from pytest_prunegate.gate.gate import Gate
+from pytest_prunegate.tasks.requests import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conftest import Bench
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.evaluation.requests import Request
+    from pytest_prunegate.tasks.requests import Request
 
 THRESHOLDS = f"""
 tasks:

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
 from pytest_prunegate.__main__ import main
-from pytest_prunegate.thresholds_reader import load_thresholds
+from pytest_prunegate.input.thresholds_reader import load_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
-    from pytest_prunegate.thresholds import Rule, ThresholdsFile
+    from pytest_prunegate.input.thresholds import Rule, ThresholdsFile
 
 DOCUMENTS = 400
 RECORD = "--prunegate-record"
@@ -420,8 +420,8 @@ class TestProposal:
 
 def assert_comes_back(tmp_path: Path, text: str) -> None:
     """What a file asks for is what the file says that is proposed from a run of it, thresholds aside."""
-    from pytest_prunegate.options import Options
-    from pytest_prunegate.report.asked import asked_of
+    from pytest_prunegate.input.options import Options
+    from pytest_prunegate.report.summary.asked import asked_of
 
     (tmp_path / "thresholds.yaml").write_text(text)
     file = load(tmp_path / "thresholds.yaml")
@@ -440,7 +440,7 @@ def assert_comes_back(tmp_path: Path, text: str) -> None:
 
 def gate_tasks(file: ThresholdsFile) -> list[Any]:
     """The tasks of a file with their checks, by their names alone."""
-    from pytest_prunegate.checks import Check, GateTask, Measure, TaskKind
+    from pytest_prunegate.tasks.checks import Check, GateTask, Measure, TaskKind
 
     found = []
     groups: list[tuple[TaskKind, Any]] = [(TaskKind.TASK, spec) for spec in file.tasks]

@@ -19,18 +19,19 @@ from made_summary import made_check, not_measured
 from markdown_it import MarkdownIt
 from test_hostile import HOSTILE, parsed, structure, summary_with
 
-from pytest_prunegate.report import candidate_page, candidate_records
-from pytest_prunegate.report.across import CandidateEntry
-from pytest_prunegate.report.candidate_lines import candidate_lines
-from pytest_prunegate.report.candidate_verdict import overall_verdict
-from pytest_prunegate.report.candidates import build_candidates
-from pytest_prunegate.report.overview import write_candidates
+from pytest_prunegate.report.files.overview import write_candidates
+from pytest_prunegate.report.page import candidate_page
+from pytest_prunegate.report.screen.candidate_lines import candidate_lines
+from pytest_prunegate.report.summary import candidate_records
+from pytest_prunegate.report.summary.across import CandidateEntry
+from pytest_prunegate.report.summary.candidate_verdict import overall_verdict
+from pytest_prunegate.report.summary.candidates import build_candidates
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_prunegate.report.candidate_records import CandidatesSummary
+    from pytest_prunegate.report.summary.candidate_records import CandidatesSummary
 
 SCHEMA: dict[str, Any] = json.loads(resource_path("candidates.schema.json").read_text(encoding="utf-8"))
 
@@ -274,7 +275,9 @@ def test_files_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     write_candidates(made_candidates(), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(before) == {"candidates_results.json", "candidates_report.md", "candidates_report.html"}
-    monkeypatch.setattr("pytest_prunegate.report.rendering.environment", None)  # rendering breaks before the first file
+    monkeypatch.setattr(
+        "pytest_prunegate.report.page.rendering.environment", None
+    )  # rendering breaks before the first file
     with pytest.raises(TypeError):
         write_candidates(build_candidates([passing()], require="all"), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -10,9 +10,9 @@ from golden import assert_golden
 from made_summary import made_check, made_model, made_summary, ten_checks
 from test_hostile import HOSTILE
 
-from pytest_prunegate.report.annotations import check_annotations
-from pytest_prunegate.report.rendering import render
-from pytest_prunegate.report.step_summary import LIMIT, append_step_summary
+from pytest_prunegate.report.ci.annotations import check_annotations
+from pytest_prunegate.report.ci.step_summary import LIMIT, append_step_summary
+from pytest_prunegate.report.page.rendering import render
 
 RUNNER = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": "/builds/project"}
 FILE = Path("/builds/project/models/thresholds.yaml")

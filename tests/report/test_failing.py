@@ -15,14 +15,14 @@ from _pytest._io import TerminalWriter
 from golden import assert_golden
 from test_hostile import HOSTILE
 
-from pytest_prunegate.checks import Check, Measure
-from pytest_prunegate.compare import Comparison, Outcome, broken_thresholds
-from pytest_prunegate.report.failing import FailedCheck, LostAnswer, failed_check
-from pytest_prunegate.report.marked_lines import width_of
-from pytest_prunegate.report.wording import loss_text
-from pytest_prunegate.result import CheckResult
-from pytest_prunegate.thresholds import Rule, Threshold
-from pytest_prunegate.verdicts import Basis, Verdict
+from pytest_prunegate.input.thresholds import Rule, Threshold
+from pytest_prunegate.report.screen.failing import FailedCheck, LostAnswer, failed_check
+from pytest_prunegate.report.screen.marked_lines import width_of
+from pytest_prunegate.report.summary.wording import loss_text
+from pytest_prunegate.tasks.checks import Check, Measure
+from pytest_prunegate.verdict.compare import Comparison, Outcome, broken_thresholds
+from pytest_prunegate.verdict.result import CheckResult
+from pytest_prunegate.verdict.verdicts import Basis, Verdict
 
 
 def check_of(*thresholds: tuple[Rule, str], metric: str = "acc") -> Check:

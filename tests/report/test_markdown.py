@@ -12,14 +12,14 @@ from made_summary import made_check, made_summary, ten_checks
 from markdown_it import MarkdownIt
 from test_hostile import HOSTILE, summary_with
 
-from pytest_prunegate.report.changed_records import ChangedAnswers
-from pytest_prunegate.report.records import PartSummary
-from pytest_prunegate.report.rendering import render
+from pytest_prunegate.report.page.rendering import render
+from pytest_prunegate.report.summary.changed_records import ChangedAnswers
+from pytest_prunegate.report.summary.records import PartSummary
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-    from pytest_prunegate.report.records import Summary
+    from pytest_prunegate.report.summary.records import Summary
 
 
 def report(summary: Summary) -> str:

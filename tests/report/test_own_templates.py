@@ -12,14 +12,15 @@ import pytest
 from made_summary import made_check, made_model, made_summary
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.report import changed_records, own_templates, provenance_records, records
-from pytest_prunegate.report.file_names import COMPARISONS, FileNames, model_file
-from pytest_prunegate.report.files import BASELINE
-from pytest_prunegate.report.own_templates import check_templates, write_own
-from pytest_prunegate.report.rendering import environment
+from pytest_prunegate.report.files.writing import BASELINE
+from pytest_prunegate.report.page import own_templates
+from pytest_prunegate.report.page.own_templates import check_templates, write_own
+from pytest_prunegate.report.page.rendering import environment
+from pytest_prunegate.report.summary import changed_records, provenance_records, records
+from pytest_prunegate.report.summary.file_names import COMPARISONS, FileNames, model_file
 
 if TYPE_CHECKING:
-    from pytest_prunegate.report.records import Summary
+    from pytest_prunegate.report.summary.records import Summary
 
 PAGE = (Path(__file__).parents[2] / "docs" / "templates.md").read_text()
 RECORDS = [

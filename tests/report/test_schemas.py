@@ -16,16 +16,17 @@ from jsonschema.exceptions import best_match
 from made_summary import made_summary
 from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
-from pytest_prunegate.compare import Outcome
-from pytest_prunegate.loss_interval import LossInterval
-from pytest_prunegate.noise import Noise
-from pytest_prunegate.report import history, provenance_records, records
-from pytest_prunegate.report.earlier import Stale
-from pytest_prunegate.report.files import model_results
-from pytest_prunegate.report.history import HISTORY_FILE, append_run
+from pytest_prunegate.input.thresholds import Decide, Inconclusive, Rule
+from pytest_prunegate.report.files.writing import model_results
+from pytest_prunegate.report.history import records as history
+from pytest_prunegate.report.history.records import HISTORY_FILE, append_run
+from pytest_prunegate.report.summary import provenance_records, records
+from pytest_prunegate.report.summary.earlier import Stale
 from pytest_prunegate.resources import resource_path
-from pytest_prunegate.thresholds import Decide, Inconclusive, Rule
-from pytest_prunegate.verdicts import Basis
+from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.loss_interval import LossInterval
+from pytest_prunegate.verdict.noise import Noise
+from pytest_prunegate.verdict.verdicts import Basis
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,12 +10,12 @@ from golden import assert_golden
 from made_summary import made_check, made_summary, not_measured
 from test_hostile import HOSTILE
 
-from pytest_prunegate.report.marked_lines import text_of, width_of, wrapped
-from pytest_prunegate.report.table import table_lines, table_rows
-from pytest_prunegate.report.terminal import said_lines
+from pytest_prunegate.report.screen.marked_lines import text_of, width_of, wrapped
+from pytest_prunegate.report.screen.table import table_lines, table_rows
+from pytest_prunegate.report.screen.terminal import said_lines
 
 if TYPE_CHECKING:
-    from pytest_prunegate.report.records import CheckSummary
+    from pytest_prunegate.report.summary.records import CheckSummary
 
 
 def lines(*checks: CheckSummary, width: int = 80) -> list[str]:

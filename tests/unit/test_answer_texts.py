@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from pytest_prunegate.evaluation.answer_texts import AnswerTexts
-from pytest_prunegate.evaluation.prepared import Document, PreparedTask
-from pytest_prunegate.evaluation.requests import WINDOW, Failure, Request
-from pytest_prunegate.evaluation.scoring import Scorer
 from pytest_prunegate.store import Response
+from pytest_prunegate.tasks.answer_texts import AnswerTexts
+from pytest_prunegate.tasks.prepared import Document, PreparedTask
+from pytest_prunegate.tasks.requests import WINDOW, Failure, Request
+from pytest_prunegate.tasks.scoring import Scorer
 
 
 def prepared(requests: list[Request], task: Any, **more: Any) -> PreparedTask:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_prunegate.evaluation import devices, memory
-from pytest_prunegate.evaluation.batches import BatchSize, first_batch, groups_of, length_of
-from pytest_prunegate.evaluation.devices import available_memory
-from pytest_prunegate.evaluation.memory import MemoryBound
-from pytest_prunegate.evaluation.requests import Request
+from pytest_prunegate.execution import devices, memory
+from pytest_prunegate.execution.batches import BatchSize, first_batch, groups_of, length_of
+from pytest_prunegate.execution.devices import available_memory
+from pytest_prunegate.execution.memory import MemoryBound
+from pytest_prunegate.tasks.requests import Request
 
 
 def asked(context: str, continuation: str) -> Request:

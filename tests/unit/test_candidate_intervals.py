@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_prunegate.loss_interval import change_interval, stopped_change_interval
-from pytest_prunegate.paired import Paired
 from pytest_prunegate.stats.intervals import Stratum
+from pytest_prunegate.verdict.loss_interval import change_interval, stopped_change_interval
+from pytest_prunegate.verdict.paired import Paired
 
 DOCUMENTS, SAMPLE, RUNS = 400, 100, 150
 
@@ -92,7 +92,7 @@ def test_a_difference_has_its_sign_whichever_direction_is_better() -> None:
 
 def test_a_groups_members_keep_their_weights() -> None:
     """Two members, of which the smaller weighs as much as the larger."""
-    from pytest_prunegate.candidate_pairs import _counted
+    from pytest_prunegate.verdict.candidate_pairs import _counted
 
     strata = (Stratum(drawn=10, of=10, weight=0.5), Stratum(drawn=30, of=30, weight=0.5))
     made = replace(paired(np.zeros(40), np.array([1.0] * 10 + [0.0] * 30), total=40), strata=strata)

@@ -15,7 +15,7 @@ from pytest_prunegate.checkpoint.fingerprint import checkpoint_fingerprint
 from pytest_prunegate.checkpoint.location import Location, locate
 from pytest_prunegate.checkpoint.scan import scan_files
 from pytest_prunegate.errors import InputError, ModelError
-from pytest_prunegate.model_argument import parse_model
+from pytest_prunegate.input.model_argument import parse_model
 
 
 def fingerprint(folder: Path) -> str:

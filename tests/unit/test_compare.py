@@ -7,11 +7,11 @@ from fractions import Fraction
 
 import pytest
 
-from pytest_prunegate.checks import Check, Measure
-from pytest_prunegate.compare import Outcome, compare
 from pytest_prunegate.errors import TaskError
-from pytest_prunegate.scores import MetricScores, exact, mean_scores
-from pytest_prunegate.thresholds import Rule, Threshold
+from pytest_prunegate.input.thresholds import Rule, Threshold
+from pytest_prunegate.tasks.checks import Check, Measure
+from pytest_prunegate.tasks.scores import MetricScores, exact, mean_scores
+from pytest_prunegate.verdict.compare import Outcome, compare
 
 N = 200
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_hostile import HOSTILE
 
-from pytest_prunegate.answers import Answer, Texts
-from pytest_prunegate.report.changed_records import Change, ChangedAnswer, ChangedScore, Marked
-from pytest_prunegate.report.embedding import blocks, chosen, embedded
-from pytest_prunegate.report.marking import marked
+from pytest_prunegate.report.summary.changed_records import Change, ChangedAnswer, ChangedScore, Marked
+from pytest_prunegate.report.summary.embedding import blocks, chosen, embedded
+from pytest_prunegate.report.summary.marking import marked
+from pytest_prunegate.verdict.answers import Answer, Texts
 
 FAST = settings(derandomize=True, deadline=None, database=None, max_examples=200)
 LARGEST = 2_500_000  # bytes of prompts and outputs

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from made_summary import made_changes, made_check, made_summary, not_measured
 
-from pytest_prunegate.report.page import embedded
-from pytest_prunegate.report.rendering import render
+from pytest_prunegate.report.page.page import embedded
+from pytest_prunegate.report.page.rendering import render
 
 if TYPE_CHECKING:
-    from pytest_prunegate.report.records import CheckSummary
+    from pytest_prunegate.report.summary.records import CheckSummary
 
 
 def test_the_answers_are_whole() -> None:

@@ -7,14 +7,14 @@ from fractions import Fraction
 
 import pytest
 
-from pytest_prunegate.checks import Check, Measure
-from pytest_prunegate.compare import Outcome, compare
-from pytest_prunegate.loss_interval import Bounds, LossInterval
-from pytest_prunegate.report.scale import scale_of
-from pytest_prunegate.result import CheckResult
-from pytest_prunegate.scores import MetricScores
-from pytest_prunegate.thresholds import Rule, Threshold
-from pytest_prunegate.verdicts import Basis, Verdict
+from pytest_prunegate.input.thresholds import Rule, Threshold
+from pytest_prunegate.report.summary.scale import scale_of
+from pytest_prunegate.tasks.checks import Check, Measure
+from pytest_prunegate.tasks.scores import MetricScores
+from pytest_prunegate.verdict.compare import Outcome, compare
+from pytest_prunegate.verdict.loss_interval import Bounds, LossInterval
+from pytest_prunegate.verdict.result import CheckResult
+from pytest_prunegate.verdict.verdicts import Basis, Verdict
 
 
 def result(

@@ -19,7 +19,7 @@ from pytest_prunegate.checkpoint.location import locate
 from pytest_prunegate.checkpoint.scan import Scan, scan_files
 from pytest_prunegate.checkpoint.scan_memory import ScanMemory
 from pytest_prunegate.errors import ModelError
-from pytest_prunegate.model_argument import parse_model
+from pytest_prunegate.input.model_argument import parse_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from pytest_prunegate.evaluation.squad import Abstention, best_score, exact_match, f1, normalize_answer
+from pytest_prunegate.tasks.squad import Abstention, best_score, exact_match, f1, normalize_answer
 
 
 @pytest.mark.parametrize(

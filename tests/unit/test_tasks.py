@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_prunegate.evaluation.index import TaskIndex, build_index, index_file, load_index
-from pytest_prunegate.evaluation.prepared import draw_ranks, sample_size
-from pytest_prunegate.evaluation.requests import Conditions, Request, request_keys
-from pytest_prunegate.evaluation.task_info import TaskInfo
-from pytest_prunegate.exit_codes import exit_code
-from pytest_prunegate.resolution import resolve_tasks
+from pytest_prunegate.input.task_options import TaskOptions
+from pytest_prunegate.input.thresholds_reader import load_thresholds
 from pytest_prunegate.resources import resource_path
-from pytest_prunegate.task_options import TaskOptions
-from pytest_prunegate.thresholds_reader import load_thresholds
+from pytest_prunegate.session.exit_codes import exit_code
+from pytest_prunegate.tasks.index import TaskIndex, build_index, index_file, load_index
+from pytest_prunegate.tasks.prepared import draw_ranks, sample_size
+from pytest_prunegate.tasks.requests import Conditions, Request, request_keys
+from pytest_prunegate.tasks.resolution import resolve_tasks
+from pytest_prunegate.tasks.task_info import TaskInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,7 +130,7 @@ def test_every_condition_is_part_of_a_key() -> None:
 
 
 def test_exit_codes() -> None:
-    from pytest_prunegate.compare import Outcome
+    from pytest_prunegate.verdict.compare import Outcome
 
     passed, failed, error, inconclusive = Outcome.PASS, Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE
     assert exit_code([passed, passed]) == 0

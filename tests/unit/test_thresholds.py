@@ -12,9 +12,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_prunegate.input.thresholds import Rule, ThresholdsFile
+from pytest_prunegate.input.thresholds_reader import load_thresholds
 from pytest_prunegate.resources import resource_path
-from pytest_prunegate.thresholds import Rule, ThresholdsFile
-from pytest_prunegate.thresholds_reader import load_thresholds
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,4 @@
+"""What ``python -m pytest_prunegate`` does besides running the gate: store, fetch, history, thresholds.
+
+They may import report, gate, store and input.
+"""

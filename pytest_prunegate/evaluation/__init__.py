@@ -1,1 +1,0 @@
-"""Documents -> requests -> responses -> scores: the only room that imports lm_eval, torch and transformers."""

@@ -1,0 +1,4 @@
+"""From requests to answers: executors, batches, memory, and how models are loaded. The only room with torch.
+
+It may import tasks, checkpoint, store and input.
+"""

@@ -1,0 +1,298 @@
+"""Responses to a task's requests: from the store where they are kept, else from the model.
+
+Imports torch only when a request has to be executed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import math
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.errors import ModelError, ResponseError, StoreError
+from pytest_prunegate.execution.devices import hardware_name
+from pytest_prunegate.execution.turns import Turns, model_key
+from pytest_prunegate.tasks.lengths import name_documents, refuse_truncation, too_long
+from pytest_prunegate.tasks.requests import Failure, request_keys
+from pytest_prunegate.tasks.tokenizers import encoding_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.execution.executor import Executor
+    from pytest_prunegate.execution.file_answers import KeptAnswers
+    from pytest_prunegate.store import Response, Store
+    from pytest_prunegate.tasks.prepared import PreparedTask
+    from pytest_prunegate.tasks.requests import Conditions, Request
+
+_HOPELESS = 10  # failures in a row: then the model is broken, and no document is to blame
+_HOPELESS_FROM_THE_START = 3  # where it has answered nothing of the task
+_log = logging.getLogger("pytest_prunegate")
+_TIMED_REQUESTS = 2  # of a task, by the probe; one more before them warms up
+
+
+class Answering:
+    """Answers requests for the models of a run, store first.
+
+    Args:
+        store: keeps the responses.
+        facts: the models by side, the original first.
+        conditions: of each side.
+        device: as the user wrote it, for the timings.
+        batch_size: as the user wrote it, for the provenance.
+        start_executor: makes the executor once it is needed.
+        files: answers of the sides that a file takes the place of; they are never loaded.
+        turns: shared with whoever else asks models in this run.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        facts: Mapping[str, ModelFacts],
+        *,
+        conditions: dict[str, Conditions],
+        device: str,
+        batch_size: str,
+        start_executor: Callable[[dict[str, Conditions]], Executor],
+        files: Mapping[str, KeptAnswers] | None = None,
+        turns: Turns | None = None,
+    ) -> None:
+        self._store = store
+        self._kept: dict[str, KeptAnswers] = dict.fromkeys(facts, store) | dict(files or {})
+        self.facts = facts
+        self.conditions = conditions
+        self._device = device
+        self._batch_size = batch_size
+        self._start_executor = start_executor
+        self._executor: Executor | None = None
+        self._probed: set[str] = set()
+        self._turns = turns or Turns()
+        self._turns.fingerprints |= dict.fromkeys(model.fingerprint for model in facts.values())
+        self._models = {side: model_key(model, conditions[side]) for side, model in facts.items()}
+        self._known_keys: dict[tuple[str, str], dict[Request, str]] = {}
+        self._failures_in_a_row: Counter[str] = Counter()
+        self.executed: Counter[tuple[str, str]] = Counter()
+        """Requests that a model had to answer in this run, by task and side."""
+
+    def cheapest_order(self) -> list[str]:
+        """The sides, the one whose model is in memory first."""
+        sides = list(self.facts)
+        loaded = self._executor.loaded_side if self._executor else None
+        return sorted(sides, key=lambda side: side != loaded)
+
+    def missing(self, prepared: PreparedTask, side: str) -> list[Request]:
+        """The requests that nothing kept can answer, without those on which the model raised in this run."""
+        keys, failed = self.keys(prepared, side), self._turns.failed_of(self._models[side])
+        known = self._kept[side].known(self.facts[side].fingerprint, keys.values())
+        return [request for request in prepared.requests if keys[request] not in known and request not in failed]
+
+    def seconds_per_request(self, task: str, side: str) -> float | None:
+        """Mean time of a task's request, by this model's earlier ones or else the run's other models'; None where none was timed."""
+        own = self._store.seconds_per_request(task, self._device, (self.facts[side].fingerprint,))
+        if own is not None:
+            return own
+        return self._store.seconds_per_request(task, self._device, tuple(self._turns.fingerprints))
+
+    def keys(self, prepared: PreparedTask, side: str) -> dict[Request, str]:
+        """Content addresses of a task's requests, in their order; each is computed once."""
+        known = self._known_keys.setdefault((prepared.key, side), {})
+        unknown = (request for request in prepared.requests if request not in known)
+        known |= request_keys(unknown, self.conditions[side], task_version=prepared.own_version)
+        return {request: known[request] for request in prepared.requests}
+
+    def long_prompts(self, prepared: PreparedTask) -> dict[str, frozenset[Request]]:
+        """The requests whose prompt one of the models would cut, by side; nothing is executed for it.
+
+        Raises:
+            TaskError: there are some and the task does not allow it; it names the documents.
+        """
+        found: dict[str, frozenset[Request]] = {}
+        problems: list[str] = []
+        judged: dict[object, dict[Request, str]] = {}
+        for side, facts in self.facts.items():
+            missing = self.missing(prepared, side)
+            key = (encoding_identity(facts), self.conditions[side].max_length, frozenset(missing))
+            if key not in judged:  # the other side asks the same of the same tokenizer
+                judged[key] = too_long(facts, missing, self.conditions[side]) if missing else {}
+            found[side] = frozenset(judged[key])
+            problems += name_documents(prepared, facts, judged[key])
+        if problems and not prepared.truncate:
+            refuse_truncation(prepared, problems)
+        return found
+
+    def load_all(self, wanted: Callable[[str], Request | None]) -> None:
+        """Load and probe each model once before the first document, so that a broken one costs no hours of the other.
+
+        Args:
+            wanted: the first request that a side has to answer; None where it has none.
+
+        Raises:
+            ModelError: a model cannot be loaded, or gives no finite numbers; and again for every later task.
+        """
+        for side in reversed(self.cheapest_order()):
+            first = wanted(side)
+            if first is None:  # what is kept needs no model, broken or not
+                continue
+            if self._models[side] in self._turns.broken:
+                raise self._turns.broken[self._models[side]]
+            if side not in self._probed:
+                self._load(side, first)
+
+    def time_requests(self, prepared: PreparedTask, side: str, long: frozenset[Request]) -> None:
+        """Answer the first few requests of a task, for the sake of their time; they are kept like all others.
+
+        Raises:
+            ModelError: the model fails.
+        """
+        missing = self.missing(prepared, side)
+        for start, stop in ((0, 1), (1, 1 + _TIMED_REQUESTS)):
+            if chosen := missing[start:stop]:
+                is_warm = start > 0 or len(missing) == 1
+                self._execute(prepared, side, chosen, long, lambda _: None, timed=is_warm)
+
+    def responses(
+        self,
+        prepared: PreparedTask,
+        side: str,
+        *,
+        long: frozenset[Request],
+        progress: Callable[[Request], None],
+    ) -> list[Response | Failure]:
+        """One response for each of the task's requests, in their order; or why the model gave none.
+
+        Args:
+            prepared: the task.
+            side: original or pruned.
+            long: the requests whose prompt is cut.
+            progress: is told of every request that was executed.
+
+        Raises:
+            ModelError: the model fails.
+            TaskError: a kept response is of a cut prompt, and the task does not allow it.
+            StoreError: what was kept is gone.
+        """
+        missing = self.missing(prepared, side)
+        if missing:
+            self._execute(prepared, side, missing, long, progress, timed=True)
+        keys = self.keys(prepared, side)
+        kept = self._kept[side].get(self.facts[side].fingerprint, keys.values())
+        cut = {
+            request: "its prompt was cut in an earlier run" for request in prepared.requests
+            if keys[request] in kept and kept[keys[request]].truncated
+        }  # fmt: skip
+        if cut and not prepared.truncate:
+            refuse_truncation(prepared, name_documents(prepared, self.facts[side], cut))
+        found = [
+            kept.get(keys[request]) or self._turns.failed_of(self._models[side]).get(request)
+            for request in prepared.requests
+        ]
+        if None in found:
+            raise StoreError(
+                f"{prepared.name}: answers that were just kept are not there any more: the store is damaged, or another process deletes from it. "
+                "Run the same command again."
+            )
+        return [response for response in found if response is not None]
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        if self._executor:
+            self._executor.unload()
+
+    def _load(self, side: str, first: Request) -> None:
+        self._turns.take(self, self.close)
+        self._executor = self._executor or self._start_executor(self.conditions)
+        try:
+            self._executor.load(self.facts[side], first)
+            self.facts[side].refuse_changed()
+        except ModelError as error:
+            self._turns.broken[self._models[side]] = error
+            raise
+        self._probed.add(side)
+
+    def _execute(
+        self,
+        prepared: PreparedTask,
+        side: str,
+        requests: list[Request],
+        long: frozenset[Request],
+        progress: Callable[[Request], None],
+        *,
+        timed: bool,
+    ) -> None:
+        facts, keys = self.facts[side], self.keys(prepared, side)
+        provenance: dict[str, object] = {
+            "task": prepared.name,
+            "task_version": prepared.version,
+            "device": self._device,
+            "hardware": "a server" if facts.served else hardware_name(self._device),
+            "batch_size": self._batch_size,
+            "path": facts.path,
+            "revision": facts.revision,
+            "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
+        }
+        self._load(side, requests[0])
+        assert self._executor is not None
+        began = time.monotonic()
+        answered = 0
+
+        def keep(request: Request, response: Response | Failure) -> None:
+            nonlocal answered
+            if isinstance(response, Failure):
+                self._refuse_hopeless(prepared, side, response)
+                self._note_failure(prepared, side, request, response, provenance)
+                return
+            _refuse_nan(facts, prepared.name, response)
+            facts.refuse_changed()  # a stat for each file: nothing of another model is kept under this fingerprint
+            self._store.put(facts.fingerprint, keys[request], response, provenance)
+            self._failures_in_a_row[side] = 0
+            answered += 1
+            self.executed[prepared.key, side] += 1
+            progress(request)
+
+        try:
+            self._executor.run(facts, requests, keep, long)
+        finally:
+            if answered and timed:
+                seconds = time.monotonic() - began
+                self._store.add_timing(
+                    facts.fingerprint, prepared.name, self._device, requests=answered, seconds=seconds
+                )
+
+    def _refuse_hopeless(self, prepared: PreparedTask, side: str, failure: Failure) -> None:
+        """Where one failure follows the other, the model is broken, and no document is to blame."""
+        self._failures_in_a_row[side] += 1
+        failed = sum(request in self._turns.failed_of(self._models[side]) for request in prepared.requests)
+        has_answered = len(self.missing(prepared, side)) + failed < len(prepared.requests)
+        if self._failures_in_a_row[side] >= (_HOPELESS if has_answered else _HOPELESS_FROM_THE_START):
+            raise ModelError(
+                f"{self.facts[side].title}: failed while it answered: {failure.reason}. What was answered is kept."
+            )
+
+    def _note_failure(
+        self,
+        prepared: PreparedTask,
+        side: str,
+        request: Request,
+        failure: Failure,
+        provenance: dict[str, object],
+    ) -> None:
+        """Record that a model raised on a request; it is asked again by the next run."""
+        facts = self.facts[side]
+        self._turns.failed_of(self._models[side])[request] = failure
+        self._store.add_failure(
+            facts.fingerprint, self.keys(prepared, side)[request], traceback=failure.traceback, provenance=provenance
+        )
+        for line in name_documents(prepared, facts, {request: failure.reason}):
+            _log.error("%s: %s\n%s", prepared.name, line, failure.traceback)
+
+
+def _refuse_nan(facts: ModelFacts, task: str, response: Response) -> None:
+    if response.loglikelihood is not None and not response.loglikelihood < math.inf:  # NaN compares as false
+        raise ResponseError(
+            f"{facts.title}: the log-likelihood of a request of {task} is {response.loglikelihood}: its numbers overflow. "
+            "It is not kept. The checkpoint is damaged, or its numbers do not fit the dtype: try --prunegate-dtype=float32."
+        )

@@ -1,0 +1,73 @@
+"""lm-eval's model classes by name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate.errors import InputError, ModelError
+from pytest_prunegate.tasks.guarded import reason_of
+
+if TYPE_CHECKING:
+    from pytest_prunegate.checkpoint.facts import ModelFacts
+
+TRANSFORMERS = ("hf", "hf-auto", "huggingface")
+# What they answer with lies on a server: the checkpoint that was fingerprinted would say nothing about it.
+_SERVED = frozenset({
+    "anthropic-chat", "anthropic-chat-completions", "anthropic-completions", "ggml", "gguf", "litellm", "litellm-chat",
+    "litellm-chat-completions", "local-chat-completions", "local-completions", "openai-chat-completions", "openai-completions",
+    "sglang-generate", "textsynth", "watsonx_llm",
+})  # fmt: skip
+
+
+def canonical_backend(name: str) -> str:
+    """The name under which answers are kept: lm-eval's three names of its transformers backend are one.
+
+    Raises:
+        InputError: lm-eval knows no model class of this name, or it asks a server.
+    """
+    if name in TRANSFORMERS:
+        return "hf"
+    if name in _SERVED:
+        raise InputError(
+            f"--prunegate-backend={name}: asks a server, whatever --original and --pruned are. Name the server as the model: --pruned=NAME=http://HOST:PORT/v1."
+        )
+    from lm_eval.api.registry import model_registry
+    from lm_eval.models import MODEL_MAPPING
+
+    known = sorted({*MODEL_MAPPING, *model_registry})
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f" Did you mean {', '.join(near)}?" if near else ""
+    raise InputError(f"--prunegate-backend={name}: lm-eval has no model class of this name.{hint} It has: {', '.join(known)}.")  # fmt: skip
+
+
+def refuse_unloadable(model: ModelFacts, backend: str) -> None:
+    """See that a backend loads what was fingerprinted, and not a part of it, and has what it needs for that.
+
+    Raises:
+        InputError: an adapter or a GGUF file would be left out, or a package is missing.
+    """
+    if backend != "hf" and (model.adapter or model.gguf):
+        what = "an adapter: merge it into its base" if model.adapter else "a GGUF file"
+        raise InputError(
+            f"--prunegate-backend={backend}: the {model.title} is {what}, or use the transformers backend (hf)."
+        )
+    if model.adapter and importlib.util.find_spec("peft") is None:
+        raise InputError(f"{model.title}: an adapter needs the package peft: `pip install pytest-prunegate[peft]`.")
+
+
+def backend_class(name: str) -> Any:
+    """The model class; it is imported now.
+
+    Raises:
+        ModelError: what it needs is not installed.
+    """
+    from lm_eval.api.registry import get_model
+
+    try:
+        return get_model(name)
+    except Exception as error:  # a backend's package may fail to import in any way
+        raise ModelError(f"--prunegate-backend={name}: its model class cannot be imported: {reason_of(error)}") from error  # fmt: skip

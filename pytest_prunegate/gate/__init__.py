@@ -1,0 +1,4 @@
+"""One comparison from plan to results: which models, what will be asked, measuring, progress.
+
+It may import baseline, verdict, execution, tasks and what lies below them.
+"""

@@ -1,0 +1,308 @@
+"""Builds the tasks of a run, says what they will cost, and lets the models answer them."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.errors import EvaluationError, ModelError, TaskError
+from pytest_prunegate.gate.plan import TaskPlan
+from pytest_prunegate.gate.progress import DocumentCounter
+from pytest_prunegate.gate.waiting import Waiting
+from pytest_prunegate.tasks.checks import GateTask, TaskKind
+from pytest_prunegate.verdict.check_scores import refuse_silent_original
+from pytest_prunegate.verdict.measurement import Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_prunegate.baseline.keeping import Baselines
+    from pytest_prunegate.execution.answering import Answering
+    from pytest_prunegate.gate.progress import Progress
+    from pytest_prunegate.gate.shared import Shared
+    from pytest_prunegate.tasks.chat import ChatTemplates
+    from pytest_prunegate.tasks.prepared import PreparedTask
+    from pytest_prunegate.tasks.requests import Request
+    from pytest_prunegate.tasks.scoring import Scorer
+    from pytest_prunegate.verdict.drawing import Draws
+    from pytest_prunegate.verdict.protocol import Protocols
+
+_log = logging.getLogger("pytest_prunegate")
+
+
+def _unheard(_: Request) -> None:
+    """Nobody waits for these."""
+
+
+class Measuring:
+    """The tasks of a run and the models that answer them.
+
+    Args:
+        answering: gets a request answered.
+        templates: of chat prompts.
+        progress: is told how it goes on.
+        protocols: what is fixed for a pair of models, by the pair and the task.
+        baselines: files in a model's place, which have to answer a task.
+        shared: with the other candidates of the run.
+        candidate: the pruned model's name, where there are several.
+    """
+
+    def __init__(
+        self,
+        answering: Answering,
+        *,
+        templates: ChatTemplates,
+        progress: Progress,
+        protocols: Protocols,
+        baselines: Baselines,
+        shared: Shared,
+        candidate: str | None,
+    ) -> None:
+        self._answering = answering
+        self._facts = answering.facts
+        self._templates = templates
+        self._progress = progress
+        self._protocols = protocols
+        self._baselines = baselines
+        self._shared = shared
+        self._candidate = candidate
+        shared.add_later(self._later)
+        self._tasks: dict[str, GateTask] = {}
+        self.prepared: dict[str, tuple[PreparedTask, ...]] = {}
+        self.draws: dict[str, Draws] = {}
+        self.failures: dict[str, EvaluationError] = {}
+        self.prompt_notes: list[str] = []
+        self._uncomputable: dict[str, tuple[str, ...]] = {}
+        self._long: dict[str, dict[str, frozenset[Request]]] = {}
+        self._waiting = Waiting(answering)
+
+    def plan(self, task: GateTask) -> TaskPlan:
+        """Build a task's requests, once, and count what the store lacks. What goes wrong is remembered for `measure`."""
+        self._tasks[task.name] = task
+        try:
+            if task.name not in self.prepared:
+                self.prepared[task.name] = tuple(self._prepare(part) for part in task.parts)
+                self.draws[task.name] = self._protocols.draw(task, self.prepared[task.name])
+                self._baselines.attend(task, self._may_be_asked(task.name), seed=self._protocols.of[task.name].seed)
+                self._refuse_other_encoding(task.name)
+                self._look_at_prompts(task.name)
+                self._uncomputable[task.name] = self._refuse_uncomputable(task)
+            return self._plan_parts(task)
+        except EvaluationError as error:
+            self.failures[task.name] = error
+            return TaskPlan(
+                name=task.name, members=len(task.members), num_fewshot=0, documents=0, least=0, total_documents=0, unit="documents", requests=0,
+                missing={}, seconds=0, problem=str(error),
+            )  # fmt: skip
+
+    def kept(self, name: str) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
+        """The documents of a task that the store can answer for all models, or else for the original; and for whom.
+
+        None where what is kept cannot be used, which is told when the task is measured.
+        """
+        parts = self._may_be_asked(name)
+        for sides in (tuple(self._facts), ("original",)):
+            try:
+                known = tuple(self._kept(part, sides) for part in parts)
+            except TaskError:
+                return (), ()
+            if any(part.prepared.documents for part in known):
+                return known, sides
+        return (), ()
+
+    def answered(self, name: str) -> dict[str, tuple[int, int]]:
+        """How many of a task's requests are answered, and of how many, by side; nothing for a task without requests."""
+        parts = self._may_be_asked(name)
+        total = sum(len(part.requests) for part in parts)
+        lacking = {side: sum(len(self._answering.missing(part, side)) for part in parts) for side in self._facts}
+        return {side: (total - missing, total) for side, missing in lacking.items() if total}
+
+    def time_first_requests(self, names: Sequence[str]) -> None:
+        """Answer the first requests of tasks on each side, for the sake of their time; the answers are kept.
+
+        A model that cannot be loaded, and a task that cannot run, are told when the task is measured.
+        """
+        for side in reversed(self._answering.cheapest_order()):
+            for name in names:
+                try:
+                    self._time(name, side)
+                except ModelError as error:
+                    _log.error("%s", error)
+                    return
+                except Exception as error:  # noqa: BLE001 - whatever it is, the task's own measurement meets it again
+                    _log.error("%s: %s", name, error)
+
+    def measure(self, name: str, undecided: Callable[[tuple[Measurement, ...]], bool]) -> tuple[Measurement, ...]:
+        """Let the models answer a task, in rounds of documents.
+
+        Args:
+            name: the task's.
+            undecided: whether a check needs more documents than were measured.
+
+        Returns:
+            One measurement for each of its parts: the task itself, or a group's members; none for sparsity.
+
+        Raises:
+            EvaluationError: the task or a model broke; and again whenever it is asked for.
+        """
+        if name in self.failures:
+            raise self.failures[name]
+        try:
+            return self._measure(name, undecided)
+        except EvaluationError as error:
+            _log.error("%s: %s", name, error)
+            self.failures[name] = error
+            raise
+
+    def _measure(self, name: str, undecided: Callable[[tuple[Measurement, ...]], bool]) -> tuple[Measurement, ...]:
+        task, draws, started = self._tasks[name], self.draws[name], datetime.now(UTC)
+        measured: tuple[Measurement, ...] = ()
+        if not draws.parts:  # sparsity, which the files say
+            return measured
+        self._protocols.fix(task)
+        for count in self._rounds(task):
+            measured = self._answered(draws.first(count), started)
+            if not undecided(measured):
+                break
+        self._log_executed(name, measured)
+        refuse_silent_original(name, measured)
+        return measured
+
+    def _log_executed(self, name: str, measured: Sequence[Measurement]) -> None:
+        """How much of a task this run itself had answered; the reports do not tell a resumed run from an undisturbed one."""
+        executed = self._answering.executed
+        counts = {side: sum(executed[part.prepared.key, side] for part in measured) for side in self._facts}
+        whose = f"[{self._candidate}]" if self._candidate else ""
+        told = ", ".join(f"{side} {number}" for side, number in counts.items())
+        _log.info("%s%s: requests executed in this run: %s", name, whose, told)
+
+    def _answered(self, parts: tuple[PreparedTask, ...], started: datetime) -> tuple[Measurement, ...]:
+        answering = self._answering
+        if any(answering.missing(part, side) for part in parts for side in self._facts):
+            self._note_long_prompts(parts)  # what is refused is told before a model is loaded
+        answering.load_all(lambda side: self._first_missing(parts, side))
+        scorers: dict[str, dict[str, Scorer]] = {part.key: {} for part in parts}
+        for side in answering.cheapest_order():  # all parts of a group on one model, then on the other
+            for part in parts:
+                scorers[part.key][side] = self._answer(part, side)
+        return tuple(self._measurement(part, scorers[part.key], started) for part in parts)
+
+    def _measurement(self, part: PreparedTask, scorers: dict[str, Scorer], started: datetime) -> Measurement:
+        return Measurement(
+            prepared=part, scorers=scorers, shares={side: scorer.shares() for side, scorer in scorers.items()},
+            started=started, finished=datetime.now(UTC),
+        )  # fmt: skip
+
+    def _answer(self, part: PreparedTask, side: str) -> Scorer:
+        missing = self._answering.missing(part, side)
+        long = self._long[part.key][side] if missing else frozenset()
+        counter = DocumentCounter(part, missing, self._progress)
+        self._waiting.requests[part.key, side] = 0
+        if missing:
+            documents = len(part.documents)
+            self._progress.start(
+                part.name, (self._candidate if side == "pruned" else None) or side, documents=documents,
+                done=documents - counter.waiting, later=self._shared.later(), unit=part.unit,
+            )  # fmt: skip
+        try:
+            return self._scorer(part, side, long, counter.answered)
+        finally:
+            self._progress.finish()
+
+    def _scorer(
+        self, part: PreparedTask, side: str, long: frozenset[Request], progress: Callable[[Request], None] = _unheard
+    ) -> Scorer:
+        from pytest_prunegate.tasks.scoring import Scorer
+
+        responses = self._answering.responses(part, side, long=long, progress=progress)
+        return Scorer(part, responses, model=self._facts[side].title)
+
+    def _kept(self, part: PreparedTask, sides: tuple[str, ...]) -> Measurement:
+        missing = {request for side in sides for request in self._answering.missing(part, side)}
+        lacking = {position for position, request in enumerate(part.requests) if request in missing}
+        whole = part.only({
+            document.doc_id for document in part.documents
+            if not any(position in lacking for positions in document.requests for position in positions)
+        })  # fmt: skip
+        now = datetime.now(UTC)
+        return self._measurement(whole, {side: self._scorer(whole, side, frozenset()) for side in sides}, now)
+
+    def _prepare(self, part: GateTask) -> PreparedTask:
+        from pytest_prunegate.tasks.building import prepare_task
+        from pytest_prunegate.tasks.perplexity import prepare_perplexity
+
+        if part.kind is TaskKind.PERPLEXITY:
+            return prepare_perplexity(part, self._facts, self._answering.conditions)
+        if getattr(part.settings, "apply_chat_template", None):
+            return prepare_task(part, chat_template=self._templates.of)
+        return self._shared.built(part.key, lambda: prepare_task(part, chat_template=self._templates.of))
+
+    def _plan_parts(self, task: GateTask) -> TaskPlan:
+        draws = self.draws[task.name]
+        most, least = draws.most(task), self._rounds(task)[0]
+        parts = draws.first(most)
+        sides = [side for side in self._facts if side != "original" or all(self._shared.asks_original(part.key, self) for part in parts)]  # fmt: skip
+        missing = {(part.key, side): len(self._answering.missing(part, side)) for part in parts for side in sides}
+        self._waiting.requests |= missing
+        return TaskPlan(
+            name=task.name, members=len(task.members), num_fewshot=max((part.num_fewshot for part in parts), default=0),
+            documents=most, least=least, total_documents=draws.total,
+            unit=parts[0].unit if parts else "weights", requests=sum(len(part.requests) for part in parts),
+            missing={side: sum(missing[part.key, side] for part in parts) for side in sides},
+            seconds=self._waiting.seconds(parts), uncomputable=self._uncomputable.get(task.name, ()),
+        )  # fmt: skip
+
+    def _rounds(self, task: GateTask) -> list[int]:
+        """Documents drawn after each round; a baseline alone is measured at once, because nothing can be decided."""
+        draws = self.draws[task.name]
+        return list(draws.rounds(task)) if len(self._facts) > 1 else [draws.most(task)]
+
+    def _refuse_other_encoding(self, name: str) -> None:
+        from pytest_prunegate.tasks.tokenizers import refuse_other_encoding
+
+        for part in self._may_be_asked(name):
+            refuse_other_encoding(part, self._facts)
+
+    def _look_at_prompts(self, name: str) -> None:
+        """What would make a figure say nothing: choices without a token of their own are refused, the rest is noted."""
+        from pytest_prunegate.tasks.vacuous import prompt_notes, refuse_unscored
+
+        for part in self._may_be_asked(name):
+            for side, facts in self._facts.items():
+                if missing := self._answering.missing(part, side):  # what is kept was looked at before it was asked
+                    refuse_unscored(part, facts, missing)
+            if part.seqlen is None:
+                self.prompt_notes += prompt_notes(part)
+
+    def _refuse_uncomputable(self, task: GateTask) -> tuple[str, ...]:
+        from pytest_prunegate.tasks.computable import refuse_uncomputable
+
+        return refuse_uncomputable(task, self.prepared[task.name])
+
+    def _may_be_asked(self, name: str) -> tuple[PreparedTask, ...]:
+        """The parts with all documents that the run may come to."""
+        return self.draws[name].first(self.draws[name].most(self._tasks[name]))
+
+    def _note_long_prompts(self, parts: Sequence[PreparedTask]) -> None:
+        """The prompts that are cut; where that is refused, documents that are not drawn refuse nothing."""
+        for part in parts:
+            self._long[part.key] = self._answering.long_prompts(part)
+
+    def _time(self, name: str, side: str) -> None:
+        """The first part that lacks answers stands for all parts of a group."""
+        draws = self.draws[name]
+        for part in draws.first(self._rounds(self._tasks[name])[0]):
+            if self._answering.missing(part, side):
+                self._note_long_prompts([part])
+                self._protocols.fix(self._tasks[name])
+                self._answering.time_requests(part, side, self._long[part.key][side])
+                return
+
+    def _first_missing(self, parts: Sequence[PreparedTask], side: str) -> Request | None:
+        return next((missing[0] for part in parts if (missing := self._answering.missing(part, side))), None)
+
+    def _later(self) -> float | None:
+        """Seconds expected for everything that has not begun."""
+        times = [self._waiting.seconds(draws.parts) for name, draws in self.draws.items() if name not in self.failures]
+        return None if None in times else sum(time for time in times if time is not None)

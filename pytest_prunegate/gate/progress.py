@@ -1,0 +1,64 @@
+"""Who is told how a measurement goes on, and how answered requests become answered documents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_prunegate.tasks.prepared import PreparedTask
+    from pytest_prunegate.tasks.requests import Request
+
+
+class Progress(Protocol):
+    """Is told how a measurement goes on."""
+
+    def start(self, task: str, side: str, *, documents: int, done: int, later: float | None, unit: str) -> None:
+        """A model begins with a task.
+
+        Args:
+            task: its name.
+            side: original or pruned.
+            documents: all of the task's.
+            done: those of them that the store can answer.
+            later: seconds expected for all that comes after it; None where that is not known.
+            unit: what is counted.
+        """
+
+    def advance(self, documents: int) -> None:
+        """So many more of them are answered now."""
+
+    def finish(self) -> None:
+        """The model has answered them all, or failed."""
+
+
+class DocumentCounter:
+    """Turns answered requests into answered documents.
+
+    Args:
+        prepared: the task.
+        missing: the requests that a model has to answer.
+        progress: is told of every document.
+    """
+
+    def __init__(self, prepared: PreparedTask, missing: Sequence[Request], progress: Progress) -> None:
+        self._progress = progress
+        self._documents_of: dict[Request, list[int]] = {request: [] for request in missing}
+        self._open: dict[int, int] = {}
+        for document in prepared.documents:
+            requests = {prepared.requests[position] for positions in document.requests for position in positions}
+            waiting = requests & self._documents_of.keys()
+            if waiting:
+                self._open[document.doc_id] = len(waiting)
+            for request in waiting:
+                self._documents_of[request].append(document.doc_id)
+        self.waiting = len(self._open)
+
+    def answered(self, request: Request) -> None:
+        """One request is answered."""
+        finished = 0
+        for doc_id in self._documents_of[request]:
+            self._open[doc_id] -= 1
+            finished += self._open[doc_id] == 0
+        self._progress.advance(finished)

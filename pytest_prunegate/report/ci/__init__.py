@@ -1,0 +1,1 @@
+"""What CI systems read: JUnit properties, annotations, step summaries."""

@@ -1,0 +1,1 @@
+"""The files of a report: each whole or not at all, with the earlier ones archived."""

@@ -1,0 +1,157 @@
+"""Writes the result files and reports of a run: each is complete, or it is not there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+from filelock import FileLock
+
+from pytest_prunegate.atomic_file import remove_left_behind, replacing
+from pytest_prunegate.report.page.rendering import render
+from pytest_prunegate.report.summary.file_names import model_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pytest_prunegate.report.summary.file_names import FileNames
+    from pytest_prunegate.report.summary.records import CheckSummary, Summary, TaskSummary
+
+
+MODEL_RESULTS_VERSION = 2
+_PATIENCE = 60  # seconds
+BASELINE = "baseline_results.json"
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Nobody else on this machine writes reports into a folder meanwhile: a run reads there what it is about to replace.
+
+    Raises:
+        OSError: another run has been at it for a minute.
+    """
+    digest = xxhash.xxh3_64(str(folder.resolve()).encode()).hexdigest()
+    user = os.getuid() if hasattr(os, "getuid") else "user"  # /tmp may keep one user's lock from another
+    with FileLock(Path(tempfile.gettempdir()) / f"prunegate-reports-{user}-{digest}.lock", timeout=_PATIENCE):
+        yield
+
+
+def write_reports(summary: Summary, folder: Path, names: FileNames) -> list[Path]:
+    """Write the JSON results, the Markdown and the HTML report, and each model's scores; beside several candidates not the original's.
+
+    Args:
+        summary: the run.
+        folder: takes the files; they replace those of an earlier run one by one.
+        names: of the files.
+
+    Returns:
+        The files, the HTML report last.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    texts = {
+        model_file(side, model.name): as_text(model_results(summary, side))
+        for side, model in summary.models.items() if side == "pruned" or names.candidate is None
+    }  # fmt: skip
+    results, markdown, page = names.comparisons
+    texts[results] = as_text(summary.as_json())
+    texts[markdown] = render(summary, "report.md.j2")
+    texts[page] = render(summary, "report.html.j2")
+    return write_texts(folder, texts)
+
+
+def write_original(summaries: Sequence[Summary], folder: Path) -> list[Path]:
+    """Write what the original scored beside several candidates, in one file.
+
+    Early stopping may judge a check on other documents for each candidate: its score is the one beside the candidate for which
+    most documents were looked at, and `compared_with` names that one.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    checks = [max(found, key=_documents_of) for found in zip(*(own.checks for own in summaries), strict=True)]
+    of = [next(own for own in summaries if check in own.checks) for check in checks]
+    tasks: dict[str, TaskSummary] = {}
+    for task in (task for own in summaries for task in own.tasks):
+        tasks[task.name] = max(tasks.get(task.name, task), task, key=lambda one: one.documents)
+    text = next((own for own in summaries if own.models["original"].wikitext_ppl is not None), summaries[0])
+    joined = replace(summaries[0], checks=tuple(checks), tasks=tuple(tasks.values()), models=text.models)
+    found = model_results(joined, "original") | {"compared_with": _names_by_check(checks, of)}
+    return write_texts(folder, {model_file("original", joined.models["original"].name): as_text(found)})
+
+
+def _documents_of(check: CheckSummary) -> int:
+    return check.documents or 0
+
+
+def _names_by_check(checks: Sequence[CheckSummary], of: Sequence[Summary]) -> dict[str, dict[str, str | None]]:
+    found: dict[str, dict[str, str | None]] = {}
+    for check, summary in zip(checks, of, strict=True):
+        if check.original is not None and check.metric != "sparsity":
+            found.setdefault(check.task, {})[check.name] = summary.models["pruned"].name
+    return found
+
+
+def write_baseline(summary: Summary, folder: Path) -> list[Path]:
+    """Write what the original alone scored; reports of comparisons in the same folder stay as they are.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    return write_texts(folder, {BASELINE: as_text(model_results(summary, "original"))})
+
+
+def model_results(summary: Summary, side: str) -> dict[str, Any]:
+    """One model's scores by task and metric, in the shape that people already parse. What was not measured is null."""
+    model = summary.models[side]
+    tasks: dict[str, dict[str, float | None]] = {}
+    members: dict[str, dict[str, dict[str, float]]] = {}
+    scored: dict[str, dict[str, int | None]] = {}
+    for check in summary.checks:
+        if check.metric == "sparsity":
+            continue
+        tasks.setdefault(check.task, {})[check.name] = check.original if side == "original" else check.pruned
+        scored.setdefault(check.task, {})[check.name] = check.documents
+        for member in check.members:
+            members.setdefault(check.task, {}).setdefault(member["name"], {})[check.name] = member[side]
+    return {
+        "version": MODEL_RESULTS_VERSION,
+        "model_path": model.path,
+        "name": model.name,
+        "fingerprint": model.fingerprint,
+        "sparsity": model.sparsity,
+        "sparsity_problem": model.sparsity_problem,
+        "wikitext_ppl": model.wikitext_ppl,
+        "wikitext_windows": model.wikitext_windows,
+        "tasks": tasks,
+        "members": members,
+        "outputs": {task.name: task.outputs[side] for task in summary.tasks},
+        "documents": {task.name: task.documents for task in summary.tasks},
+        "scored": scored,
+    }
+
+
+def as_text(value: dict[str, Any]) -> str:
+    """JSON values as a file holds them."""
+    return json.dumps(value, indent=2, allow_nan=False, default=str) + "\n"
+
+
+def write_texts(folder: Path, texts: dict[str, str]) -> list[Path]:
+    """Write files by their names into a folder, each whole or not at all; they replace those that are there.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        remove_left_behind(folder / name)
+        with replacing(folder / name) as file:
+            file.write(text.encode())
+    return [folder / name for name in texts]

@@ -1,0 +1,1 @@
+"""One line for each finished run, and what is drawn and printed of them."""

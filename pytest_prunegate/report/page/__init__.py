@@ -1,0 +1,1 @@
+"""A summary as HTML and Markdown: templates, figures, plots."""

@@ -1,0 +1,117 @@
+"""The live progress line: rewritten in place on a terminal, a line now and then in a CI log."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+
+from pytest_prunegate.plain import one_line, size_text
+from pytest_prunegate.report.summary.wording import duration_text
+
+if TYPE_CHECKING:
+    import pytest
+
+_log = logging.getLogger("pytest_prunegate")
+_TERMINAL_SECONDS = 0.5
+_LOG_SECONDS = 30  # a night's run stays under a thousand lines
+
+
+class ProgressLine:
+    """Shows documents done, time left and memory, past pytest's capture."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._label = ""
+        self._unit = ""
+        self._total = 0
+        self._done = 0
+        self._begun_with = 0
+        self._later: float | None = None
+        self._began = 0.0
+        self._first_done: float | None = None
+        self._shown = 0.0
+        self._shown_text = ""
+
+    def start(self, task: str, side: str, *, documents: int, done: int, later: float | None, unit: str) -> None:
+        """A model begins with a task, of which some documents may be answered already."""
+        self._label, self._total, self._done, self._begun_with = f"{task}, {side}", documents, done, done
+        self._later, self._unit = later, unit.partition(" ")[0]
+        self._began, self._first_done, self._shown = time.monotonic(), None, 0.0
+        kept = f", {done} of them in the store" if done else ""
+        text = f"{self._label}: {documents} {unit}{kept}"
+        _log.info("%s", text)
+        self._show(text, last=not self._on_terminal)
+
+    def advance(self, documents: int) -> None:
+        """So many more of them are answered."""
+        self._done += documents
+        now = time.monotonic()
+        if self._first_done is None:
+            self._first_done = now
+        pause = _TERMINAL_SECONDS if self._on_terminal else _LOG_SECONDS
+        if now - self._shown >= pause and self._done < self._total:
+            self._show(self._text(now), last=not self._on_terminal)
+            _log.info("%s", self._text(now))
+
+    def finish(self) -> None:
+        """The model has answered all of them, or failed."""
+        if not self._label:
+            return
+        elapsed = duration_text(time.monotonic() - self._began)
+        text = f"{self._label}: {self._done} of {self._total} {self._unit} in {elapsed}, {_memory()}"
+        self._show(text, last=True)
+        _log.info("%s", text)
+        self._label = ""
+
+    @property
+    def _on_terminal(self) -> bool:
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        return bool(reporter and reporter.isatty)
+
+    def _text(self, now: float) -> str:
+        left = "-"
+        answered = self._done - self._begun_with
+        if self._first_done is not None and answered > 1:
+            seconds = (now - self._first_done) / (answered - 1) * (self._total - self._done)
+            left = duration_text(seconds)
+            if self._later:
+                left += f", {duration_text(seconds + self._later)} in all"
+        elapsed = duration_text(now - self._began)
+        return f"{self._label}: {self._done} of {self._total} {self._unit}, {elapsed}, about {left} left, {_memory()}"
+
+    def _show(self, text: str, *, last: bool) -> None:
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is None or self._config.get_verbosity() < 0:
+            return
+        self._shown = time.monotonic()
+        text = one_line(text)
+        padding = " " * max(0, len(self._shown_text) - len(text))
+        with uncaptured(self._config):
+            if not self._shown_text:
+                reporter.ensure_newline()
+            reporter.write(f"\r{text}{padding}" if self._on_terminal else text, flush=True)
+            if last:
+                reporter.write("\n", flush=True)
+        self._shown_text = "" if last else text
+
+
+def uncaptured(config: pytest.Config) -> contextlib.AbstractContextManager[None]:
+    """Lets output through to the terminal while pytest captures it."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        return contextlib.nullcontext()
+    manager: contextlib.AbstractContextManager[None] = capture.global_and_fixture_disabled()
+    return manager
+
+
+def _memory() -> str:
+    resident = f"{size_text(psutil.Process().memory_info().rss)} memory"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return f"{resident}, {size_text(torch.cuda.max_memory_allocated())} on the GPU"
+    return resident

@@ -1,0 +1,1 @@
+"""A run as plain values: what all reports show, and nothing about how."""

@@ -1,0 +1,73 @@
+"""What a run was asked for, in the words of thresholds.yaml and with what the command line said in its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate.input.task_words import decision_words, perplexity_decision_words, settings_words
+from pytest_prunegate.input.thresholds import Decision, PerplexitySpec, TaskSpec
+from pytest_prunegate.tasks.checks import TaskKind
+
+if TYPE_CHECKING:
+    from pytest_prunegate.input.options import Options
+    from pytest_prunegate.input.thresholds import MetricSpec
+    from pytest_prunegate.tasks.checks import Check, GateTask
+
+
+def asked_of(task: GateTask, options: Options) -> dict[str, Any]:
+    """What is asked of a task: its kind, the tags it came through, its settings, and its checks with their rules.
+
+    Args:
+        task: with its settled settings.
+        options: of the run. One that records decides nothing, and then the file's word is told.
+    """
+    decisions = {check.name: _decision(task, check, options) for check in task.checks}
+    outer = _outer_decision(task, decisions)
+    words = perplexity_decision_words(outer) if task.kind is TaskKind.PERPLEXITY else decision_words(outer, within=Decision())  # fmt: skip
+    return {
+        "kind": task.kind.value,
+        "origins": list(task.origins),
+        "settings": _settings(task) | words,
+        "checks": {
+            check.name: {
+                "rules": [threshold.rule.value for threshold in check.thresholds],
+                "keys": _keys(task, check) | decision_words(decisions[check.name], within=outer),
+            } for check in task.checks
+        },
+    }  # fmt: skip
+
+
+def _settings(task: GateTask) -> dict[str, Any]:
+    """A task's settings. The command line's stand in a group's members; each member keeps those that it can have."""
+    found = settings_words(task.spec)
+    for member in task.members:
+        found |= settings_words(member.spec)
+    return found
+
+
+def _outer_decision(task: GateTask, decisions: dict[str, Decision]) -> Decision:
+    """What is said for the whole task: how its outputs are decided, which cannot say it themselves, or else its first check."""
+    outputs = [written.name for written in task.spec.outputs] if isinstance(task.spec, TaskSpec) else []
+    return next(iter([*(decisions[name] for name in outputs), *decisions.values()]), Decision())
+
+
+def _decision(task: GateTask, check: Check, options: Options) -> Decision:
+    if not options.record:
+        return check.decision
+    if isinstance(task.spec, PerplexitySpec):
+        return task.spec.decision.settled()
+    written = _written(task, check)
+    return written.decision.settled() if written else check.decision
+
+
+def _keys(task: GateTask, check: Check) -> dict[str, Any]:
+    written = _written(task, check)
+    return {"filter": written.filter} if written and written.filter else {}
+
+
+def _written(task: GateTask, check: Check) -> MetricSpec | None:
+    """A check as the file has it; None for those of a text, and sparsity."""
+    if not isinstance(task.spec, TaskSpec):
+        return None
+    every = (*(task.spec.metrics or ()), *task.spec.outputs)
+    return next((written for written in every if written.name == check.name), None)

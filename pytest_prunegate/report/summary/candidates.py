@@ -1,0 +1,147 @@
+"""What is said across candidates: one summary of all of them against their original, and its files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from pytest_prunegate.report.summary.across import CandidateEntry, checks_across
+from pytest_prunegate.report.summary.candidate_records import (
+    CANDIDATES_VERSION,
+    CandidateFile,
+    CandidateRow,
+    CandidatesSummary,
+    PlotPanel,
+    PlotPoint,
+    Unplaced,
+    WorstCheck,
+)
+from pytest_prunegate.report.summary.candidate_verdict import overall_headline, overall_verdict
+from pytest_prunegate.report.summary.file_names import FileNames
+from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.loss_interval import CONFIDENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pytest_prunegate.report.summary.candidate_records import CheckAcross
+    from pytest_prunegate.report.summary.records import CheckSummary
+
+
+def build_candidates(entries: Sequence[CandidateEntry], *, require: str) -> CandidatesSummary:
+    """Summarise all candidates of a run against its original.
+
+    Args:
+        entries: the candidates in the order in which they were given; at least one.
+        require: whether all of them have to pass, or any.
+    """
+    rows = tuple(_row(number, entry) for number, entry in enumerate(entries, 1))
+    pairs = len(rows) * (len(rows) - 1) // 2  # fixed before the first answer, whatever could be compared in the end
+    confidence = 1 - (1 - CONFIDENCE) / pairs if pairs else None
+    checks = checks_across(entries, confidence=confidence)
+    owns = [own for entry in entries for own in entry.summary.checks]
+    first = entries[0].summary
+    original = first.models["original"]
+    return CandidatesSummary(
+        version=CANDIDATES_VERSION, verdict=overall_verdict([row.verdict for row in rows], require),
+        headline=overall_headline(
+            rows, require, partial=sum(own.is_partial for own in owns), earlier=sum(own.is_earlier for own in owns)
+        ), require=str(require),
+        notes=(*_shared_notes(entries), *_notes(rows, checks, original.fingerprint)),
+        original={"name": original.name, "path": original.path, "fingerprint": original.fingerprint},
+        candidates=rows, checks=checks, plot=tuple(_panels(entries)), unplaced=tuple(_unplaced(rows)),
+        pairs_confidence=confidence, pairs_note=_pairs_note(pairs), thresholds_file=first.thresholds_file,
+        built_in_thresholds=first.built_in_thresholds, command=first.command, started=min(entry.summary.started for entry in entries),
+        finished=max(entry.summary.finished for entry in entries), libraries=first.libraries,
+    )  # fmt: skip
+
+
+def _row(number: int, entry: CandidateEntry) -> CandidateRow:
+    summary = entry.summary
+    model, outcomes = summary.models["pruned"], [check.outcome for check in summary.checks]
+    told = {"passed": Outcome.PASS, "failed": Outcome.FAIL, "errored": Outcome.ERROR, "inconclusive": Outcome.INCONCLUSIVE,
+            "not_run": Outcome.NOT_RUN}  # fmt: skip
+    counts = {name: outcomes.count(outcome.value) for name, outcome in told.items()}
+    return CandidateRow(
+        number=number, name=entry.name, path=model.path, revision=model.revision, base=model.base, fingerprint=model.fingerprint,
+        quantised=model.quantised, parameters=model.parameters, size=model.size, sparsity=model.sparsity,
+        sparsity_problem=model.sparsity_problem, verdict=summary.verdict, headline=summary.headline, **counts,
+        other=len(outcomes) - sum(counts.values()), checks_total=summary.checks_total, worst=_worst(summary.checks),
+        files=tuple(
+            CandidateFile(kind=kind, name=name, address=quote(name, safe=""))
+            for kind, name in zip(("HTML", "Markdown", "JSON"), reversed(FileNames(entry.name).comparisons), strict=True)
+        ),
+    )  # fmt: skip
+
+
+def _worst(checks: Sequence[CheckSummary]) -> WorstCheck | None:
+    found = [
+        WorstCheck(task=check.task, name=check.name, relative=-check.scale.drop or 0.0, limit=-check.scale.limit or 0.0,
+                   beyond=check.scale.drop - check.scale.limit)
+        for check in checks if check.scale is not None and check.scale.limit is not None
+    ]  # fmt: skip
+    return max(found, key=lambda worst: worst.beyond, default=None)
+
+
+def _shared_notes(entries: Sequence[CandidateEntry]) -> Iterator[str]:
+    """What a reader must know of every candidate's run; what is said of one alone stands in its own report."""
+    first, *others = (entry.summary.notes for entry in entries)
+    yield from (note for note in first if all(note in notes for notes in others))
+
+
+def _notes(rows: Sequence[CandidateRow], checks: Sequence[CheckAcross], original: str) -> Iterator[str]:
+    """What a reader must know before comparing candidates."""
+    for fingerprint in dict.fromkeys(row.fingerprint for row in rows):
+        same = [row.name for row in rows if row.fingerprint == fingerprint]
+        if fingerprint == original:
+            yield f"{' and '.join(same)} {'is' if len(same) == 1 else 'are'} the original itself."
+        elif len(same) > 1:
+            yield f"{' and '.join(same)} are the same checkpoint."
+    if apart := [f"{check.task}.{check.name}" for check in checks if check.originals is not None]:
+        yield (
+            f"Judged on different documents, so that the original's score differs between candidates: {', '.join(apart)}. Compare scores there "
+            "by the documents that two candidates share."
+        )
+
+
+def _panels(entries: Sequence[CandidateEntry]) -> Iterator[PlotPanel]:
+    for number, check in enumerate(entries[0].summary.checks):
+        if check.metric == "sparsity":
+            continue
+        found = [(place, entry, entry.summary.checks[number]) for place, entry in enumerate(entries, 1)]
+        points = tuple(
+            _point(place, entry, own, sparsity)
+            for place, entry, own in found
+            if (sparsity := entry.summary.models["pruned"].sparsity) is not None and own.relative is not None
+        )
+        limits = [own.scale.limit for _, _, own in found if own.scale is not None and own.scale.limit is not None]
+        if points:
+            yield PlotPanel(task=check.task, name=check.name, limit=-min(limits) if limits else None, points=points)
+
+
+def _point(number: int, entry: CandidateEntry, check: CheckSummary, sparsity: float) -> PlotPoint:
+    assert check.relative is not None
+    low, high = check.interval["relative_change"] if check.interval else (None, None)
+    return PlotPoint(
+        number=number, name=entry.name, outcome=check.outcome, sparsity=sparsity, relative=check.relative, low=low, high=high
+    )  # fmt: skip
+
+
+def _unplaced(rows: Sequence[CandidateRow]) -> Iterator[Unplaced]:
+    for row in rows:
+        if row.sparsity is None:
+            yield Unplaced(name=row.name, reason=f"its sparsity is not known: {row.sparsity_problem or 'not counted'}")
+        elif row.passed + row.failed + row.inconclusive + row.other == 0:
+            yield Unplaced(name=row.name, reason="no check of it has a figure")
+
+
+def _pairs_note(pairs: int) -> str:
+    """How sure the intervals between candidates are, in words."""
+    if not pairs:
+        return ""
+    if pairs == 1:
+        return "Each interval is a 95% interval of its own; several checks do not share it."
+    return (
+        f"The 95% are shared over the {pairs} pairs of candidates: all intervals of one check hold together in at least 95% of cases "
+        f"(each alone has {1 - (1 - CONFIDENCE) / pairs:.2%}). They are not shared over the checks."
+    )

@@ -1,0 +1,145 @@
+"""The answers that changed in a run, and in earlier ones whose figures still hold: in the reports, and all in a file.
+
+A line of `changed.jsonl` is a JSON object with a document that changed; the lines stand in the order of the reports: lost ones
+first, the largest losses at the top, then gained ones. Its keys:
+
+    task, member   the task's name; the task of a group that the document is of, null elsewhere
+    doc_id         the document's number in the data of its task, as in lm-eval's
+    change, size   lost or gained, and the largest change of a score in that direction
+    scores         for each check of the task that has a score of the document: check, original, pruned, change (lost, gained, same)
+    prompt         the whole prompt, rendered by the chat template where there is one
+    gold           the answer that counts as right; several are divided by " / "
+    original, pruned             what the models answered
+    original_note, pruned_note   what is no word of theirs: log-probabilities of choices, what a filter made of an output
+
+The objects of one check whose change is lost are as many as the check's lost documents in the results; gained likewise.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.atomic_file import remove_left_behind, replacing
+from pytest_prunegate.report.summary.changed_records import CHANGED_FILE, Change, ChangedAnswers, ChangedScore
+from pytest_prunegate.report.summary.embedding import chosen, embedded
+from pytest_prunegate.report.summary.kept_changes import kept_changes
+from pytest_prunegate.tasks.checks import Check, GateTask, Measure
+from pytest_prunegate.verdict.answers import GAINED, LOST, SAME, Texts, doc_id_of, member_of, texts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from pytest_prunegate.gate.gate import Gate
+    from pytest_prunegate.report.summary.earlier import Earlier
+    from pytest_prunegate.report.summary.kept_changes import Place
+    from pytest_prunegate.tasks.scores import DocumentKey
+    from pytest_prunegate.verdict.compare import Comparison
+    from pytest_prunegate.verdict.measurement import Measurement
+
+
+class Changes:
+    """The answers that changed.
+
+    Args:
+        gate: the run, after its last check.
+        earlier: what earlier runs left that still holds.
+        moved: where their files are now, of those that were moved.
+        file: the name of the file that has all of them.
+    """
+
+    def __init__(self, gate: Gate, earlier: Earlier, moved: Path | None, *, file: str = CHANGED_FILE) -> None:
+        self._file = file
+        scores: dict[Place, list[ChangedScore]] = {}
+        texts: dict[Place, Callable[[], Texts]] = {}
+        kept = kept_changes(earlier, moved)
+        self.notes: tuple[str, ...] = kept.notes
+        """Which of the earlier runs' changes are not known any more."""
+        for task in gate.tasks:
+            measured = gate.measurements.get(task.name, ())
+            compared = {
+                check: result.comparison
+                for check in task.checks if (result := gate.results.get(check)) is not None and result.comparison is not None
+            }  # fmt: skip
+            for place, read, found in _changed(task, measured, compared):
+                scores[place], texts[place] = found, read
+        for place, found in kept.scores.items():
+            scores[place] = [*scores.get(place, []), *found]
+            texts.setdefault(place, kept.texts[place])
+        checks = {(check.task, check.name): (number, check) for number, check in enumerate(gate.checks)}
+        order = {task.name: (number, _members(task)) for number, task in enumerate(gate.tasks)}
+        self._changes = sorted(
+            (_change(place, scores[place], texts[place], checks) for place in scores),
+            key=lambda one: (one.change != LOST, one.is_output, -one.size, order[one.task][0],
+                             order[one.task][1].get(one.member, 0), one.doc_id),
+        )  # fmt: skip
+
+    def answers(self) -> ChangedAnswers:
+        """What the reports say of them."""
+        shown, blocks = embedded(chosen(self._changes), self._file)
+        lost = sum(change.change == LOST for change in self._changes)
+        return ChangedAnswers(
+            total=len(self._changes), lost=lost, gained=len(self._changes) - lost, shown=shown, blocks=blocks,
+            file=self._file if self._changes else None,
+        )  # fmt: skip
+
+    def write(self, folder: Path) -> None:
+        """Write all of them, one at a time; where nothing changed there is no file, nor that of an earlier run.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        remove_left_behind(folder / self._file)
+        if not self._changes:
+            (folder / self._file).unlink(missing_ok=True)
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / self._file) as file:
+            for change in self._changes:
+                file.write(change.line())
+
+
+def _changed(
+    task: GateTask, measured: Iterable[Measurement], compared: dict[Check, Comparison]
+) -> Iterable[tuple[Place, Callable[[], Texts], list[ChangedScore]]]:
+    """The documents that changed by a check of a task, each with its scores on all of them."""
+    read = texts_of(task, tuple(measured))
+    keys: dict[DocumentKey, None] = {}
+    for comparison in compared.values():
+        keys |= dict.fromkeys(key for key, (before, after) in comparison.scores.items() if before != after)
+    for key in keys:
+        found = [
+            ChangedScore(check=check.name, original=float(comparison.scores[key][0]), pruned=float(comparison.scores[key][1]),
+                         change=_kind(comparison, key))
+            for check, comparison in compared.items() if key in comparison.scores
+        ]  # fmt: skip
+        yield (task.name, member_of(key), doc_id_of(key)), partial(read, key), found
+
+
+def _kind(comparison: Comparison, key: DocumentKey) -> str:
+    loss = comparison.loss(key)
+    return LOST if loss > 0 else GAINED if loss < 0 else SAME
+
+
+def _members(task: GateTask) -> dict[str | None, int]:
+    return {member.name: number for number, member in enumerate(task.members)}
+
+
+def _change(
+    place: Place,
+    scores: list[ChangedScore],
+    texts: Callable[[], Texts],
+    checks: dict[tuple[str, str], tuple[int, Check]],
+) -> Change:
+    """A document's change by all of its scores. One that says less and is right by every metric has not got worse."""
+    task, member, doc_id = place
+    of_metrics = [score for score in scores if checks[task, score.check][1].measure is Measure.METRIC]
+    telling = [score for score in of_metrics if score.change != SAME] or scores
+    change = LOST if any(score.change == LOST for score in telling) else GAINED
+    return Change(
+        task=task, member=member, doc_id=doc_id, change=change,
+        scores=tuple(sorted(scores, key=lambda score: checks[task, score.check][0])),
+        size=max(abs(score.pruned - score.original) for score in telling if score.change == change),
+        is_output=telling is scores, texts=texts,
+    )  # fmt: skip

@@ -1,0 +1,111 @@
+"""Provenance: of the answers, as the store or a baseline file keeps it beside them, and of the run."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate.report.summary.provenance_records import (
+    Environment,
+    ModelProvenance,
+    RunProvenance,
+    TaskProvenance,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pytest_prunegate.gate.gate import Gate
+    from pytest_prunegate.report.summary.records import Summary, TaskSummary
+
+_COMMIT = ("GITHUB_SHA", "CI_COMMIT_SHA")  # GitHub's and GitLab's
+_TIPS = "Numerics may tip an answer now and then; --prunegate-noise-floor tells how many."
+
+
+def with_provenance(summary: Summary, gate: Gate) -> Summary:
+    """The summary with its provenance blocks, and with notes where answers of different origin are compared.
+
+    Args:
+        summary: with its tasks, each with where its answers were made.
+        gate: the run.
+    """
+    models = {side: _model(gate, side, summary.tasks) for side in gate.facts}
+    return replace(summary, provenance=models, run=_run(summary), notes=(*summary.notes, *_mixtures(gate, models)))
+
+
+def answered_in(gate: Gate, task: str) -> dict[str, tuple[Environment, ...]]:
+    """Where the answers to a measured task were made, by side."""
+    parts = [measurement.prepared for measurement in gate.measurements[task]]
+    if gate.baselines is None:
+        return {}
+    return {side: joined(map(environment_of, gate.baselines.environments(side, parts))) for side in gate.facts}
+
+
+def environment_of(found: Mapping[str, Any]) -> Environment:
+    """An environment as the store, a baseline file, or the JSON results have it."""
+    return Environment(**{**found, "libraries": dict(found["libraries"]), "batch_sizes": tuple(found["batch_sizes"])})
+
+
+def joined(environments: Iterable[Environment]) -> tuple[Environment, ...]:
+    """Each place once, with all of its answers, the earliest first."""
+    places: dict[str, Environment] = {}
+    for one in environments:
+        known = places.get(one.place)
+        places[one.place] = one if known is None else replace(
+            known, batch_sizes=tuple(sorted({*known.batch_sizes, *one.batch_sizes})),
+            answers=None if known.answers is None or one.answers is None else known.answers + one.answers,
+            first=min(known.first, one.first), last=max(known.last, one.last),
+        )  # fmt: skip
+    return tuple(sorted(places.values(), key=lambda one: (one.first, one.place)))
+
+
+def _model(gate: Gate, side: str, tasks: Iterable[TaskSummary]) -> ModelProvenance:
+    facts, conditions = gate.facts[side], gate.conditions[side]
+    return ModelProvenance(
+        path=facts.path, name=facts.name, revision=facts.revision, base=facts.base, fingerprint=facts.fingerprint,
+        file=None if facts.file is None else str(facts.file), backend=conditions.backend, dtype=conditions.dtype,
+        arguments=dict(facts.arguments), max_length=conditions.max_length, lm_eval=conditions.lm_eval,
+        environments=joined(one for task in tasks for one in task.answered_in.get(side, ())),
+    )  # fmt: skip
+
+
+def _run(summary: Summary) -> RunProvenance:
+    return RunProvenance(
+        command=summary.command, started=summary.started, finished=summary.finished, seed=summary.seed,
+        batch_size=summary.batch_size, device=summary.device, python=summary.python, platform=platform.platform(),
+        libraries=summary.libraries, commit=next((os.environ[name] for name in _COMMIT if os.environ.get(name)), None),
+        tasks={
+            task.name: TaskProvenance(
+                version=task.version, data_fingerprint=task.data_fingerprint, num_fewshot=task.num_fewshot,
+                fewshot_seeds=task.fewshot_seeds, started=task.started, seconds=task.seconds,
+            ) for task in summary.tasks
+        },
+    )  # fmt: skip
+
+
+def _mixtures(gate: Gate, models: Mapping[str, ModelProvenance]) -> Iterator[str]:
+    """Where the answers of one model, or of the two, were not all made on the same hardware by the same libraries."""
+    for side, model in models.items():
+        if len(model.environments) > 1:
+            places = _apart(model.environments)
+            told = "; ".join(f"{_count(one)}: {place}" for one, place in zip(model.environments, places, strict=True))
+            yield f"The answers of the {gate.facts[side].title} were made in {len(places)} places: {told}. {_TIPS}"
+    alone = {side: model.environments[0] for side, model in models.items() if len(model.environments) == 1}
+    # What a file was computed with is compared with this run before it begins; a server says nothing of its own libraries.
+    if len({one.place for one in alone.values()}) > 1 and not gate.files and not any(model.served for model in gate.facts.values()):  # fmt: skip
+        told = "; ".join(f"{side}: {place}" for side, place in zip(alone, _apart([*alone.values()]), strict=True))
+        yield f"The answers of the two models were made in different places: {told}. {_TIPS}"
+
+
+def _apart(environments: Sequence[Environment]) -> list[str]:
+    """What tells places apart, in words; what all have in common is left out."""
+    said = [[one.hardware, *(f"{name} {version}" for name, version in one.libraries.items())] for one in environments]
+    common = set(said[0]).intersection(*said[1:])
+    return [", ".join(word for word in words if word not in common) or "nothing else is known" for words in said]
+
+
+def _count(one: Environment) -> str:
+    days = one.first if one.first == one.last else f"{one.first} to {one.last}"
+    return f"some of {days}" if one.answers is None else f"{one.answers:,} of {days}"

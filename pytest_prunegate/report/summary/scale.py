@@ -1,0 +1,48 @@
+"""Puts a check's loss and its thresholds on the scale that all checks share: parts of the original's score."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.input.thresholds import Rule
+from pytest_prunegate.report.summary.records import LossOnScale
+from pytest_prunegate.tasks.checks import Measure
+
+if TYPE_CHECKING:
+    from pytest_prunegate.input.thresholds import Threshold
+    from pytest_prunegate.verdict.compare import Comparison
+    from pytest_prunegate.verdict.result import CheckResult
+
+
+def scale_of(result: CheckResult | None) -> LossOnScale | None:
+    """A check on the common scale; None for shares of outputs and of zeros, and where nothing is lost from a score of 0."""
+    comparison = result.comparison if result else None
+    if result is None or comparison is None or comparison.relative_drop is None:
+        return None
+    if result.check.measure is not Measure.METRIC:
+        return None
+    interval = result.verdict.interval if result.verdict else None
+    low, high = interval.relative if interval else (None, None)
+    allowed = [_allowed(threshold, comparison) for threshold in result.check.thresholds]
+    limit = min((drop for drop in allowed if drop is not None), default=None)
+    return LossOnScale(
+        drop=float(comparison.relative_drop), low=low, high=high, limit=None if limit is None else float(limit)
+    )
+
+
+def _allowed(threshold: Threshold, comparison: Comparison) -> Fraction | None:
+    """The largest relative drop that a threshold allows; negative where it asks for a gain, None where it names no drop."""
+    value, original = Fraction(threshold.value), comparison.original
+    assert original
+    match threshold.rule:
+        case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE:
+            return value
+        case Rule.MIN_RECOVERY:
+            return 1 - value
+        case Rule.MAX_ABSOLUTE_DROP:
+            return value / abs(original)
+        case Rule.MIN_SCORE if comparison.drop == original - comparison.pruned:  # higher is better
+            return (original - value) / abs(original)
+        case _:
+            return None

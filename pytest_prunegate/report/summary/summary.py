@@ -1,0 +1,319 @@
+"""The summary: the one source of every report. Plain values, ready for JSON; templates compute nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shlex
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate.gate.differences import differences
+from pytest_prunegate.gate.identity import data_fingerprint, fewshot_seeds
+from pytest_prunegate.report.summary.asked import asked_of
+from pytest_prunegate.report.summary.changed_records import ChangedAnswers
+from pytest_prunegate.report.summary.headline import headline, measured, verdict
+from pytest_prunegate.report.summary.parts import parts_of_check, unknown_parts
+from pytest_prunegate.report.summary.provenance import answered_in, environment_of, with_provenance
+from pytest_prunegate.report.summary.records import (
+    SUMMARY_VERSION,
+    CheckSummary,
+    LayerSparsity,
+    ModelSummary,
+    Summary,
+    TaskSummary,
+)
+from pytest_prunegate.report.summary.scale import scale_of
+from pytest_prunegate.report.summary.wording import change_bounds, interval_text, reason, relative_change
+from pytest_prunegate.verdict.check_scores import choices_of, joined_shares
+from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.loss_interval import CONFIDENCE
+from pytest_prunegate.verdict.outlook import baseline_warning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from pytest_prunegate.gate.gate import Gate
+    from pytest_prunegate.gate.identity import Identities
+    from pytest_prunegate.input.thresholds import ThresholdsFile
+    from pytest_prunegate.report.summary.changed import Changes
+    from pytest_prunegate.report.summary.earlier import Earlier
+    from pytest_prunegate.tasks.checks import Check
+    from pytest_prunegate.verdict.compare import Comparison
+    from pytest_prunegate.verdict.result import CheckResult
+
+_LIBRARIES = ("pytest-prunegate", "lm_eval", "transformers", "torch", "tokenizers", "datasets", "pytest")
+
+
+def build_summary(
+    gate: Gate,
+    file: ThresholdsFile,
+    *,
+    arguments: tuple[str, ...],
+    started: datetime,
+    finished: datetime,
+    identities: Identities,
+    earlier: Earlier,
+    archive: Path | None,
+    changes: Changes | None,
+    interrupted: bool,
+) -> Summary:
+    """Summarise a run that was opened, however far it came.
+
+    Args:
+        gate: the run.
+        file: its thresholds file.
+        arguments: pytest's command line.
+        started: when the run began.
+        finished: when it ended.
+        identities: what its figures depend on.
+        earlier: what earlier runs left in the output folder.
+        archive: where those of their files were moved that this run is not about.
+        changes: the answers that changed; None of a baseline alone.
+        interrupted: whether it was stopped before its end.
+    """
+    assert gate.plan is not None
+    begun, command = started.isoformat(timespec="seconds"), shlex.join(["pytest", *arguments])
+    checks = tuple(_check(gate, check, identities, earlier, begun) for check in gate.checks)
+    outcomes = [Outcome(check.outcome) for check in checks]
+    own = {name: _task(gate, name) for name, measurements in gate.measurements.items() if measurements}
+    summary = Summary(
+        version=SUMMARY_VERSION,
+        verdict=verdict(outcomes),
+        headline=headline(
+            outcomes,
+            partial=sum(check.is_partial for check in checks),
+            earlier=sum(check.is_earlier for check in checks),
+        ),
+        notes=(
+            *(_unfinished(gate) if interrupted else ()),
+            *_notes(gate),
+            *unknown_parts(gate, earlier),
+            *(changes.notes if changes else ()),
+        ),
+        differences=differences(gate.facts),
+        stale=tuple(asdict(stale) for stale in earlier.stale),
+        archive=None if archive is None else str(archive),
+        checks_measured=measured(outcomes),
+        checks_total=len(checks),
+        models={side: _model(gate, side, checks) for side in gate.facts},
+        checks=checks,
+        tasks=(*own.values(), *(_kept_task(kept) for name, kept in earlier.tasks.items() if name not in own)),
+        asked={task.name: asked_of(task, gate.options) for task in gate.tasks},
+        thresholds_file=file.display,
+        built_in_thresholds=file.built_in,
+        seed=gate.options.seed,
+        batch_size=gate.options.batch_size,
+        device=gate.plan.device,
+        command=command,
+        started=begun,
+        finished=finished.isoformat(timespec="seconds"),
+        python=platform.python_version(),
+        libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        changed=changes.answers() if changes else ChangedAnswers(),
+    )
+    return with_provenance(summary, gate)
+
+
+def _unfinished(gate: Gate) -> Iterator[str]:
+    """How far an interrupted run came."""
+    reason = gate.stop.reason or "interrupted"
+    whole = (
+        ", when all checks of this candidate had ended"
+        if gate.candidate and gate.results.keys() >= set(gate.checks)
+        else ""
+    )
+    yield f"Stopped before its end ({reason}){whole}. Every answer so far is kept, and the same command goes on from there."
+    for name, sides in gate.unfinished().items():
+        counts = ", ".join(f"{side} {kept} of {total}" for side, (kept, total) in sides.items())
+        yield f"{name}: not finished; requests answered: {counts}."
+
+
+def _notes(gate: Gate) -> Iterator[str]:
+    """What a reader must know before believing the verdict."""
+    assert gate.plan is not None
+    if gate.plan.is_same_model:
+        yield "Both models are the same: no comparison finds a loss, and none says anything about pruning."
+    yield from gate.plan.notes
+    for facts in gate.facts.values():
+        if changed := facts.change():
+            yield f"The {facts.title}: {changed} during the run; its figures are of the model as it was before."
+    yield from gate.noise_floor.problems.values() if gate.noise_floor else ()
+    for check, result in gate.results.items():
+        if (
+            result.comparison is not None
+            and check not in gate.warned
+            and (warning := baseline_warning(gate.task(check.task), check, gate.measurements[check.task]))
+        ):
+            yield warning
+        if result.noise is not None and result.noise.covers(check):
+            yield f"{check.label}: the threshold is below the noise floor ({result.noise.gross:.2%}): numerics alone may break it."
+    yield from _ties(gate)
+    for name, measurements in gate.measurements.items():
+        for side in gate.facts:
+            if cut := sum(measurement.scorers[side].truncated() for measurement in measurements):
+                yield f"{cut} prompts of {name} were too long for the {side} model and lost their beginning (truncate: allow)."
+
+
+def _model(gate: Gate, side: str, checks: tuple[CheckSummary, ...]) -> ModelSummary:
+    facts, conditions = gate.facts[side], gate.conditions[side]
+    share, base = facts.sparsity.share, facts.base_sparsity.share if facts.base_sparsity else None
+    text = next((check for check in checks if (check.task, check.metric) == ("wikitext2", "perplexity")), None)
+    return ModelSummary(
+        side=side, name=facts.name, path=facts.path, revision=facts.revision, base=facts.base, fingerprint=facts.fingerprint,
+        architecture=facts.architecture, parameters=facts.parameters, size=facts.size, quantised=facts.quantised,
+        backend=conditions.backend, dtype=conditions.dtype, arguments=dict(facts.arguments), max_length=conditions.max_length,
+        sparsity=None if share is None else float(share), zeros=facts.sparsity.zeros, weights=facts.sparsity.elements,
+        sparsity_problem=facts.sparsity.problem, base_sparsity=None if base is None else float(base),
+        router_zeros=facts.sparsity.router_zeros, router_weights=facts.sparsity.router_elements,
+        wikitext_ppl=None if text is None else text.original if side == "original" else text.pruned,
+        wikitext_windows=None if text is None or text.documents is None else f"{text.documents} of {text.total_documents} {text.unit}",
+        layers=tuple(
+            LayerSparsity(layer=layer.layer, zeros=layer.zeros, weights=layer.elements, share=layer.zeros / layer.elements)
+            for layer in facts.sparsity.layers
+        ),
+    )  # fmt: skip
+
+
+def _check(gate: Gate, check: Check, identities: Identities, earlier: Earlier, begun: str) -> CheckSummary:
+    result, since, is_earlier = gate.results.get(check), begun, False
+    if result is None and check in earlier.results:
+        result, since, is_earlier = earlier.results[check].result, earlier.results[check].measured, True
+    comparison = result.comparison if result else None
+    has_figures = result is not None and result.outcome is not Outcome.ERROR
+    return CheckSummary(
+        task=check.task, name=check.name, metric=check.metric, filter=check.filter, location=check.location, line=check.line,
+        thresholds=tuple(threshold.describe() for threshold in check.thresholds),
+        outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=_interval(result),
+        decision=_decision(result, earlier.results[check].decision if is_earlier else {}),
+        noise=asdict(result.noise) if result and result.noise else None,
+        reason=reason(result),
+        documents=result.documents if result else None, total_documents=result.total if result else None,
+        unit=result.unit if result else "documents", members=_members(result), exact=_exact(comparison),
+        identity=identities.of(check) if has_figures else None, measured=since if has_figures else None,
+        is_earlier=is_earlier, parts=parts_of_check(gate, check, earlier), scale=scale_of(result), **_numbers(result),
+    )  # fmt: skip
+
+
+def _numbers(result: CheckResult | None) -> dict[str, Any]:
+    names = ("original", "pruned", "difference", "relative", "recovery", "lost", "gained")
+    found: dict[str, Any] = dict.fromkeys(names) | {"broken": (), "silent": None}
+    if result is None:
+        return found
+    comparison = result.comparison
+    if comparison is None:
+        return found | {"original": _float(result.baseline)}
+    return {
+        "original": _float(comparison.original),
+        "pruned": _float(comparison.pruned),
+        "difference": _float(comparison.difference),
+        "relative": relative_change(comparison.relative_drop),
+        "recovery": _float(comparison.recovery),
+        "broken": tuple(threshold.describe() for threshold in comparison.broken),
+        "silent": comparison.silent,
+        "lost": comparison.lost,
+        "gained": comparison.gained,
+    }
+
+
+def _exact(comparison: Comparison | None) -> dict[str, str | None] | None:
+    if comparison is None:
+        return None
+    values = {"original": comparison.original, "pruned": comparison.pruned, "drop": comparison.drop}
+    return {name: None if value is None else str(value) for name, value in values.items()}
+
+
+def _interval(result: CheckResult | None) -> dict[str, Any] | None:
+    interval = result.verdict.interval if result and result.verdict else None
+    if interval is None:
+        return None
+    change = change_bounds(interval.relative)
+    return asdict(interval) | {
+        "confidence": CONFIDENCE, "relative_change": change, "text": interval_text(*change), "subject": interval.subject,
+    }  # fmt: skip
+
+
+def _decision(result: CheckResult | None, kept: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How a check was decided: what was asked for, what the verdict rests on, and of what its figures are an estimate."""
+    if result is None or result.verdict is None:
+        return None
+    verdict, asked = result.verdict, result.check.decision
+    terms = verdict.terms
+    return {
+        "asked": {name: str(value) for name, value in asdict(asked).items()},
+        "outcome": verdict.outcome.value,
+        "basis": verdict.basis.value,
+        "error_rate": verdict.error_rate,
+        "indifference": verdict.indifference,
+        "documents": verdict.used,
+        "of": verdict.total,
+        "is_estimate": verdict.is_estimate,
+        "estimate_of": f"the scores on all {verdict.total} {result.unit}" if verdict.is_estimate else None,
+        "needed": verdict.needed,
+        "seed": terms.seed if terms and verdict.is_estimate else kept.get("seed"),
+        "checks": terms.checks if terms else kept.get("checks"),
+        "candidates": terms.candidates if terms else kept.get("candidates", 1),
+        "earlier_looks": [at for at, _ in terms.looks] if terms else kept.get("earlier_looks", []),
+        "strictest": {
+            threshold.rule.value: value for threshold, value in zip(result.check.thresholds, verdict.strictest, strict=False)
+        },
+        "note": verdict.note,
+    }  # fmt: skip
+
+
+def _members(result: CheckResult | None) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {
+            "name": member.name, "documents": member.documents, "original": float(member.original), "pruned": float(member.pruned),
+            "difference": float(member.pruned - member.original), "exact": [str(member.original), str(member.pruned)],
+            "lost": member.lost, "gained": member.gained,
+        } for member in (result.members if result else ())
+    )  # fmt: skip
+
+
+def _ties(gate: Gate) -> Iterator[str]:
+    """Where a model's best choices have the same log-likelihood, and lm-eval takes the first of them."""
+    for name, measurements in gate.measurements.items():
+        found = {
+            side: choices
+            for side in gate.facts
+            if measurements and (choices := choices_of(measurements, side)) is not None
+        }
+        if any(choices.tied for choices in found.values()):
+            told = ", ".join(f"{side} {choices.tied} of {choices.documents}" for side, choices in found.items())
+            yield f"{name}: documents whose best choices tie, of which the first counts as chosen: {told}."
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _task(gate: Gate, name: str) -> TaskSummary:
+    measurements = gate.measurements[name]
+    first, prepared = measurements[0], [measurement.prepared for measurement in measurements]
+    shares = {side: joined_shares(measurements, side) for side in gate.facts}
+    outputs: dict[str, dict[str, float | int | None] | None] = {
+        side: None if found is None else {"outputs": found.outputs, "empty": float(found.empty), "cut": _float(found.cut)}
+        for side, found in shares.items()
+    }  # fmt: skip
+    return TaskSummary(
+        name=name, version=", ".join(dict.fromkeys(part.version for part in prepared)), unit=prepared[0].unit, outputs=outputs,
+        num_fewshot=max(part.num_fewshot for part in prepared), documents=sum(len(part.documents) for part in prepared),
+        total_documents=sum(part.total_documents for part in prepared),
+        data_fingerprint=data_fingerprint(prepared), requests=sum(len(part.requests) for part in prepared),
+        started=first.started.isoformat(timespec="seconds"),
+        seconds=(max(measurement.finished for measurement in measurements) - first.started).total_seconds(),
+        fewshot_seeds=fewshot_seeds(gate.task(name), prepared), answered_in=answered_in(gate, name),
+        ties={
+            side: None if (found := choices_of(measurements, side)) is None else {"documents": found.documents, "tied": found.tied}
+            for side in gate.facts
+        },
+    )  # fmt: skip
+
+
+def _kept_task(kept: Mapping[str, Any]) -> TaskSummary:
+    """A task as an earlier run's results have it."""
+    places = {side: tuple(map(environment_of, found)) for side, found in kept["answered_in"].items()}
+    return TaskSummary(**{**kept, "answered_in": places, "fewshot_seeds": tuple(kept["fewshot_seeds"])})

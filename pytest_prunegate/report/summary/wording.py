@@ -1,0 +1,296 @@
+"""Numbers and verdicts in words: the same in the terminal, the reports and a failing item."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.input.thresholds import Rule
+from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.verdicts import Basis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from fractions import Fraction
+
+    from pytest_prunegate.input.thresholds import Threshold
+    from pytest_prunegate.tasks.checks import Check
+    from pytest_prunegate.verdict.compare import Comparison
+    from pytest_prunegate.verdict.loss_interval import Bounds, LossInterval
+    from pytest_prunegate.verdict.noise import Noise
+    from pytest_prunegate.verdict.result import CheckResult
+    from pytest_prunegate.verdict.verdicts import Verdict
+
+
+_LARGE = 10  # scores lie in [0, 1]; perplexities and the like need fewer decimals
+_PER_CENT = re.compile(r"(\d+(?:\.\d+)?)%")
+_DECIMALS, _ROUNDING = 8, 1e-12  # the most that are shown; what floating point alone does to a share
+_HUGE = 1e5  # a model that is broken has perplexities whose digits nobody reads
+
+
+def score_text(score: float | None) -> str:
+    """A score as tables show it; a dash where nothing was measured."""
+    if score is None:
+        return "-"
+    if abs(score) >= _HUGE:
+        return f"{score:.3e}"
+    return f"{score:.3f}" if abs(score) >= _LARGE else f"{score:.4f}"
+
+
+def signed_text(difference: float | None) -> str:
+    """A difference of scores with its sign."""
+    if difference is None:
+        return "-"
+    if abs(difference) >= _HUGE:
+        return f"{difference:+.3e}"
+    return f"{difference:+.3f}" if abs(difference) >= _LARGE else f"{difference:+.4f}"
+
+
+def percent_text(share: float | None, *, signed: bool = False, beside: Iterable[str] = ()) -> str:
+    """A share in per cent.
+
+    Args:
+        share: the share.
+        signed: whether it is a change.
+        beside: thresholds in words that it stands next to: it gets as many decimals as tell it from theirs, and from whole ones.
+    """
+    if share is None:
+        return "-"
+    if signed and abs(share) >= _HUGE / 10:
+        return f"{100 * share:+.2e}%"
+    if signed:
+        return f"{share:+.2%}"
+    limits = [float(number) for text in beside for number in _PER_CENT.findall(text)] + [float(round(100 * share))]
+    decimals = next((n for n in range(1, _DECIMALS) if not _looks_like(100 * share, limits, n)), _DECIMALS)
+    return f"{share:.{decimals}%}"
+
+
+def _looks_like(number: float, limits: Iterable[float], decimals: int) -> bool:
+    """Whether a number reads like a limit that it is not."""
+    return any(
+        not math.isclose(number, limit, rel_tol=_ROUNDING) and f"{number:.{decimals}f}" == f"{limit:.{decimals}f}"
+        for limit in limits
+    )
+
+
+def relative_change(relative_drop: Fraction | None) -> float | None:
+    """The relative drop with the sign that people know: negative is a loss."""
+    if relative_drop is None:
+        return None
+    return -float(relative_drop) if relative_drop else 0.0
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in its two largest units: ``2 h 5 min``, ``3 min 10 s``, ``42 s``."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {left} s" if minutes else f"{left} s"
+
+
+def reason(result: CheckResult | None) -> str:
+    """What there is to say of a check in a sentence; None is one that was not run."""
+    if result is None:
+        return "not run"
+    if result.comparison is None:
+        return result.error or "measured as a baseline; nothing was compared"
+    return verdict_sentence(result)
+
+
+def located(sentence: str, location: str) -> str:
+    """A sentence behind the place in the thresholds file that it is about; some errors name it themselves."""
+    return sentence if sentence.startswith(f"{location}:") else f"{location}: {sentence}"
+
+
+def verdict_sentence(result: CheckResult) -> str:
+    """One sentence that says what was measured, against what, and how it ended; for a result with a comparison."""
+    check, comparison = result.check, result.comparison
+    assert comparison is not None
+    thresholds = "; ".join(threshold.describe() for threshold in check.thresholds)
+    parts = [
+        f"{check.task} {check.name} {figures_text(comparison)} (threshold: {thresholds}).",
+        *conclusion_texts(result),
+        *certainty_texts(result),
+    ]
+    if comparison.lost is not None and result.outcome is not Outcome.PASS:
+        parts.append(f"{changed_text(comparison)}.")
+    return " ".join([*parts, *note_texts(result)])
+
+
+def loss_text(result: CheckResult) -> str:
+    """What was lost beside its threshold, in a few words: ``relative drop 93.75%, threshold 40%``; each one that is broken."""
+    comparison = result.comparison
+    assert comparison is not None
+    if comparison.silent:
+        return comparison.silent
+    decisive = comparison.broken if result.outcome is Outcome.FAIL and comparison.broken else result.check.thresholds
+    said = "; ".join(_beside(threshold, comparison) for threshold in decisive)
+    return f"inconclusive: {said}" if result.outcome is Outcome.INCONCLUSIVE else said
+
+
+def _beside(threshold: Threshold, comparison: Comparison) -> str:
+    """A threshold's own figure and the threshold, with as many decimals as tell them apart."""
+    drop = comparison.relative_drop
+    figures = {
+        Rule.MAX_RELATIVE_DROP: ("relative drop", drop, True),
+        Rule.MAX_RELATIVE_INCREASE: ("relative increase", drop, True),
+        Rule.MAX_ABSOLUTE_DROP: ("absolute drop", comparison.drop, False),
+        Rule.MIN_RECOVERY: ("recovery", None if drop is None else 1 - drop, True),
+        Rule.MIN_SCORE: ("score", comparison.pruned, False),
+        Rule.MAX_SHARE: ("share", comparison.pruned, True),
+        Rule.MIN_SPARSITY: ("sparsity", comparison.pruned, True),
+    }
+    name, figure, is_share = figures[threshold.rule]
+    if figure is None:
+        return f"no {name} (the original scores 0), threshold {threshold.text}"
+    for decimals in range(2 if is_share else 4, 9):
+        shown, limit = (f"{float(value):.{decimals}{'%' if is_share else 'f'}}" for value in (figure, threshold.value))
+        if shown != limit or figure == threshold.value:
+            break
+    return f"{name} {shown}, threshold {threshold.text}"
+
+
+def changed_text(comparison: Comparison) -> str:
+    """How many answers were lost and gained; for a metric that has them."""
+    return f"{comparison.lost} answer{'' if comparison.lost == 1 else 's'} lost, {comparison.gained} gained"
+
+
+def conclusion_texts(result: CheckResult) -> list[str]:
+    """The verdict on how many documents, what would decide it where it is open, and what broke where that is no matter of course."""
+    check, comparison, verdict = result.check, result.comparison, result.verdict
+    assert comparison is not None
+    parts = [_conclusion(result, count_text(result.documents or 0, result.total or 0, result.unit))]
+    if verdict is not None and verdict.outcome is Outcome.INCONCLUSIVE and result.outcome is not Outcome.RECORDED:
+        parts.append(_needed_text(verdict))
+    if comparison.silent:
+        parts.append(f"{comparison.silent[:1].upper()}{comparison.silent[1:]}.")
+    if len(check.thresholds) > 1 and comparison.broken and verdict and verdict.basis is Basis.MEASURED:
+        parts.append(f"Broken: {'; '.join(threshold.describe() for threshold in comparison.broken)}.")
+    return parts
+
+
+def note_texts(result: CheckResult) -> list[str]:
+    """What a reader must know of how it was decided, and of what moves by itself."""
+    parts = [result.verdict.note] if result.verdict is not None and result.verdict.note else []
+    if result.noise is not None and result.comparison is not None:
+        parts += _noise_text(result.noise, result.check, result.comparison)
+    return parts
+
+
+def _noise_text(noise: Noise, check: Check, comparison: Comparison) -> list[str]:
+    """What moves by numerics alone, beside what was lost."""
+    moved = f"{noise.moved} of {noise.documents} answers and " if noise.moved is not None else ""
+    how = f"{noise.net:+.2%} in all; asked again in batches of {noise.batch_size}"
+    said = [f"Noise floor: {moved}{noise.gross:.2%} of the original's score move by numerics alone ({how})."]
+    if noise.covers(check):
+        said.append("The threshold is below it.")
+    if noise.gross and comparison.relative_drop is not None and abs(comparison.relative_drop) <= noise.gross:
+        said.append("What was lost or gained is no more than that.")
+    return said
+
+
+def _conclusion(result: CheckResult, counted: str) -> str:
+    """The verdict, what it says beyond the figures, and how sure it is."""
+    verdict = result.verdict
+    assert verdict is not None
+    word = verdict.outcome.upper()
+    if result.outcome is Outcome.RECORDED:
+        return f"RECORDED on {counted} ({word} by these thresholds)."
+    others = f"other {result.unit.partition(' ')[0]} like these" if verdict.basis is Basis.CONFIDENT else "the full run"
+    if verdict.outcome is Outcome.INCONCLUSIVE:
+        return f"{word} on {counted}: {others} may fall on either side of the threshold."
+    if verdict.error_rate is None:
+        return f"{word} on {counted}."
+    place, bound = ("after", "at most") if verdict.basis is Basis.EARLY else ("on", "about")
+    close = f", or lie within {rate_text(verdict.indifference)} of the threshold" if verdict.indifference else ""
+    return f"{word}: {others} would agree{close} (error {bound} {rate_text(verdict.error_rate)}), {place} {counted}."
+
+
+def _needed_text(verdict: Verdict) -> str:
+    always = "" if verdict.basis is Basis.CONFIDENT else "; the full run always decides"
+    if verdict.needed is None:
+        return f"How many more it needs cannot be told from these{always}."
+    least, most = verdict.needed
+    up_to = f", up to {most:,}" if most > least else ""
+    return f"It needs about {least:,} more{up_to}{always}."
+
+
+def rate_text(rate: float) -> str:
+    """A probability in per cent, without decimals that say nothing."""
+    return f"{100 * rate:.2g}%"
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """Bounds of a relative change, negative for a loss."""
+    if low is None or high is None:
+        return "unbounded" if low is None else f"{low:+.1%} or more"
+    return f"{low:+.1%} to {high:+.1%}"
+
+
+def change_bounds(drop: Bounds) -> Bounds:
+    """Bounds of a change from those of a drop: negative is a loss."""
+    low, high = drop
+    return (None if high is None else -high, None if low is None else -low)
+
+
+def certainty_texts(result: CheckResult) -> list[str]:
+    """The interval, and whether it leaves a threshold in doubt that the measured figures decided; nothing where there is none."""
+    check, verdict = result.check, result.verdict
+    if verdict is None or verdict.interval is None:
+        return []
+    interval = verdict.interval
+    low, high = change_bounds(interval.relative)
+    why = (
+        ": too few documents, or an original that cannot be told from 0"
+        if high is None and not interval.is_anytime
+        else ""
+    )
+    stops = ", wherever it stops" if interval.is_anytime else ""
+    said = [
+        f"95% interval for {interval.subject}{stops}: {interval_text(low, high)}{why}{_other_bounds(interval, check)}."
+    ]
+    if verdict.basis is Basis.MEASURED and any(interval.doubts(threshold) for threshold in check.thresholds):
+        said.append("Within sampling noise of the threshold.")
+    return said
+
+
+def _other_bounds(interval: LossInterval, check: Check) -> str:
+    """The bounds that go with thresholds in score units, behind those of the relative change."""
+    rules = {threshold.rule for threshold in check.thresholds}
+    (least, most), (low, high) = change_bounds(interval.absolute), interval.pruned
+    absolute = f"; {signed_text(least)} to {signed_text(most)}" if Rule.MAX_ABSOLUTE_DROP in rules else ""
+    score = f"; the pruned model's score {score_text(low)} to {score_text(high)}" if Rule.MIN_SCORE in rules else ""
+    return absolute + score
+
+
+def figures_text(comparison: Comparison) -> str:
+    """Both scores and what lies between them."""
+    if comparison.check.metric == "sparsity":
+        before = None if comparison.original is None else float(comparison.original)
+        limits = [threshold.describe() for threshold in comparison.check.thresholds]
+        return f"{percent_text(before)} -> {percent_text(float(comparison.pruned), beside=limits)}"
+    original = None if comparison.original is None else float(comparison.original)
+    difference = None if comparison.difference is None else float(comparison.difference)
+    relative = relative_change(comparison.relative_drop)
+    changed = (
+        f"{percent_text(relative, signed=True)} relative"
+        if relative is not None
+        else "no relative change (the original scores 0)"
+    )
+    return f"{score_text(original)} -> {score_text(float(comparison.pruned))}: {signed_text(difference)}, {changed}"
+
+
+def count_text(documents: int, total: int, unit: str = "documents") -> str:
+    """How many documents, or windows of how many tokens, of how many."""
+    if unit == "weights":
+        return f"all {total:,} weights"
+    return f"all {total} {unit}" if documents == total else f"{documents} of {total} {unit}"
+
+
+def rerun_command(arguments: tuple[str, ...], node_id: str) -> str:
+    """The command that runs one item alone, ready to be pasted into a shell."""
+    return shlex.join(["pytest", *arguments, node_id])

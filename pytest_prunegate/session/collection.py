@@ -1,0 +1,261 @@
+"""pytest's nodes: ThresholdsFile -> TaskCollector -> CheckItem. They decide nothing; the gate does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_prunegate.errors import EvaluationError
+from pytest_prunegate.gate.gates import Gates
+from pytest_prunegate.plain import one_line
+from pytest_prunegate.report.ci.junit import PREFIX, properties
+from pytest_prunegate.report.screen.failing import EMPTY, FEW, MANY, LostAnswer, failed_check
+from pytest_prunegate.report.summary.wording import rerun_command
+from pytest_prunegate.tasks.checks import TaskKind
+from pytest_prunegate.tasks.guarded import warnings_logged
+from pytest_prunegate.verdict.answers import LOST, changed_documents
+from pytest_prunegate.verdict.compare import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pytest_prunegate.gate.gate import Gate
+    from pytest_prunegate.tasks.checks import Check, GateTask
+    from pytest_prunegate.verdict.answers import ChangedDocument
+    from pytest_prunegate.verdict.result import CheckResult
+
+
+GATES = pytest.StashKey[Gates]()
+
+_NOT_IN_MARKS = re.compile(r"[^\w:+.\-\[\]\\/]")  # what pytest's -m expressions do not accept
+
+
+class CheckFailedError(Exception):
+    """A check is not within its thresholds, or nobody knows; carries how it ended."""
+
+    def __init__(self, result: CheckResult) -> None:
+        super().__init__(result.check.label)
+        self.result = result
+
+
+def known_error(error: EvaluationError) -> BaseException:
+    """What pytest shows without a traceback; raised in a setup it is an ERROR."""
+    return pytest.fail.Exception(str(error), pytrace=False)
+
+
+def mark_name(name: str) -> str:
+    """A task's name as a mark; a few of lm-eval's names hold characters that ``-m`` does not take."""
+    return _NOT_IN_MARKS.sub("_", name).lstrip("_")
+
+
+def mark_names(task: GateTask) -> list[str]:
+    """All marks of a task's items."""
+    return list(dict.fromkeys([mark_name(task.name), *_kind_marks(task), *map(mark_name, task.origins), *task.spec.marks]))  # fmt: skip
+
+
+def _kind_marks(task: GateTask) -> list[str]:
+    """How a task measures; a task in Python does not say."""
+    if task.kind is TaskKind.SPARSITY:
+        return ["checkpoint"]
+    if task.kind is TaskKind.PERPLEXITY:
+        return ["perplexity"]
+    types = {part.info.output_type for part in task.parts if part.info is not None and part.info.output_type}
+    return sorted({"generation" if name == "generate_until" else "loglikelihood" for name in types})
+
+
+class ThresholdsFile(pytest.File):
+    """The collected thresholds file."""
+
+    gates: Iterable[Gate]
+
+    @classmethod
+    def from_gates(cls, parent: pytest.Collector, *, gates: Iterable[Gate], **kwargs: Any) -> ThresholdsFile:
+        """Make the node, with the gates that its items ask."""
+        node: ThresholdsFile = cls.from_parent(parent, **kwargs)
+        node.gates = gates
+        return node
+
+    def collect(self) -> Iterator[TaskCollector]:
+        """For each candidate one collector for each selected task; sparsity is of a pruned model, which a baseline alone lacks.
+
+        The tasks of several candidates have the same names, so that ``thresholds.yaml::gsm8k`` selects that of each.
+        """
+        for gate in self.gates:
+            for task in gate.tasks:
+                if task.selected and not (gate.baseline_only and task.kind is TaskKind.SPARSITY):
+                    yield TaskCollector.from_task(self, task=task, gate=gate)
+
+
+class TaskCollector(pytest.Collector):
+    """A task of one candidate; its setup measures once for all of its selected checks."""
+
+    parent: ThresholdsFile
+    task: GateTask
+    gate: Gate
+
+    @classmethod
+    def from_task(cls, parent: ThresholdsFile, *, task: GateTask, gate: Gate) -> TaskCollector:
+        """Make the node with the task's marks."""
+        node: TaskCollector = cls.from_parent(parent, name=one_line(task.name))
+        node.task = task
+        node.gate = gate
+        for name in mark_names(task):
+            node.add_marker(name)
+        node.add_marker(pytest.mark.prunegate)
+        return node
+
+    def collect(self) -> Iterator[CheckItem]:
+        """One item for each check."""
+        for check in self.task.checks:
+            yield CheckItem.from_check(self, check=check)
+
+    def setup(self) -> None:
+        """Let both models answer. pytest remembers a failure for each of the items below."""
+        try:
+            with warnings_logged():
+                self.gate.measure(self.task.name)
+        except Exception as error:
+            for item in self.session.items:
+                if isinstance(item, CheckItem) and item.parent is self:
+                    self.gate.record_error(item.check, error)
+                    item.tell_properties()
+            if isinstance(error, EvaluationError):
+                raise known_error(error) from None
+            raise
+
+
+class CheckItem(pytest.Item):
+    """One check: set up by a comparison, run by asserting its verdict."""
+
+    parent: TaskCollector
+    check: Check
+    result: CheckResult
+
+    @classmethod
+    def from_check(cls, parent: TaskCollector, *, check: Check) -> CheckItem:
+        """Make the node; a named candidate stands behind the check's name, in brackets."""
+        pruned = parent.gate.options.pruned
+        candidate = pruned.name if pruned else None
+        node: CheckItem = cls.from_parent(
+            parent, name=one_line(f"{check.name}[{candidate}]" if candidate else check.name)
+        )
+        node.check = check
+        return node
+
+    @property
+    def gate(self) -> Gate:
+        """The gate of the candidate."""
+        return self.parent.gate
+
+    def setup(self) -> None:
+        """Compare; what broke is an error, not a failure."""
+        try:
+            with warnings_logged():
+                self.result = self.gate.judge(self.check)
+        except EvaluationError as error:
+            raise known_error(error) from None
+        finally:
+            self.tell_properties()
+
+    def tell_properties(self) -> None:
+        """Put what is known of the check into its JUnit properties, however it ended."""
+        result = self.gate.results.get(self.check)
+        others = [one for one in self.user_properties if not one[0].startswith(PREFIX)]
+        self.user_properties[:] = [*others, *(properties(result) if result else ())]  # an item may be set up again
+
+    def runtest(self) -> None:
+        """Assert the verdict.
+
+        Raises:
+            CheckFailedError: the pruned model lost more than its threshold allows, or the documents do not decide it.
+        """
+        if self.result.outcome in {Outcome.FAIL, Outcome.INCONCLUSIVE}:
+            raise CheckFailedError(self.result)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The verdict in words, and how to run the item alone; no traceback."""
+        if not isinstance(excinfo.value, CheckFailedError):
+            return super().repr_failure(excinfo, style)
+        from pytest_prunegate.report.summary.file_names import FileNames
+
+        result, is_long = excinfo.value.result, self.config.get_verbosity() > 1
+        folder = self.config.invocation_params.dir  # a node id would be relative to rootdir, where nobody stands
+        names = FileNames(self.gate.candidate)
+        file, report = (
+            path.relative_to(folder) if path.is_relative_to(folder) else path
+            for path in (self.path, self.gate.options.output / names.comparisons[-1])
+        )
+        return failed_check(
+            result, self._lost(result, MANY if is_long else FEW), name=self.name, path=str(self.path),
+            rest=f"{report}, {names.changed} beside it",
+            command=rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.name}"),
+            in_full=is_long, is_one_line=self.config.getoption("tbstyle", "auto") == "line",
+        )  # fmt: skip
+
+    def _lost(self, result: CheckResult, most: int) -> list[LostAnswer]:
+        """The largest losses of the check, in words."""
+        measured = self.gate.measurements.get(self.check.task)
+        if not measured or not result.comparison or not result.comparison.lost:
+            return []
+        changed = changed_documents(self.parent.task, self.check, measured, comparison=result.comparison)
+        lost = [document for document in changed if document.change == LOST][:most]
+        return [_in_words(document) for document in lost]
+
+    def reportinfo(self) -> tuple[Any, int, str]:
+        """File, line (from 0) and name, for pytest's reports."""
+        return self.path, max(self.check.line - 1, 0), f"{self.check.task}::{self.name}"
+
+
+def _in_words(document: ChangedDocument) -> LostAnswer:
+    texts = document.texts()
+    original, pruned = (
+        f"{answer.text if answer.text.strip() else EMPTY}{f' ({answer.note})' if answer.note else ''}"
+        for answer in (texts.original, texts.pruned)
+    )
+    place = f"document {document.doc_id}"
+    return LostAnswer(
+        document=f"{document.member} {place}" if document.member else place, question=texts.prompt, gold=texts.gold,
+        original=original, pruned=pruned,
+    )  # fmt: skip
+
+
+def wanted_checks(items: Iterable[pytest.Item]) -> dict[str | None, list[str]]:
+    """The node ids of the checks among some items, by candidate."""
+    found: dict[str | None, list[str]] = {}
+    for item in items:
+        if isinstance(item, CheckItem):
+            found.setdefault(item.gate.candidate, []).append(item.nodeid)
+    return found
+
+
+def outcomes_of(items: Iterable[pytest.Item]) -> dict[str, Outcome]:
+    """How the checks among some items ended, as far as they ran, by node id."""
+    checks = [item for item in items if isinstance(item, CheckItem)]
+    return {item.nodeid: item.gate.results[item.check].outcome for item in checks if item.check in item.gate.results}
+
+
+def asks_the_gate(item: pytest.Item) -> bool:
+    """Whether an item is a check, or a test that uses one of the fixtures."""
+    uses_fixture = {"prunegate", "prunegate_check"} & set(getattr(item, "fixturenames", ()))
+    return isinstance(item, CheckItem) or bool(uses_fixture)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateItems:
+    """Names of the collected items that ask the gate, and of those among them that are checks, with their candidates."""
+
+    asking: tuple[str, ...]
+    checks: tuple[tuple[str | None, tuple[str, ...]], ...]
+
+    @property
+    def wanted(self) -> dict[str | None, tuple[str, ...]]:
+        """The checks by candidate."""
+        return dict(self.checks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The checks of all candidates."""
+        return tuple(name for _, names in self.checks for name in names)

@@ -1,0 +1,159 @@
+"""What the fixtures ``prunegate`` and ``prunegate_check`` give to a user's own test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_prunegate.errors import EvaluationError, FixtureError
+from pytest_prunegate.report.summary.wording import verdict_sentence
+from pytest_prunegate.session.collection import GATES, known_error, mark_names
+from pytest_prunegate.tasks.guarded import warnings_logged
+from pytest_prunegate.tasks.metric_names import find_check
+from pytest_prunegate.verdict.compare import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_prunegate.gate.gate import Gate
+    from pytest_prunegate.gate.gates import Gates
+    from pytest_prunegate.tasks.checks import Check
+    from pytest_prunegate.verdict.compare import Comparison
+    from pytest_prunegate.verdict.result import CheckResult
+
+_HOW = '@pytest.mark.prunegate(tasks=["gsm8k"])'
+
+
+class Prunegate:
+    """The original and each candidate on the tasks that a test declared; they are measured already."""
+
+    def __init__(self, gates: Gates, tasks: tuple[str, ...]) -> None:
+        self._gates = gates
+        self.tasks = tasks
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The names of the candidates; none where a single one has no name."""
+        named = (gate.options.pruned.name for gate in self._gates if gate.options.pruned)
+        return tuple(name for name in named if name is not None)
+
+    def compare(self, task: str, metric: str, *, candidate: str | None = None) -> Comparison:
+        """Compare the original and a candidate on a metric.
+
+        Args:
+            task: one of the declared tasks.
+            metric: as thresholds.yaml would name it: ``accuracy``, ``exact_match,strict-match``.
+            candidate: the pruned model's name; needed where there are several.
+
+        Raises:
+            FixtureError: the task is not declared, or has no such metric, or there is no such candidate. The test then ends as an error.
+            EvaluationError: the metric cannot be computed.
+        """
+        gate = self._gate_of(candidate)
+        if task not in self.tasks:
+            raise FixtureError(
+                f"the task {task} is not declared by this test. Declare it: {_HOW.replace('gsm8k', task)}."
+            )
+        with warnings_logged():
+            return gate.comparison(find_check(gate.task(task), metric))
+
+    def _gate_of(self, candidate: str | None) -> Gate:
+        gates = list(self._gates)
+        if candidate is None and len(gates) == 1:
+            return gates[0]
+        for gate in gates:
+            if candidate is not None and gate.options.pruned and gate.options.pruned.name == candidate:
+                return gate
+        known = (
+            f"candidate= is one of {', '.join(self.candidates)}"
+            if self.candidates
+            else "the only candidate has no name"
+        )
+        raise FixtureError(
+            f"this run has several candidates: {known}."
+            if candidate is None
+            else f"this run has no candidate {candidate}: {known}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateCheck:
+    """A check of one candidate, as tests are parametrized with it."""
+
+    candidate: str | None
+    check: Check
+
+
+def declared_tasks(item: pytest.Item, gates: Gates) -> list[tuple[str | None, tuple[str, ...]]]:
+    """The tasks that an item needs through a fixture, by candidate."""
+    fixtures = getattr(item, "fixturenames", ())
+    callspec = getattr(item, "callspec", None)
+    if "prunegate_check" in fixtures and callspec is not None:
+        param: CandidateCheck = callspec.params["prunegate_check"]
+        return [(param.candidate, (param.check.task,))]
+    tasks = _marked_tasks(item) if "prunegate" in fixtures else ()
+    return [(candidate, tasks) for candidate in gates.candidates]
+
+
+def _marked_tasks(item: pytest.Item) -> tuple[str, ...]:
+    marker = item.get_closest_marker("prunegate")
+    tasks = marker.kwargs.get("tasks", ()) if marker else ()
+    return tuple(tasks) if isinstance(tasks, (list, tuple)) and all(isinstance(task, str) for task in tasks) else ()
+
+
+def measured_tasks(request: pytest.FixtureRequest) -> Prunegate:
+    """Measure the tasks that the test declares; in its setup, so that what breaks there is an error."""
+    tasks = _marked_tasks(request.node)
+    if not tasks:
+        pytest.fail(
+            f"this test uses the fixture prunegate, and declares no tasks. Declare them: {_HOW}.",
+            pytrace=False,
+        )
+    gates = _comparing_gates(request)
+    _or_error(lambda: [gate.measure(task) for gate in gates for task in tasks])
+    return Prunegate(gates, tasks)
+
+
+def measured_check(request: pytest.FixtureRequest) -> Comparison:
+    """Measure the check that the test was parametrized with; where the documents do not decide it, that is an error."""
+    param: CandidateCheck = request.param
+    gate, check = _comparing_gates(request).of(param.candidate), param.check
+    result: CheckResult = _or_error(lambda: gate.judge(check))
+    if result.outcome is Outcome.INCONCLUSIVE:
+        pytest.fail(f"{check.location}: {verdict_sentence(result)}", pytrace=False)
+    assert result.comparison is not None
+    return result.comparison
+
+
+def _comparing_gates(request: pytest.FixtureRequest) -> Gates:
+    gates = request.config.stash[GATES]
+    if gates.baseline_only:
+        pytest.fail("this test compares two models, and --prunegate-baseline-only measures one.", pytrace=False)
+    return gates
+
+
+def check_parameters(config: pytest.Config) -> list[Any]:
+    """A parameter for each check of the selected tasks of each candidate, with the marks of its task."""
+    gates = config.stash[GATES]
+    parameters = []
+    for candidate in gates.candidates:
+        for task in gates.tasks:
+            marks = [getattr(pytest.mark, name) for name in mark_names(task)] if task.selected else []
+            checks = [CandidateCheck(candidate=candidate, check=check) for check in task.checks if task.selected]
+            parameters += [_parameter(one, marks) for one in checks]
+    return parameters
+
+
+def _parameter(one: CandidateCheck, marks: list[pytest.MarkDecorator]) -> Any:
+    whose = f"{one.candidate}-" if one.candidate else ""
+    return pytest.param(one, id=f"{whose}{one.check.task}-{one.check.name}", marks=marks)
+
+
+def _or_error(measure: Callable[[], Any]) -> Any:
+    try:
+        with warnings_logged():
+            return measure()
+    except EvaluationError as error:
+        raise known_error(error) from None

@@ -1,0 +1,57 @@
+"""Keeps plugins that shuffle, end or repeat tests from measurements, which take long and come out the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from _pytest.runner import pytest_runtest_protocol
+
+from pytest_prunegate.session.collection import CheckItem, asks_the_gate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def restore_order(items: list[pytest.Item], collected: Sequence[pytest.Item]) -> None:
+    """Put checks back into the order in which they were collected, candidate by candidate; everything else stays where it is.
+
+    Each further candidate then costs one loading of a model: the original has answered for the first.
+
+    Args:
+        items: all selected items, changed in place.
+        collected: the checks, selected or not.
+    """
+    candidates = list(dict.fromkeys(_candidate(item) for item in collected))
+    place = {item: (candidates.index(_candidate(item)), number) for number, item in enumerate(collected)}
+    slots = [number for number, item in enumerate(items) if item in place]
+    for slot, item in zip(slots, sorted((items[slot] for slot in slots), key=lambda item: place[item]), strict=True):
+        items[slot] = item
+
+
+def _candidate(item: pytest.Item) -> str | None:
+    return item.gate.candidate if isinstance(item, CheckItem) else None
+
+
+def spare_timeouts(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Measure without the limits of pytest-timeout, which are for tests.
+
+    The marks are given after selection, so that ``-m "not timeout"`` does not deselect a check. A test that uses the fixture
+    keeps the limit for its own body, unless it has one of its own.
+    """
+    if not any(map(config.pluginmanager.hasplugin, ("timeout", "pytest_timeout"))):
+        return
+    for item in filter(asks_the_gate, items):
+        if isinstance(item, CheckItem):
+            item.add_marker(pytest.mark.timeout(0), append=False)
+        elif item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(func_only=True))
+
+
+def run_once(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a check as pytest alone does: plugins that repeat what failed would repeat its verdict, or hide a crash.
+
+    Returns:
+        True, or None where the item is no check, and anybody may run it.
+    """
+    return pytest_runtest_protocol(item, nextitem) if isinstance(item, CheckItem) else None

@@ -1,0 +1,204 @@
+"""One pytest run with the gate switched on: reads the input, then plugs the gate into pytest's phases."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_prunegate.errors import FixtureError, InputError, PrunegateError
+from pytest_prunegate.execution.interruption import StopRequest
+from pytest_prunegate.gate.gates import Gates
+from pytest_prunegate.gate.run_input import read_input
+from pytest_prunegate.plain import plain
+from pytest_prunegate.report.page.own_templates import check_templates
+from pytest_prunegate.report.screen.progress import ProgressLine
+from pytest_prunegate.session.closing import ShownVerdicts, closing_of, show_closing, tell_junit
+from pytest_prunegate.session.collection import (
+    GATES,
+    CheckItem,
+    ThresholdsFile,
+    asks_the_gate,
+    mark_names,
+    outcomes_of,
+    wanted_checks,
+)
+from pytest_prunegate.session.distributed import Controller, Worker, is_controller, is_worker, refuse_copies
+from pytest_prunegate.session.exit_codes import BrokenSession, FailedReports, Ran, exit_status
+from pytest_prunegate.session.other_plugins import restore_order, run_once, spare_timeouts
+from pytest_prunegate.session.rootdir import refuse_moved_rootdir
+from pytest_prunegate.session.session import GateSession
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from pytest_prunegate.gate.gates import Needed
+    from pytest_prunegate.input import thresholds
+    from pytest_prunegate.session.closing import Closing
+
+
+def start_run(config: pytest.Config) -> None:
+    """Read options and thresholds, and register the gate's hooks.
+
+    Raises:
+        pytest.UsageError: with every mistake of the first input that has any.
+    """
+    try:
+        refuse_moved_rootdir(config)
+        refuse_copies(config)
+        options, file, tasks = read_input(config)
+        check_templates(options.templates, options.output)
+    except InputError as error:
+        raise pytest.UsageError(str(error)) from None
+    for name in sorted({name for task in tasks for name in mark_names(task)}):
+        config.addinivalue_line("markers", f"{name}: of the checks in {file.display}, by pytest-prunegate")
+    if config.args_source is not config.ArgsSource.ARGS:
+        config.args = [str(file.path)]
+    config.pluginmanager.register(BrokenSession(), "prunegate-broken")
+    config.pluginmanager.register(ShownVerdicts(config), "prunegate-verdicts")
+    if is_controller(config):
+        config.pluginmanager.register(Controller(config, options), "prunegate-controller")
+        return
+    gates = Gates(options=options, tasks=tasks, progress=ProgressLine(config), stop=StopRequest(options.time_budget))
+    config.stash[GATES] = gates
+    config.pluginmanager.register(GateRun(config, gates, file), "prunegate-run")
+
+
+class GateRun:
+    """The gate's hooks while it is switched on."""
+
+    def __init__(self, config: pytest.Config, gates: Gates, file: thresholds.ThresholdsFile) -> None:
+        self._config = config
+        self._gates = gates
+        self._file = file
+        self._session = GateSession(config, gates, file)
+        self._failed = FailedReports()
+        config.pluginmanager.register(self._failed, "prunegate-failed")
+        self._interrupted = False
+        self._closing: Closing | None = None
+        self._signals = contextlib.ExitStack()
+        self._collected: list[pytest.Item] = []
+        if is_worker(config):
+            worker = Worker(config, gates, self._session, lambda session: self._open(self._needed(session)))
+            config.pluginmanager.register(worker, "prunegate-worker")
+
+    def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> ThresholdsFile | None:
+        """Collect the thresholds file, and no other YAML."""
+        if file_path.name != self._file.path.name or not file_path.samefile(self._file.path):
+            return None
+        inside = file_path.is_relative_to(self._config.rootpath)
+        return ThresholdsFile.from_gates(
+            parent, gates=self._gates, path=file_path, **({} if inside else {"nodeid": file_path.name})
+        )
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Notice whether anything here asks the gate."""
+        if asks_the_gate(item):
+            self._collected.append(item)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the file's order among the checks, cheap ones first."""
+        restore_order(items, [item for item in self._collected if isinstance(item, CheckItem)])
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """A run that was to gate a model and would gate nothing is a mistake, not a green run."""
+        asked = any(map(asks_the_gate, session.items))
+        if not session.testsfailed and (not self._collected or (session.items and not asked)):
+            raise pytest.UsageError(
+                "neither a check nor a test that uses the fixture prunegate was collected and selected, so the models would not be "
+                f"compared. Add {self._file.display} to the paths, or leave the paths out; and look at -k, -m and --deselect."
+            )
+        spare_timeouts(self._config, session.items)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Before the first item: find the models, open the store, say what will be done. A preflight runs no item."""
+        needed = self._needed(session)
+        stopped = session.testsfailed and not session.config.option.continue_on_collection_errors
+        if not (session.config.option.collectonly or stopped or is_worker(self._config)):
+            return self._open(needed)
+        return None
+
+    def _open(self, needed: Needed) -> bool | None:
+        """Open the run; True where it was only looked at beforehand."""
+        if not any(needed.values()):
+            return None
+        self._signals.enter_context(self._gates.stop.listening())
+        try:
+            if self._gates.options.preflight:
+                self._session.preflight(needed)
+                return True
+            self._session.open(needed)
+        except PrunegateError as error:
+            raise pytest.UsageError(str(error)) from None
+        return None
+
+    def _needed(self, session: pytest.Session) -> Needed:
+        """The tasks that the selected items need, by candidate, each once."""
+        from pytest_prunegate.session.fixtures import declared_tasks
+
+        needed: dict[str | None, dict[str, None]] = {candidate: {} for candidate in self._gates.candidates}
+        for item in session.items:
+            if isinstance(item, CheckItem):
+                needed[item.gate.candidate][item.check.task] = None
+            for candidate, names in declared_tasks(item, self._gates):
+                needed[candidate] |= dict.fromkeys(names)
+        unknown = {name for names in needed.values() for name in names} - {task.name for task in self._gates.tasks}
+        if unknown:
+            raise pytest.UsageError(
+                f"tests declare tasks that this run does not have: {', '.join(sorted(unknown))}. "
+                f"Add them to {self._file.display}, or with --prunegate-tasks."
+            )
+        return {candidate: list(names) for candidate, names in needed.items()}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """A check runs once."""
+        return run_once(item, nextitem)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[Any]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """A test that asks the fixture for what is not there is an error, although pytest sees it fail."""
+        report = yield
+        if isinstance(item, CheckItem):  # these records are in evaluation.log, and say nothing about the verdict
+            report.sections = [section for section in report.sections if not section[0].startswith("Captured log")]
+        if call.when == "call" and call.excinfo is not None and isinstance(call.excinfo.value, PrunegateError):
+            report.when = "setup"  # pytest tells errors from failures by the phase
+            if isinstance(call.excinfo.value, FixtureError):
+                report.longrepr = str(call.excinfo.value)
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the reports of whatever was measured, and set the exit code."""
+        self._interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+        self._session.finish(interrupted=self._interrupted)
+        self._closing = closing_of(self._session, self._gates)
+        tell_junit(self._config, self._closing)
+        self._signals.close()
+        if self._session.is_open and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+            ran = Ran(
+                status=exitstatus, outcomes=outcomes_of(session.items), wanted=wanted_checks(session.items),
+                failed=frozenset(self._failed.found), others=not all(isinstance(item, CheckItem) for item in session.items),
+                stopped=bool(session.shouldfail), broke=bool(self._session.problems),
+            )  # fmt: skip
+            session.exitstatus = exit_status(ran, any_is_enough=self._gates.any_is_enough)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The table of all checks, and where the reports are."""
+        if self._closing is not None:
+            show_closing(self._closing, terminalreporter, interrupted=self._interrupted)
+        elif self._interrupted and self._gates.stop.reason:
+            command = shlex.join(["pytest", *map(str, self._config.invocation_params.args)])
+            terminalreporter.write_line(
+                plain(f"Interrupted ({self._gates.stop.reason}) before the first answer. To start again: {command}")
+            )
+        else:
+            for problem in self._session.problems:
+                terminalreporter.write_line(plain(problem), red=True)

@@ -1,0 +1,152 @@
+"""Each model's scores on a check, from what was measured of its task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.errors import TaskError
+from pytest_prunegate.tasks.checks import Check, GateTask, Measure, TaskKind
+from pytest_prunegate.tasks.choices import joined_choices
+from pytest_prunegate.tasks.scores import MemberScores, MetricScores, OutputShares, group_scores, join_shares
+from pytest_prunegate.verdict.measurement import MemberResult
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from fractions import Fraction
+
+    from pytest_prunegate.tasks.choices import Choices
+    from pytest_prunegate.tasks.scores import DocumentKey
+    from pytest_prunegate.verdict.compare import Comparison
+    from pytest_prunegate.verdict.measurement import Measurement
+
+
+def scores_of(task: GateTask, check: Check, measured: Sequence[Measurement], side: str) -> MetricScores:
+    """One model's scores on a check.
+
+    Args:
+        task: the check's.
+        check: need not be one of the file's.
+        measured: the task's parts, in their order.
+        side: original or pruned.
+
+    Raises:
+        TaskError: the metric cannot be computed.
+    """
+    if check.measure is not Measure.METRIC:
+        return _share_scores(task, check, measured, side)
+    if task.kind is not TaskKind.GROUP:
+        return measured[0].scorers[side].score((check.metric, check.filter))
+    return group_scores(_members(task, check, measured, side), weight_by_size=task.aggregate_of(check).weight_by_size)
+
+
+def member_results(
+    task: GateTask, check: Check, measured: Sequence[Measurement], comparison: Comparison
+) -> tuple[MemberResult, ...]:
+    """What each member of a group scored on the group's metric; nothing for a task that is no group.
+
+    Args:
+        task: the check's.
+        check: one of its checks.
+        measured: the group's members.
+        comparison: of the check; where it is over scores of documents, members are over the same ones.
+    """
+    if task.kind is not TaskKind.GROUP or check.measure is not Measure.METRIC:
+        return ()
+    original, pruned = (_members(task, check, measured, side) for side in ("original", "pruned"))
+    if comparison.scores:
+        found = [_member_of_comparison(member.name, comparison) for member in original]
+        return tuple(member for member in found if member is not None)
+    return tuple(
+        MemberResult(name=before.name, documents=before.scores.documents, original=before.scores.aggregate, pruned=after.scores.aggregate)
+        for before, after in zip(original, pruned, strict=True)
+    )  # fmt: skip
+
+
+def _member_of_comparison(name: str, comparison: Comparison) -> MemberResult | None:
+    """A member's figures; None where the check was decided before one of its documents was drawn."""
+    keys = [key for key in comparison.scores if isinstance(key, tuple) and key[0] == name]
+    if not keys:
+        return None
+    part = comparison.part(keys)
+    return MemberResult(
+        name=name, documents=len(keys), original=part.original, pruned=part.pruned, lost=part.lost, gained=part.gained
+    )
+
+
+def joined_shares(measured: Sequence[Measurement], side: str) -> OutputShares | None:
+    """Shares of a model's empty and cut outputs over all parts that generate; None where none does."""
+    found = [share for measurement in measured if (share := measurement.shares[side]) is not None]
+    return join_shares(found)
+
+
+def choices_of(measured: Sequence[Measurement], side: str) -> Choices | None:
+    """A model's preferences over all parts that have choices; None where none has."""
+    found = [choices for measurement in measured if (choices := measurement.scorers[side].choices()) is not None]
+    return joined_choices(found)
+
+
+def silence_of(measured: Sequence[Measurement], side: str) -> str | None:
+    """How a model shows that it says nothing at all; None where it does say something."""
+    shares = joined_shares(measured, side)
+    if shares is not None and shares.all_empty:
+        return f"all outputs of the {side} model are empty"
+    choices = choices_of(measured, side)
+    if choices is not None and choices.indifferent:
+        return f"the {side} model has no preference: {choices.indifferent}"
+    return None
+
+
+def refuse_silent_original(name: str, measured: Sequence[Measurement]) -> None:
+    """See that there is something to compare with.
+
+    Raises:
+        TaskError: all outputs of the original are empty, or it has no preference among any choices.
+    """
+    choices = choices_of(measured, "original")
+    if choices is not None and choices.indifferent:
+        raise TaskError(
+            f"{name}: the original model has no preference ({choices.indifferent}, {choices.documents} of them), so that there is nothing to "
+            "compare with. Its head may be missing or zero: look at the checkpoint."
+        )
+    shares = joined_shares(measured, "original")
+    if shares is not None and shares.all_empty:
+        raise TaskError(
+            f"{name}: all {shares.outputs} outputs of the original model are empty, so that there is nothing to compare with. "
+            "Look at its prompts: a missing chat template or a wrong stop string is the usual reason."
+        )
+
+
+def _members(task: GateTask, check: Check, measured: Sequence[Measurement], side: str) -> list[MemberScores]:
+    """The members that have the metric, as lm-eval aggregates them."""
+    found = []
+    for member, measurement in zip(task.members, measured, strict=True):
+        info = member.info
+        if not measurement.prepared.documents:  # none of its documents is drawn yet
+            continue
+        if info and check.metric in {metric.name for metric in info.metrics} and check.filter in info.filters:
+            scores = measurement.scorers[side].score((check.metric, check.filter))
+            documents = len(measurement.prepared.documents)
+            found.append(MemberScores(name=member.name, scores=scores, documents=documents, copies=member.copies))
+    if not found:
+        raise TaskError(f"{check.location}: {check.label}: no task of {task.name} has the metric {check.metric},{check.filter}.")  # fmt: skip
+    return found
+
+
+def _share_scores(task: GateTask, check: Check, measured: Sequence[Measurement], side: str) -> MetricScores:
+    shares = joined_shares(measured, side)
+    if shares is None:
+        raise TaskError(f"{check.location}: {check.label}: the task {check.task} generates no outputs.")
+    share: Fraction | None = shares.empty if check.measure is Measure.EMPTY else shares.cut
+    if share is None:
+        raise TaskError(f"{check.location}: {check.label}: the backend does not say which outputs were cut.")
+    by_document: dict[DocumentKey, Fraction] = {}
+    for part in measured:
+        found = part.scorers[side].output_scores(cut=check.measure is Measure.CUT)
+        by_document |= {
+            (part.prepared.name, doc_id) if task.kind is TaskKind.GROUP else doc_id: score
+            for doc_id, score in found.items()
+        }
+    complete = len(by_document) == shares.outputs
+    return MetricScores(
+        by_document=by_document if complete else {}, aggregate=share, documents=shares.outputs, higher_is_better=False
+    )

@@ -1,0 +1,170 @@
+"""From what was measured of a task to the verdict on one of its checks."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.errors import EvaluationError, TaskError
+from pytest_prunegate.tasks.checks import Measure
+from pytest_prunegate.tasks.scores import MetricScores, mean_scores
+from pytest_prunegate.verdict.check_scores import scores_of, silence_of
+from pytest_prunegate.verdict.compare import Comparison, compare, compare_sparsity
+from pytest_prunegate.verdict.paired import drawn_keys, paired_scores
+from pytest_prunegate.verdict.verdicts import Verdict, is_open, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.tasks.checks import Check, GateTask
+    from pytest_prunegate.tasks.scores import DocumentKey
+    from pytest_prunegate.verdict.drawing import Draws
+    from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.protocol import Protocol, Terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Which documents a check looks at: the first `count` of these draws. `is_sequential`: the data decided when to stop."""
+
+    draws: Draws
+    count: int
+    is_sequential: bool
+
+
+class Judge:
+    """Judges the checks of a run, each on the documents that decide it, whatever else its task goes on to need.
+
+    Args:
+        draws: the order of each task's documents, by task.
+        protocols: what was fixed for each, by task.
+    """
+
+    def __init__(self, draws: Mapping[str, Draws], protocols: Mapping[str, Protocol]) -> None:
+        self._draws = draws
+        self._protocols = protocols
+        self._settled: dict[Check, tuple[Comparison, Verdict]] = {}
+
+    def is_undecided(self, task: GateTask, measured: Sequence[Measurement]) -> bool:
+        """Whether a check of a task needs more documents; those that do not are judged."""
+        open_checks = 0
+        draws, protocol = self._draws[task.name], self._protocols[task.name]
+        for check in task.checks:
+            if check in self._settled:
+                continue
+            if is_undecided(task, check, measured, draws, protocol):
+                open_checks += 1
+                continue
+            with contextlib.suppress(EvaluationError):  # told by the check's own item
+                self._settled[check] = judge_check(task, check, measured, draws, protocol)
+        return open_checks > 0
+
+    def judge(self, task: GateTask, check: Check, measured: Sequence[Measurement]) -> tuple[Comparison, Verdict]:
+        """The verdict on a check, which need not be one of the file's.
+
+        Raises:
+            TaskError: the metric cannot be computed or compared.
+        """
+        if check not in self._settled:
+            self._settled[check] = judge_check(
+                task, check, measured, self._draws[task.name], self._protocols[task.name]
+            )
+        return self._settled[check]
+
+    def look(self, task: GateTask, check: Check, measured: Sequence[Measurement]) -> Look:
+        """Which of a task's documents a check may look at by now, those behind the one that decided it included."""
+        draws = self._draws[task.name]
+        terms = self._protocols[task.name].terms(task, check, draws)
+        return Look(draws=draws, count=_looked_at(terms, measured, draws), is_sequential=terms.is_sequential)
+
+
+def judge_check(
+    task: GateTask,
+    check: Check,
+    measured: Sequence[Measurement],
+    draws: Draws,
+    protocol: Protocol,
+) -> tuple[Comparison, Verdict]:
+    """Judge a check of a task.
+
+    Args:
+        task: the check's.
+        check: one of its checks.
+        measured: the task's parts, with the documents that were executed.
+        draws: their order.
+        protocol: what was fixed beforehand.
+
+    Raises:
+        TaskError: the metric cannot be computed or compared.
+    """
+    terms = protocol.terms(task, check, draws)
+    looked_at = _looked_at(terms, measured, draws)
+    is_complete = looked_at == draws.total
+    paired = paired_scores(task, check, measured, draws, looked_at) if check.thresholds else None
+    sides = [scores_of(task, check, measured, side) for side in ("original", "pruned")]
+    silent = silence_of(measured, "pruned")
+
+    def compare_first(count: int | None) -> Comparison:
+        keys = None if paired is None or paired.sizes is not None else paired.keys[:count]
+        original, pruned = (_of(scores, keys) for scores in sides)
+        return compare(check, original, pruned, silent=silent)
+
+    comparison, verdict = judge(check, terms, paired, compare_first, is_complete=is_complete)
+    if check.measure is not Measure.METRIC:  # a share of outputs has no loss
+        used = verdict.used if paired else looked_at
+        return comparison, replace(
+            verdict, terms=terms, total=paired.total if paired else draws.total, used=used, interval=None
+        )
+    total = paired.total if paired else comparison.documents if is_complete else draws.total
+    return comparison, replace(verdict, terms=terms, total=total)
+
+
+def sparsity_comparison(check: Check, facts: Mapping[str, ModelFacts]) -> Comparison:
+    """Compare the models' shares of zeros.
+
+    Raises:
+        TaskError: the pruned model's cannot be counted.
+    """
+    original, pruned = facts["original"].sparsity, facts["pruned"]
+    share, weights = pruned.sparsity.share, pruned.sparsity.elements
+    if share is None or weights is None:
+        base = pruned.base_sparsity.share if pruned.base_sparsity else None
+        told = f" Its base's is {float(base):.1%}." if base is not None else ""
+        raise TaskError(
+            f"{check.location}: the sparsity of the {pruned.title} cannot be counted: {pruned.sparsity.problem}.{told}"
+        )
+    return compare_sparsity(check, original.share, share, weights=weights)
+
+
+def is_undecided(
+    task: GateTask, check: Check, measured: Sequence[Measurement], draws: Draws, protocol: Protocol
+) -> bool:
+    """Whether more documents may decide a check. One that cannot be scored is not drawn for; silence is not judged early."""
+    terms = protocol.terms(task, check, draws)
+    looked_at = _looked_at(terms, measured, draws)
+    if not terms.is_sequential or looked_at == draws.total:
+        return False
+    if not drawn_keys(task, check, draws, looked_at) or any(
+        silence_of(measured, side) for side in ("original", "pruned")
+    ):
+        return True
+    try:
+        paired = paired_scores(task, check, measured, draws, looked_at)
+    except EvaluationError:  # told by the check's own item
+        return False
+    return is_open(check, terms, paired)
+
+
+def _looked_at(terms: Terms, measured: Sequence[Measurement], draws: Draws) -> int:
+    """How many documents a check looks at: all that were drawn where it goes on until they decide, else its own sample."""
+    executed = sum(len(part.prepared.documents) for part in measured)
+    return executed if terms.is_sequential else min(executed, draws.sampled)
+
+
+def _of(scores: MetricScores, keys: Sequence[DocumentKey] | None) -> MetricScores:
+    """The scores of some documents alone; a metric that is no plain mean over them was measured on all."""
+    if keys is None or len(keys) == len(scores.by_document):
+        return scores
+    return mean_scores({key: scores.by_document[key] for key in keys}, higher_is_better=scores.higher_is_better)

@@ -1,0 +1,70 @@
+"""The noise floor: what moves when the original is asked twice, by numerics alone.
+
+Another batch size pads otherwise, and another order fills batches otherwise: the sums inside a model round differently, and
+now and then an answer tips. A drop or a threshold below that says nothing about pruning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.input.thresholds import RELATIVE_RULES, Rule
+from pytest_prunegate.verdict.check_scores import scores_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_prunegate.tasks.checks import Check, GateTask
+    from pytest_prunegate.tasks.scores import MetricScores
+    from pytest_prunegate.verdict.measurement import Measurement
+
+
+SIDE = "again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """How much of a check moved between two askings of the original.
+
+    `moved` of `documents` have another score (None where the metric has none per document). `net` is the change of the
+    metric over its first value, `gross` the same had all documents moved in one direction, `points` that in score units.
+    """
+
+    batch_size: str
+    documents: int
+    moved: int | None
+    net: float
+    gross: float
+    points: float
+
+    def covers(self, check: Check) -> bool:
+        """Whether a threshold of the check on what is lost lies below what moves by itself."""
+        floors = dict.fromkeys(RELATIVE_RULES, self.gross) | {Rule.MAX_ABSOLUTE_DROP: self.points}
+        return any(
+            threshold.allowed < floors[threshold.rule] for threshold in check.thresholds if threshold.rule in floors
+        )
+
+
+def noise_of(task: GateTask, check: Check, asked: Sequence[Measurement], batch_size: str) -> Noise:
+    """What moved on a check.
+
+    Raises:
+        TaskError: the metric cannot be computed.
+    """
+    first, second = (scores_of(task, check, asked, side) for side in ("original", SIDE))
+    base = float(abs(first.aggregate))
+    net = float(second.aggregate - first.aggregate)
+    moved, gross = _moved(first, second)
+    gross = abs(net) if moved is None else gross
+    return Noise(
+        batch_size=batch_size, documents=first.documents, moved=moved, net=net / base if base else 0.0,
+        gross=gross / base if base else 0.0, points=gross,
+    )  # fmt: skip
+
+
+def _moved(first: MetricScores, second: MetricScores) -> tuple[int | None, float]:
+    if not first.by_document:
+        return None, 0.0
+    changes = [abs(second.by_document[key] - score) for key, score in first.by_document.items()]
+    return sum(change > 0 for change in changes), float(sum(changes) / len(changes))
