@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scripted import BOOLQ, BOOLQ_AND_GSM8K, GSM8K
 
 from pytest_prunegate.errors import InputError, TaskError
-from pytest_prunegate.input.task_options import TaskOptions
+from pytest_prunegate.input.thresholds import TaskOptions
 from pytest_prunegate.input.thresholds_reader import load_thresholds
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
 from pytest_prunegate.report.page.rendering import render

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.checkpoint.files import read_json, weight_files
+from pytest_prunegate.checkpoint.files import read_json, refuse_redirects, weight_files
 from pytest_prunegate.checkpoint.fingerprint import (
     adapter_fingerprint,
     checkpoint_fingerprint,
@@ -16,7 +16,6 @@ from pytest_prunegate.checkpoint.fingerprint import (
 from pytest_prunegate.checkpoint.gguf import gguf_layout, read_gguf
 from pytest_prunegate.checkpoint.layout import Counted, Layout, ModelParts, NoInspector
 from pytest_prunegate.checkpoint.misfit import refuse_misfit
-from pytest_prunegate.checkpoint.redirects import refuse_redirects
 from pytest_prunegate.checkpoint.scan import Scan, scan_files, scan_gguf
 from pytest_prunegate.checkpoint.scan_memory import NO_MEMORY, ScanMemory
 from pytest_prunegate.checkpoint.sparsity import Sparsity, packed_format, sparsity, with_merged

@@ -52,7 +52,7 @@ def _wanted(given: argparse.Namespace) -> Wanted:
     from pytest_prunegate.commands.downloading import Wanted
     from pytest_prunegate.gate.run_input import TasksAsked
     from pytest_prunegate.input.options import BUILT_IN
-    from pytest_prunegate.input.task_options import TaskOptions
+    from pytest_prunegate.input.thresholds import TaskOptions
 
     cwd = Path.cwd()
     cache_dir, include_path = (_absolute(path, cwd) for path in (given.cache_dir, given.include_path))

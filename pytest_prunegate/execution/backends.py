@@ -1,9 +1,10 @@
-"""lm-eval's model classes by name."""
+"""lm-eval's model classes by name, and its syntax of arguments: ``key=value,key=value``, or a JSON object."""
 
 from __future__ import annotations
 
 import difflib
 import importlib.util
+import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import InputError, ModelError
@@ -11,6 +12,7 @@ from pytest_prunegate.tasks.guarded import reason_of
 
 if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
+
 
 TRANSFORMERS = ("hf", "hf-auto", "huggingface")
 # What they answer with lies on a server: the checkpoint that was fingerprinted would say nothing about it.
@@ -71,3 +73,24 @@ def backend_class(name: str) -> Any:
         return get_model(name)
     except Exception as error:  # a backend's package may fail to import in any way
         raise ModelError(f"--prunegate-backend={name}: its model class cannot be imported: {reason_of(error)}") from error  # fmt: skip
+
+
+def parse_arguments(text: str) -> dict[str, Any]:
+    """Read arguments as lm-eval's command line does.
+
+    Raises:
+        ValueError: they do not parse; the message says what is expected.
+    """
+    from lm_eval.utils import simple_parse_args_string
+
+    expected = "expected key=value,key=value or a JSON object"
+    if text.lstrip().startswith("{"):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{expected}: {error}") from error
+    else:
+        if any("=" not in part for part in text.split(",") if part.strip()):
+            raise ValueError(f"{expected}.")
+        found = simple_parse_args_string(text)
+    return {str(key).strip(): value for key, value in found.items()}

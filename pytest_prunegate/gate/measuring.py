@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.errors import EvaluationError, ModelError, TaskError
 from pytest_prunegate.gate.plan import TaskPlan
 from pytest_prunegate.gate.progress import DocumentCounter
-from pytest_prunegate.gate.waiting import Waiting
 from pytest_prunegate.tasks.checks import GateTask, TaskKind
 from pytest_prunegate.verdict.check_scores import refuse_silent_original
 from pytest_prunegate.verdict.measurement import Measurement
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.scoring import Scorer
     from pytest_prunegate.verdict.drawing import Draws
     from pytest_prunegate.verdict.protocol import Protocols
+
 
 _log = logging.getLogger("pytest_prunegate")
 
@@ -306,3 +306,32 @@ class Measuring:
         """Seconds expected for everything that has not begun."""
         times = [self._waiting.seconds(draws.parts) for name, draws in self.draws.items() if name not in self.failures]
         return None if None in times else sum(time for time in times if time is not None)
+
+
+class Waiting:
+    """Requests that wait for an answer, by part of a task and side.
+
+    Args:
+        answering: knows how long requests took.
+    """
+
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
+        self.requests: dict[tuple[str, str], int] = {}
+
+    def seconds(self, parts: Sequence[PreparedTask]) -> float | None:
+        """Time for the waiting requests of a task on all sides; None where nothing like them was timed.
+
+        Members of a group that were not timed take what the others took.
+        """
+        total = 0.0
+        for side in self._answering.facts:
+            waiting = [(part, count) for part in parts if (count := self.requests.get((part.key, side), 0))]
+            rates = {part.key: self._answering.seconds_per_request(part.name, side) for part, _ in waiting}
+            known = [rate for rate in rates.values() if rate is not None]
+            if waiting and not known:
+                return None
+            for part, count in waiting:
+                rate = rates[part.key]
+                total += count * (sum(known) / len(known) if rate is None else rate)
+        return total

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.execution.arguments import parse_arguments
-from pytest_prunegate.execution.backends import canonical_backend
+from pytest_prunegate.execution.backends import canonical_backend, parse_arguments
 from pytest_prunegate.input.options import read_options
 from pytest_prunegate.input.thresholds_reader import load_thresholds
 from pytest_prunegate.resources import resource_path
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_prunegate.input.options import Options
-    from pytest_prunegate.input.task_options import TaskOptions
-    from pytest_prunegate.input.thresholds import ThresholdsFile
+    from pytest_prunegate.input.thresholds import TaskOptions, ThresholdsFile
     from pytest_prunegate.tasks.checks import GateTask
 
 _BUILT_IN_DISPLAY = "built-in thresholds.yaml"

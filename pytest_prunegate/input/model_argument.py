@@ -1,4 +1,4 @@
-"""A model as the user names it: a directory, a GGUF file, an adapter on its base, a hub id, or a baseline in its place."""
+"""A model as the user names it: a directory, a GGUF file, an adapter on its base, a hub id, or a baseline in its place; and the names of several."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pytest_prunegate.errors import InputError
 from pytest_prunegate.input.served_argument import is_url, served_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
 
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.+-]*)=(?P<path>.+)", re.DOTALL)
 _VARIANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -55,6 +56,8 @@ ELSEWHERE = {
     "chat_template_args": "write chat_template_kwargs in the thresholds file, the same for both models",
     "enable_thinking": "write chat_template_kwargs: {enable_thinking: true} in the thresholds file, the same for both models",
 }
+
+_LONGEST = 100  # letters: a name is a part of file names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,3 +255,41 @@ def _refuse_arguments(given: ModelArgument) -> None:
         problems.append(f"{flag}: use_safetensors={wanted}: expected true or false.")
     if problems:
         raise InputError("\n".join(problems))
+
+
+def name_problems(written: Sequence[str], cwd: Path) -> Iterator[str]:
+    """What is wrong with the names of several candidates, all of it.
+
+    Args:
+        written: the candidates as the user wrote them.
+        cwd: the directory that relative paths are taken from.
+    """
+    names = []
+    for one in written:
+        name, _ = split_name(one, cwd)
+        if name is None:
+            yield _nameless(one)
+        elif len(name) > _LONGEST:
+            yield f"--pruned={name[:_LONGEST]}...: a name has at most {_LONGEST} letters, because files are called by it."
+        else:
+            names.append(name)
+    yield from _repeated(names)
+
+
+def _nameless(written: str) -> str:
+    before, equals, path = written.rpartition("=")
+    allowed = "; it has letters, digits and . _ + - and begins with a letter or a digit" if before else ""
+    return (
+        f"--pruned={written}: of several candidates each needs a name of its own, for node ids, files and reports: "
+        f"--pruned=NAME={path if equals else written}{allowed}."
+    )
+
+
+def _repeated(names: Iterable[str]) -> Iterator[str]:
+    spelt: dict[str, list[str]] = {}
+    for name in names:
+        spelt.setdefault(name.casefold(), []).append(name)
+    for found in spelt.values():
+        if len(found) > 1:
+            shown = " and ".join(dict.fromkeys(found))
+            yield f"--pruned: {len(found)} candidates are named {shown}. Files are called by their names, so that capitals do not tell them apart."

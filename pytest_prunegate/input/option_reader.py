@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate import flags
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.input.candidate_names import name_problems
-from pytest_prunegate.input.model_argument import ModelArgument, parse_model, split_name
+from pytest_prunegate.input.model_argument import ModelArgument, name_problems, parse_model, split_name
 from pytest_prunegate.input.secrets import secret_problems
-from pytest_prunegate.input.task_options import TaskOptions
 from pytest_prunegate.input.thresholds import (
     LARGEST_ERROR_RATE,
     LARGEST_INDIFFERENCE,
@@ -21,6 +19,7 @@ from pytest_prunegate.input.thresholds import (
     Decide,
     DecisionSpec,
     Inconclusive,
+    TaskOptions,
 )
 from pytest_prunegate.input.trust import UNSAFE_TASKS, code_problems, read_trust
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_prunegate.flags import Flag
-    from pytest_prunegate.input.task_options import TaskOptions
+    from pytest_prunegate.input.thresholds import TaskOptions
 
 BUILT_IN = "default"
 

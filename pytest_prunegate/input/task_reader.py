@@ -6,9 +6,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.input.dataset_reader import read_dataset
-from pytest_prunegate.input.decision_reader import DECISION_KEYS, PERPLEXITY_DECISION_KEYS, read_decision
 from pytest_prunegate.input.secrets import secret_problems
-from pytest_prunegate.input.threshold_values import as_tuple, expect_text, read_threshold, read_thresholds, unknown_key
+from pytest_prunegate.input.threshold_values import (
+    DECISION_KEYS,
+    PERPLEXITY_DECISION_KEYS,
+    as_tuple,
+    expect_text,
+    read_decision,
+    read_threshold,
+    read_thresholds,
+    unknown_key,
+)
 from pytest_prunegate.input.thresholds import (
     Decide,
     DecisionSpec,

@@ -1,4 +1,4 @@
-"""Reads single thresholds and sets of them from YAML nodes."""
+"""Reads single thresholds, sets of them, and how a check is decided, from YAML nodes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,32 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.input.thresholds import Rule, Threshold
+from pytest_prunegate.input.thresholds import (
+    LARGEST_ERROR_RATE,
+    LARGEST_INDIFFERENCE,
+    LEAST_ERROR_RATE,
+    Decide,
+    DecisionSpec,
+    Inconclusive,
+    Rule,
+    Threshold,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from decimal import Decimal
+    from enum import StrEnum
 
     from pytest_prunegate.input.yaml_nodes import Node
+
 
 _OF_METRICS = (
     Rule.MAX_RELATIVE_DROP, Rule.MAX_RELATIVE_INCREASE, Rule.MAX_ABSOLUTE_DROP, Rule.MIN_RECOVERY, Rule.MIN_SCORE,
 )  # fmt: skip
 _NUMBER_KINDS = frozenset({"str", "int", "float"})
+
+DECISION_KEYS = ("decide", "error_rate", "indifference", "inconclusive")
+PERPLEXITY_DECISION_KEYS = ("decide", "error_rate")
 
 
 def read_thresholds(
@@ -125,3 +140,42 @@ def unknown_key(node: Node, key: str, known: tuple[str, ...]) -> None:
     near = difflib.get_close_matches(key, known, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     node.wrong(f"unknown key.{hint} Known here: {', '.join(known)}.")
+
+
+def read_decision(node: Node) -> DecisionSpec:
+    """What a mapping says of how its checks are decided; its other keys are somebody else's."""
+    if node.kind != "map":
+        return DecisionSpec()
+    readers: dict[str, Callable[[Node], Any]] = {
+        "decide": lambda value: _choice(value, Decide),
+        "error_rate": _error_rate,
+        "indifference": _indifference,
+        "inconclusive": lambda value: _choice(value, Inconclusive),
+    }
+    entries = node.entries(what="how it is decided")
+    return DecisionSpec(**{key: readers[key](value) for key, value in entries if key in readers})
+
+
+def _choice(node: Node, choices: type[StrEnum]) -> StrEnum | None:
+    if node.text in set(choices):
+        return choices(node.text)
+    node.wrong(f"expected {' or '.join(choices)}, found {node.shown}.")
+    return None
+
+
+def _error_rate(node: Node) -> Decimal | None:
+    rate = read_share(node, "error_rate")
+    if rate is not None and not LEAST_ERROR_RATE <= rate <= LARGEST_ERROR_RATE:
+        node.wrong(
+            f"error_rate is {node.text}: it must lie between {LEAST_ERROR_RATE:.4%} and {LARGEST_ERROR_RATE:.0%}."
+        )
+        return None
+    return rate
+
+
+def _indifference(node: Node) -> Decimal | None:
+    share = read_share(node, "indifference")
+    if share is not None and share > LARGEST_INDIFFERENCE:
+        node.wrong(f"indifference is {node.text}: it must be at most {LARGEST_INDIFFERENCE:.0%}.")
+        return None
+    return share

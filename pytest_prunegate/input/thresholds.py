@@ -1,4 +1,4 @@
-"""What thresholds.yaml holds: frozen tasks, metrics and thresholds that know their line."""
+"""What thresholds.yaml holds: frozen tasks, metrics and thresholds that know their line; and what the command line says in their place."""
 
 from __future__ import annotations
 
@@ -202,3 +202,19 @@ class ThresholdsFile:
     perplexity: tuple[PerplexitySpec, ...] = ()
     sparsity: SparsitySpec | None = None
     decision: DecisionSpec = DecisionSpec()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """lm-eval's settings from the command line. None: as the thresholds file, or else lm-eval, has it."""
+
+    limit: int | Decimal | None = None
+    num_fewshot: int | None = None
+    fewshot_seed: int | None = None
+    gen_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    max_gen_toks: int | None = None
+    apply_chat_template: bool | str | None = None
+    system_instruction: str | None = None
+    fewshot_as_multiturn: bool | None = None
+    unsafe_code: bool = False
+    decision: DecisionSpec = field(default_factory=DecisionSpec)

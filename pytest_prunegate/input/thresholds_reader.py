@@ -9,9 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.input.decision_reader import DECISION_KEYS, read_decision
 from pytest_prunegate.input.task_reader import TaskReader
-from pytest_prunegate.input.threshold_values import read_thresholds, unknown_key
+from pytest_prunegate.input.threshold_values import DECISION_KEYS, read_decision, read_thresholds, unknown_key
 from pytest_prunegate.input.thresholds import DecisionSpec, PerplexitySpec, SparsitySpec, TaskSpec, ThresholdsFile
 from pytest_prunegate.input.yaml_nodes import Mistakes, Node, compose_document
 

@@ -1,4 +1,4 @@
-"""Keeps plugins that shuffle, end or repeat tests from measurements, which take long and come out the same."""
+"""What other plugins and pytest itself would do to a gate's run: shuffle, end or repeat tests, take a model's path for a test path."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 from _pytest.runner import pytest_runtest_protocol
 
+from pytest_prunegate.errors import InputError
+from pytest_prunegate.flags import ALL
 from pytest_prunegate.session.collection import CheckItem, asks_the_gate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+
+# Files that pytest reads, in its order, each with what must stand in it to count (None: its mere presence).
+_CONFIG_FILES = (
+    ("pytest.toml", None), (".pytest.toml", None), ("pytest.ini", None), (".pytest.ini", None),
+    ("pyproject.toml", "[tool.pytest"), ("tox.ini", "[pytest]"), ("setup.cfg", "[tool:pytest]"),
+)  # fmt: skip
 
 
 def restore_order(items: list[pytest.Item], collected: Sequence[pytest.Item]) -> None:
@@ -55,3 +65,35 @@ def run_once(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         True, or None where the item is no check, and anybody may run it.
     """
     return pytest_runtest_protocol(item, nextitem) if isinstance(item, CheckItem) else None
+
+
+def refuse_moved_rootdir(config: pytest.Config) -> None:
+    """Stop where the project's own configuration was lost to a model's path.
+
+    Raises:
+        InputError: it was; the message says how to write the option.
+    """
+    arguments = [str(argument) for argument in config.invocation_params.args]
+    bare = [option.flag for option in ALL if option.flag in arguments]
+    expected = _nearest_config(config.invocation_params.dir)
+    if not bare or expected is None or config.inipath == expected or _chosen_by_hand(arguments):
+        return
+    raise InputError(
+        f"pytest took the path behind {' and '.join(bare)} for a test path, and with it {config.inipath or 'no configuration'} instead of "
+        f"{expected}. Write the options with an equals sign: {' '.join(f'{flag}=...' for flag in bare)}."
+    )
+
+
+def _chosen_by_hand(arguments: list[str]) -> bool:
+    return any(
+        argument == "-c" or argument.startswith(("--rootdir", "--config-file", "--inifile")) for argument in arguments
+    )
+
+
+def _nearest_config(folder: Path) -> Path | None:
+    for place in (folder, *folder.parents):
+        for name, needed in _CONFIG_FILES:
+            path = place / name
+            if path.is_file() and (needed is None or needed in path.read_text(encoding="utf-8", errors="replace")):
+                return path
+    return None

@@ -102,7 +102,7 @@ class Reporting:
     def _summary(self, gate: Gate, names: FileNames, *, interrupted: bool) -> Summary:
         """Sum up a candidate; what is stale of earlier runs is moved away, and the answers that changed are written."""
         from pytest_prunegate.gate.identity import Identities
-        from pytest_prunegate.report.files.archiving import archive
+        from pytest_prunegate.report.files.writing import archive
         from pytest_prunegate.report.summary.changed import Changes
         from pytest_prunegate.report.summary.earlier import Earlier, read_earlier
         from pytest_prunegate.report.summary.records import SUMMARY_VERSION

@@ -27,8 +27,7 @@ from pytest_prunegate.session.collection import (
 )
 from pytest_prunegate.session.distributed import Controller, Worker, is_controller, is_worker, refuse_copies
 from pytest_prunegate.session.exit_codes import BrokenSession, FailedReports, Ran, exit_status
-from pytest_prunegate.session.other_plugins import restore_order, run_once, spare_timeouts
-from pytest_prunegate.session.rootdir import refuse_moved_rootdir
+from pytest_prunegate.session.other_plugins import refuse_moved_rootdir, restore_order, run_once, spare_timeouts
 from pytest_prunegate.session.session import GateSession
 
 if TYPE_CHECKING:

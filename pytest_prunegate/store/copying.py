@@ -1,19 +1,22 @@
-"""Whole rows of one store put into another: to merge stores, and to salvage what a damaged one still holds."""
+"""Whole rows of one store put into another: to merge stores, and to salvage what a damaged one still holds. No look of either becomes unknown."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, cast
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
 
-from pytest_prunegate.store.looks import joined
 from pytest_prunegate.store.records import CHECKED, as_text, checksum, is_whole
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
 
 TIMING = ("model", "task", "device", "requests", "seconds", "created")
+
+DRAW = ", draw "  # before the number of a draw that is not the first, at the end of a look's name
 
 
 def copy_rows(rows: Iterable[tuple[str, tuple[object, ...]]], into: sqlite3.Connection) -> Counter[str]:
@@ -71,3 +74,42 @@ def _join_protocol(into: sqlite3.Connection, row: tuple[object, ...]) -> bool:
     values = (pair, text, created)
     into.execute("INSERT OR REPLACE INTO protocols VALUES (?, ?, ?, ?)", (*values, checksum("protocols", values)))
     return True
+
+
+def joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """The protocol that holds after both.
+
+    The first one's draw holds, and the stricter rates of both. The other's looks come after the first one's, so that a look that is
+    repeated is judged as strictly as its place asks for; those at another draw keep its seed, as if a run had asked for that seed, and
+    the number of that draw among those of both.
+
+    Args:
+        first: the protocol that was fixed earlier.
+        second: the other.
+    """
+    draws = list(dict.fromkeys([*first.get("draws", ()), *second.get("draws", ())]))
+    rules = {key: {**rule, "looks": list(rule["looks"])} for key, rule in first["rules"].items()}
+    for key, rule in second["rules"].items():
+        own = rules.setdefault(key, {**rule, "looks": []})
+        own |= {name: min(own[name], rule[name], key=Decimal) for name in ("error_rate", "indifference")}
+        known = {at for at, _ in own["looks"]}
+        told = [[_seen_from(first, second, draws, at), by] for at, by in rule["looks"]]
+        own["looks"] += [[at, by] for at, by in told if at not in known]
+    candidates = max(found.get("candidates", 1) for found in (first, second))
+    several = {"candidates": candidates} if candidates > 1 else {}
+    drawn = {"bases": first.get("bases") or second.get("bases"), "draws": draws} if draws else {}
+    return {"seed": first["seed"], "checks": max(first["checks"], second["checks"]), **several, **drawn, "rules": rules}
+
+
+def _seen_from(first: Mapping[str, Any], second: Mapping[str, Any], draws: list[str], look: str) -> str:
+    """A look in the words of one protocol, in those of another with this list of draws."""
+    label, _, number = look.partition(DRAW)
+    sample, _, seed = label.partition(", seed ")
+    if sample[:1].isdigit():
+        asked = int(seed) if seed else second["seed"]
+        label = sample if asked == first["seed"] else f"{sample}, seed {asked}"
+        if asked != first["seed"]:  # the seed says that it is another draw
+            return label
+    own = second.get("draws", ())
+    place = draws.index(own[int(number or 0)]) if own else int(number or 0)
+    return f"{label}{DRAW}{place}" if place else label

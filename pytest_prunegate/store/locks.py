@@ -1,4 +1,4 @@
-"""Who uses a store: on a local file system many processes at once, on a network file system one."""
+"""Who uses a store: on a local file system many processes at once, on a network file system one; and which of the two a folder is on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+import psutil
 from filelock import SoftFileLease, Timeout
 
 from pytest_prunegate.errors import StoreError
@@ -21,6 +22,13 @@ PATIENCE = 10.0  # seconds to wait for others to leave a damaged file
 LEASE = 120.0  # seconds without a sign of life after which a holder on another machine counts as dead
 HEARTBEAT = 15.0  # seconds between two signs of life
 _POLL = 0.2
+
+_NETWORK = frozenset({
+    "9p", "afpfs", "afs", "beegfs", "beegfs_nodev", "ceph", "cifs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
+    "nfs3", "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs",
+    "vmhgfs", "wekafs", "webdav",
+})  # fmt: skip
+_LOCAL_FUSE = ("fuse.fuse-overlayfs", "fuse.ntfs", "fuse.exfat", "fuse.lxcfs")
 
 
 class UseLock(Protocol):
@@ -149,3 +157,22 @@ class NetworkLock:
             "Wait until it has ended, or give this run a store of its own with --prunegate-store=DIR and put them together afterwards: "
             f"python -m pytest_prunegate store merge {self._store.parent} DIR"
         )
+
+
+def network_type(folder: Path) -> str | None:
+    """The type of the network file system that a folder is on; None on a local one, or where it cannot be told."""
+    kind = _type_of(folder)
+    is_shared = kind in _NETWORK or (kind.startswith("fuse.") and not kind.startswith(_LOCAL_FUSE))
+    return kind if is_shared else None
+
+
+def _type_of(folder: Path) -> str:
+    """The type of the innermost mount; of two on one folder, the later hides the earlier."""
+    place = folder.resolve()
+    try:
+        mounts = [(Path(mount.mountpoint), mount.fstype) for mount in psutil.disk_partitions(all=True)]
+    except OSError:  # a sandbox that does not show its mounts
+        return ""
+    around = [(len(point.parts), kind) for point, kind in mounts if place.is_relative_to(point)]
+    deepest = max((depth for depth, _ in around), default=0)
+    return next((kind.lower() for depth, kind in reversed(around) if depth == deepest), "")

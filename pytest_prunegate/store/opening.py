@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.store import schema
 from pytest_prunegate.store.copying import copy_rows
-from pytest_prunegate.store.locks import LocalLock, NetworkLock
-from pytest_prunegate.store.mounts import network_type
+from pytest_prunegate.store.locks import LocalLock, NetworkLock, network_type
 from pytest_prunegate.store.pages import rows_in
 from pytest_prunegate.store.schema import DamagedError, Format, transaction
 

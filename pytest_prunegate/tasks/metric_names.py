@@ -1,18 +1,19 @@
-"""From a metric as thresholds.yaml names it to lm-eval's metric and filter."""
+"""From a metric as thresholds.yaml names it to lm-eval's metric and filter, of a task or of a group."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import FixtureError
 from pytest_prunegate.input.thresholds import MetricSpec, Rule, TaskSpec
 from pytest_prunegate.tasks.checks import Check, GateTask, Measure
+from pytest_prunegate.tasks.task_info import GroupInfo, MetricInfo, TaskInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_prunegate.input.yaml_nodes import Mistakes
-    from pytest_prunegate.tasks.task_info import MetricInfo, TaskInfo
 
 
 _ALIASES = {
@@ -99,3 +100,84 @@ def find_check(task: GateTask, metric: str) -> Check:
     if not found:
         raise FixtureError("; ".join(mistake.message for mistake in mistakes.found))
     return found[0]
+
+
+def task_problem(spec: TaskSpec, info: TaskInfo) -> str | None:
+    """Why a task cannot be asked as the file says; None where it can."""
+    if spec.num_fewshot and info.num_fewshot == 0:
+        return "lm-eval fixes num_fewshot of this task at 0 and ignores any other. Take num_fewshot out."
+    if info.kind != "task" or info.output_type == "generate_until":
+        return None
+    return _generation_problem(spec, f"this one is of type {info.output_type}")
+
+
+def _generation_problem(spec: TaskSpec, why: str) -> str | None:
+    key = next((key for key in ("max_gen_toks", "repeats", "gen_kwargs") if getattr(spec, key)), None)
+    return f"{key} is for tasks that generate; {why}." if key else None
+
+
+def group_problem(spec: TaskSpec, info: GroupInfo) -> str | None:
+    """Why a group or tag cannot be asked as the file says; None where it can."""
+    if info.all_missing:
+        return f"lm-eval does not know some of the tasks of this {info.kind}: {'; '.join(info.all_missing)[:300]}."
+    if not info.leaves:
+        return f"there is no task in this {info.kind}."
+    if spec.dataset and "data_files" in spec.dataset:
+        return (
+            f"this {info.kind} has {len(info.leaves)} tasks, and data_files cannot be the data of all of them. Give `path` alone (a folder that "
+            "holds the data set with its configurations), or write the group as YAML of your own for --prunegate-include-path."
+        )
+    if not any(leaf.output_type in {None, "generate_until"} for leaf in info.leaves):
+        return _generation_problem(spec, f"none of this {info.kind} does")
+    return None
+
+
+def own_metrics(info: GroupInfo) -> TaskInfo:
+    """A group's metrics, as a task would have them: aggregated from its members, with the filters that they have."""
+    metrics: dict[str, MetricInfo] = {}
+    filters: dict[str, None] = {}
+    for aggregate in info.aggregates:
+        having = [(leaf, metric) for leaf in info.leaves for metric in leaf.metrics if metric.name == aggregate.metric]
+        names = aggregate.filters or tuple(sorted({name for leaf, _ in having for name in leaf.filters}))
+        filters |= dict.fromkeys(names)
+        directions = {metric.higher_is_better for _, metric in having}
+        better = directions.pop() if len(directions) == 1 else None
+        if having:
+            metrics[aggregate.metric] = MetricInfo(name=aggregate.metric, higher_is_better=better, is_mean=True)
+    return TaskInfo(
+        name=info.name, kind="group", path=None, output_type=None, metrics=tuple(metrics.values()), filters=tuple(filters) or ("none",),
+        num_fewshot=None,
+    )  # fmt: skip
+
+
+def for_metric(own: TaskInfo, info: GroupInfo, written: MetricSpec) -> TaskInfo:
+    """A group's metrics with the filters that go with one of them."""
+    metric = find_metric(written.name.partition(",")[0], own.metrics)
+    filters = tuple(name for name in own.filters if metric and has_both(info, metric.name, name))
+    return replace(own, filters=filters) if filters else own
+
+
+def has_both(info: GroupInfo, metric: str, name: str) -> bool:
+    """Whether a group aggregates a metric after a filter, and a member has them; not every filter goes with every metric."""
+    aggregated = any(
+        aggregate.metric == metric and (aggregate.filters is None or name in aggregate.filters)
+        for aggregate in info.aggregates
+    )
+    return aggregated and any(
+        name in leaf.filters and metric in {known.name for known in leaf.metrics} for leaf in info.leaves
+    )
+
+
+def metrics_of(info: TaskInfo | GroupInfo) -> tuple[MetricInfo, ...]:
+    """All metrics of a task, or of what stands in a group."""
+    if isinstance(info, TaskInfo):
+        return info.metrics
+    if info.aggregates:
+        return own_metrics(info).metrics
+    return tuple(metric for child in info.children for metric in metrics_of(child))
+
+
+def has_metric(info: TaskInfo | GroupInfo, written: MetricSpec) -> bool:
+    """Whether a task or group may have a metric; a task in Python lists none, and may have any."""
+    known = metrics_of(info)  # a task in Python lists none, and may have any
+    return not known or find_metric(written.name.partition(",")[0], known) is not None

@@ -11,23 +11,22 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.input.thresholds import Decide, Decision, Inconclusive, MetricSpec, TaskSpec
 from pytest_prunegate.tasks.checks import Check, GateTask, Measure, TaskKind
-from pytest_prunegate.tasks.group_metrics import (
+from pytest_prunegate.tasks.metric_names import (
     for_metric,
     group_problem,
     has_both,
     has_metric,
     metrics_of,
     own_metrics,
+    resolve_metric,
     task_problem,
 )
-from pytest_prunegate.tasks.metric_names import resolve_metric
 from pytest_prunegate.tasks.task_info import GroupInfo, TaskInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_prunegate.input.task_options import TaskOptions
-    from pytest_prunegate.input.thresholds import PerplexitySpec, SparsitySpec, ThresholdsFile
+    from pytest_prunegate.input.thresholds import PerplexitySpec, SparsitySpec, TaskOptions, ThresholdsFile
     from pytest_prunegate.input.yaml_nodes import Mistakes
     from pytest_prunegate.tasks.index import TaskIndex
 

@@ -24,8 +24,8 @@ from pytest_prunegate.report.page import candidate_page
 from pytest_prunegate.report.screen.candidate_lines import candidate_lines
 from pytest_prunegate.report.summary import candidate_records
 from pytest_prunegate.report.summary.across import CandidateEntry
-from pytest_prunegate.report.summary.candidate_verdict import overall_verdict
 from pytest_prunegate.report.summary.candidates import build_candidates
+from pytest_prunegate.report.summary.headline import overall_verdict
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:

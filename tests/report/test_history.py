@@ -286,7 +286,7 @@ def test_one_run_and_a_check_without_a_drop(tmp_path: Path, told: Any) -> None:
 
 def test_plots_that_cannot_be_drawn_cost_no_table(tmp_path: Path, told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     add(tmp_path, 1, check(0.01))
-    monkeypatch.setattr("pytest_prunegate.report.history.plot.new_axes", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("pytest_prunegate.report.history.page.new_axes", lambda *_, **__: 1 / 0)
     found = page(tmp_path, told, tmp_path)
     assert found.rows == [("pass", "")]
     assert "They could not be drawn: ZeroDivisionError" in (tmp_path / "history.html").read_text()

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from made_summary import made_changes, made_check, made_summary, not_measured
 
-from pytest_prunegate.report.page.page import embedded
-from pytest_prunegate.report.page.rendering import render
+from pytest_prunegate.report.page.rendering import embedded, render
 
 if TYPE_CHECKING:
     from pytest_prunegate.report.summary.records import CheckSummary

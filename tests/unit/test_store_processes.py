@@ -226,7 +226,7 @@ def test_a_run_that_was_taken_for_dead_writes_no_more(shared: Path) -> None:
 def test_the_type_of_a_network_file_system_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from collections import namedtuple
 
-    from pytest_prunegate.store.mounts import network_type
+    from pytest_prunegate.store.locks import network_type
 
     mount = namedtuple("mount", "mountpoint fstype")  # noqa: PYI024 - as psutil's
     mounts = [mount("/", "ext4"), mount(str(tmp_path), "ext4"), mount(str(tmp_path / "a"), "nfs4")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_prunegate.input.task_options import TaskOptions
+from pytest_prunegate.input.thresholds import TaskOptions
 from pytest_prunegate.input.thresholds_reader import load_thresholds
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.session.exit_codes import exit_code

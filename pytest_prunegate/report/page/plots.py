@@ -1,15 +1,18 @@
-"""The plots of a report, each an inline SVG. They compute nothing: what they show are fields of the summary."""
+"""The plots of a report, each an inline SVG: the forest plot first. They compute nothing: what they show are fields of the summary."""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
+from statistics import median, median_low
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.report.page.forest_plot import forest
-from pytest_prunegate.report.page.inline_svg import ACCENT, INK, inline_svg, new_axes, quiet_matplotlib
+from pytest_prunegate.report.page.inline_svg import ACCENT, FAIL, INK, inline_svg, new_axes, quiet_matplotlib
 from pytest_prunegate.report.page.plot_rows import (
     FAINT,
     MARGIN,
     MARK_AT,
+    MARKS,
     WIDTH,
     below_axis,
     check_name,
@@ -21,12 +24,23 @@ from pytest_prunegate.report.page.plot_rows import (
 from pytest_prunegate.report.summary.wording import percent_text, score_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from pytest_prunegate.report.summary.records import CheckSummary, Summary
+    from pytest_prunegate.report.summary.records import CheckSummary, LossOnScale, Summary
+
 
 _HEIGHT = 210  # units, of the plot of layers
 _NAMED = 3  # checks without a place on the axis that are named
+
+_REACH = 4  # the axis ends at so many times the usual threshold; what lies farther is an arrow and a number
+_LEAST, _ROOM, _PAD = (
+    0.01,
+    0.12,
+    0.035,
+)  # of the axis: its least half, the part that the better side has, room for arrows
+_BEYOND = 1.4  # times the largest threshold: room for what breaks it, even where nothing does
+_HUGE = 100  # a drop of 10,000%
+_COLUMNS = 3  # of the legend
 
 
 def plots_of(summary: Summary) -> dict[str, str]:
@@ -136,3 +150,131 @@ def _label_layers(axes: Any) -> None:
     axes.set_axisbelow(True)
     below_axis(axes, 0.5, "decoder layer", "center")
     axes.annotate("share of zeros", (MARGIN, _HEIGHT - 11), xycoords="figure points", fontsize=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Range:
+    """What an axis shows in numbers, and with the room beside it for arrows to what lies farther."""
+
+    low: float
+    high: float
+
+    @property
+    def view(self) -> tuple[float, float]:
+        """Both ends of the axis."""
+        pad = _PAD * (self.high - self.low)
+        return self.low - pad, self.high + pad
+
+    def holds(self, value: float | None) -> bool:
+        """Whether a value has a place on it; an unbounded one has none."""
+        return value is not None and self.low <= value <= self.high
+
+
+def forest(summary: Summary) -> str | None:
+    """All checks that have a relative drop, in the order of the file; None where none has."""
+    rows = [(check, check.scale) for check in summary.checks if check.scale is not None]
+    if not rows:
+        return None
+    checks, scales = [check for check, _ in rows], [scale for _, scale in rows]
+    shown = _range(scales)
+    missing = len(summary.checks) - len(rows)
+    said = [f"Not drawn: {missing} of {len(summary.checks)} checks, which have no relative drop."] if missing else []
+    keys = _keys(checks, is_cut=not all(shown.holds(value) for row in rows for value in _bounds(*row)))
+    axes = check_rows(checks, [_figures(scale) for scale in scales], shown.view, lines=-(-len(keys) // _COLUMNS) + len(said))  # fmt: skip
+    for row, (check, scale) in enumerate(rows):
+        _draw(axes, row + MARK_AT, check, scale, shown)
+    _label(axes, shown)
+    legend(axes, keys, columns=_COLUMNS, notes_below=len(said))
+    notes(axes, said)
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in Counter(check.outcome for check in checks).items())
+    title = "Relative drop of each check beside its threshold"
+    return inline_svg(axes.figure, name="forest", title=title, description=f"{counts}.")
+
+
+def _range(scales: Sequence[LossOnScale]) -> _Range:
+    """One check that lost nearly everything must not squeeze the others into a line."""
+    limits = [scale.limit for scale in scales if scale.limit is not None]
+    found = [[value for value in (scale.drop, scale.low, scale.high) if value is not None] for scale in scales]
+    farthest = [max(map(abs, values)) for values in found]
+    reach = max(_REACH * median(map(abs, limits or farthest)), 1.25 * median_low(farthest), _LEAST)
+    values = [0.0, *(_BEYOND * limit for limit in limits), *(value for values in found for value in values)]
+    low, high = max(min(values), -reach), min(max(values), reach)
+    high = max(high, -_ROOM * low, _LEAST)
+    return _Range(low=min(low, -_ROOM * high), high=high)
+
+
+def _bounds(check: CheckSummary, scale: LossOnScale) -> tuple[float | None, float | None]:
+    """The interval's; without one, the drop itself is all there is."""
+    return (scale.drop, scale.drop) if check.interval is None else (scale.low, scale.high)
+
+
+def _draw(axes: Any, y: float, check: CheckSummary, scale: LossOnScale, shown: _Range) -> None:
+    marker, colour, is_filled = MARKS.get(check.outcome, MARKS["recorded"])
+    axes.plot([0, 0], [y - 0.17, y + 0.3], color=INK, linewidth=1, alpha=0.75)
+    if scale.limit is not None:
+        _draw_threshold(axes, y, scale.limit, shown.view)
+    drop = min(max(scale.drop, shown.low), shown.high)
+    line = [drop, drop]
+    for side, (value, end, head) in enumerate(zip(_bounds(check, scale), shown.view, "<>", strict=True)):
+        is_farther = value is None or (value < shown.low if side == 0 else value > shown.high)
+        line[side] = end if is_farther or value is None else min(max(value, shown.low), shown.high)
+        if is_farther:
+            axes.plot([end], [y], marker=head, color=colour, markersize=7, clip_on=False)
+    axes.plot(line, [y, y], color=colour, linewidth=2, solid_capstyle="butt")
+    inside = colour if is_filled else "none"
+    axes.plot([drop], [y], marker=marker, color=colour, markerfacecolor=inside, markeredgewidth=1.6, markersize=7)
+
+
+def _draw_threshold(axes: Any, y: float, limit: float, view: tuple[float, float]) -> None:
+    """A mark at the threshold, and a shade over all that is beyond it."""
+    from matplotlib.patches import Rectangle
+
+    if limit >= view[1]:
+        return
+    start = max(limit, view[0])
+    axes.add_patch(Rectangle((start, y - 0.17), view[1] - start, 0.34, facecolor=FAIL, alpha=0.14, linewidth=0))
+    if start == limit:
+        axes.plot([limit, limit], [y - 0.2, y + 0.2], color=INK, linewidth=2, solid_capstyle="butt")
+
+
+def _keys(checks: Sequence[CheckSummary], *, is_cut: bool) -> list[Any]:
+    shown = {check.outcome: MARKS[check.outcome] for check in checks if check.outcome in MARKS}
+    found = [
+        key(outcome, marker=marker, color=colour, markerfacecolor=colour if is_filled else "none", markeredgewidth=1.6)
+        for outcome, (marker, colour, is_filled) in shown.items()
+    ]
+    if any(check.interval is not None for check in checks):
+        found.append(key("95% interval", color=INK, linestyle="-", linewidth=2))
+    if any(check.scale and check.scale.limit is not None for check in checks):
+        found.append(key("threshold", color=INK, marker="|", markersize=11, markeredgewidth=2))
+    if is_cut:
+        found.append(key("off this axis", color=INK, marker=">"))
+    return found
+
+
+def _label(axes: Any, shown: _Range) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    width = shown.high - shown.low
+    digits = 0 if width > 0.06 else 1 if width > 0.006 else 2  # noqa: PLR2004 - steps of a per cent, of a tenth of one
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value + 0.0:,.{digits}%}"))
+    below_axis(axes, 0, "← better", "left")
+    below_axis(axes, 0.5, "relative drop", "center")
+    below_axis(axes, 1, "worse →", "right")
+
+
+def _figures(scale: LossOnScale) -> str:
+    way = "worse" if scale.drop > 0 else "better"
+    said = f"{way} by {_percent(abs(scale.drop))}" if scale.drop else "no change"
+    return said if scale.limit is None else f"{said}, threshold {_short(scale.limit)}"
+
+
+def _percent(share: float) -> str:
+    if share >= _HUGE:
+        return "over 10,000%"
+    return f"{share:.2%}" if share < 1 else f"{share:,.0%}"
+
+
+def _short(limit: float) -> str:
+    return f"{100 * limit:.3g}%" if abs(limit) < 1 else f"{min(limit, _HUGE):,.0%}"

@@ -16,8 +16,8 @@ from pytest_prunegate.report.summary.candidate_records import (
     Unplaced,
     WorstCheck,
 )
-from pytest_prunegate.report.summary.candidate_verdict import overall_headline, overall_verdict
 from pytest_prunegate.report.summary.file_names import FileNames
+from pytest_prunegate.report.summary.headline import overall_headline, overall_verdict
 from pytest_prunegate.verdict.compare import Outcome
 from pytest_prunegate.verdict.loss_interval import CONFIDENCE
 

@@ -1,8 +1,27 @@
-"""The first line of every report: one verdict over all checks of the file."""
+"""The first line of every report: one verdict over all checks of the file, and one over all candidates."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pytest_prunegate.verdict.compare import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_prunegate.report.summary.candidate_records import CandidateRow
+
+
+ALL, ANY = "all", "any"
+_INCOMPLETE = "incomplete"
+_WORST_FIRST = (Outcome.FAIL.value, Outcome.ERROR.value, Outcome.INCONCLUSIVE.value, _INCOMPLETE)
+_WAYS = {
+    Outcome.FAIL.value: ("fails", "fail"),
+    Outcome.ERROR.value: ("ended in an error", "ended in errors"),
+    Outcome.INCONCLUSIVE.value: ("is inconclusive", "are inconclusive"),
+    _INCOMPLETE: ("was not measured in full", "were not measured in full"),
+    Outcome.RECORDED.value: ("is recorded and not judged", "are recorded and not judged"),
+}
 
 
 def verdict(outcomes: list[Outcome]) -> str:
@@ -51,3 +70,43 @@ def how_measured(*, partial: int, earlier: int) -> str:
     """In brackets, how many of the measured checks rest on less than a reader would take for granted; nothing where none does."""
     words = [f"{count} {how}" for count, how in ((partial, "in part"), (earlier, "by earlier runs")) if count]
     return f" ({', '.join(words)})" if words else ""
+
+
+def overall_verdict(verdicts: Sequence[str], require: str) -> str:
+    """One verdict over the verdicts of all candidates.
+
+    Where all have to pass, it is the worst of them. Where one is enough, it is the best: a failure only where all of them fail,
+    because one that broke, or is inconclusive, might have passed.
+
+    Args:
+        verdicts: of each candidate, as `headline.verdict` gives them.
+        require: all or any.
+    """
+    order = _WORST_FIRST if require == ALL else (Outcome.PASS.value, *reversed(_WORST_FIRST))
+    return next((verdict for verdict in order if verdict in verdicts), verdicts[0] if verdicts else _INCOMPLETE)
+
+
+def overall_headline(rows: Sequence[CandidateRow], require: str, *, partial: int, earlier: int) -> str:
+    """The verdict over all candidates with who passes, what was asked, and how the others ended.
+
+    Args:
+        rows: the candidates.
+        require: all or any.
+        partial: how many of all measured checks rest on a part of their documents.
+        earlier: how many of them an earlier run measured.
+    """
+    verdict = overall_verdict([row.verdict for row in rows], require)
+    total = sum(row.checks_total for row in rows)
+    done = total - sum(row.not_run + row.errored for row in rows)
+    words = [] if done == total else ["INCOMPLETE"]
+    words += [] if verdict == _INCOMPLETE else [verdict.upper()]
+    passing = [row.name for row in rows if row.verdict == Outcome.PASS]
+    who = f" ({', '.join(passing)})" if passing and len(passing) < len(rows) else ""
+    verb = "passes" if len(passing) == 1 else "pass"
+    asked = "all have to" if require == ALL else "one has to"
+    counts = {way: sum(row.verdict == way for row in rows) for way in _WAYS}
+    others = [f"{count} {_WAYS[way][count > 1]}" for way, count in counts.items() if count]
+    ended = f"; {', '.join(others)}" if others else ""
+    how = how_measured(partial=partial, earlier=earlier)
+    counted = f". {done} of {total} checks measured{how}" if done < total or how else ""
+    return f"{', '.join(words)}: {len(passing)} of {len(rows)} candidates {verb}{who}, {asked}{ended}{counted}"
