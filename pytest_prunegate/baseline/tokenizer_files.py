@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.baseline.container import canonical, digest_of
-from pytest_prunegate.checkpoint.files import read_json
-from pytest_prunegate.checkpoint.stamps import TOKENIZER_FILES
+from pytest_prunegate.checkpoint.files import TOKENIZER_FILES, read_json
 from pytest_prunegate.errors import InputError
 
 if TYPE_CHECKING:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.checkpoint.stamps import TOKENIZER_FILES
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "chat_template.jinja", "chat_template.json", "sentencepiece.bpe.model",
+    "sentencepiece.model", "source.spm", "target.spm", "bpe.codes", "tekken.json", "tiktoken.model", "qwen.tiktoken",
+)  # fmt: skip
 _INDEX = ".index.json"
-
 # By which transformers opens another file, depending on its version.
 _VERSIONED = {"config.json": "configuration_files", "tokenizer_config.json": "fast_tokenizer_files"}
 

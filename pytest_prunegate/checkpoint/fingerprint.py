@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.checkpoint.files import read_json
+from pytest_prunegate.checkpoint.files import TOKENIZER_FILES, read_json
 from pytest_prunegate.checkpoint.hashing import hash_file
 from pytest_prunegate.checkpoint.scan import digest_of
-from pytest_prunegate.checkpoint.stamps import TOKENIZER_FILES, code_files
+from pytest_prunegate.checkpoint.stamps import code_files
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,18 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_prunegate.checkpoint.files import weight_files, weight_names
+from pytest_prunegate.checkpoint.files import TOKENIZER_FILES, weight_files, weight_names
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "chat_template.jinja", "chat_template.json", "sentencepiece.bpe.model",
-    "sentencepiece.model", "source.spm", "target.spm", "bpe.codes", "tekken.json", "tiktoken.model", "qwen.tiktoken",
-)  # fmt: skip
 _CONFIGURATION = ("config.json", "generation_config.json", "adapter_config.json")
 
 
