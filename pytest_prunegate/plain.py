@@ -57,7 +57,9 @@ def markdown_code(text: str) -> str:
 
 
 def _without_commands(line: str) -> str:
-    return _BEGINS_A_COMMAND.sub(r"\\::", _HOLDS_A_COMMAND.sub(r"#\\#", line))
+    if "##" in line:  # a page has thousands of lines, and hardly one with either
+        line = _HOLDS_A_COMMAND.sub(r"#\\#", line)
+    return _BEGINS_A_COMMAND.sub(r"\\::", line) if "::" in line else line
 
 
 def _short(line: str) -> str:

@@ -15,6 +15,7 @@ from _pytest.pytester import SysModulesSnapshot
 from scripted import ScriptedExecutor, write_checkpoint, write_data
 
 from pytest_prunegate.gate.gate import Gate
+from pytest_prunegate.report.page import rendering
 from pytest_prunegate.tasks import index
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.verdict.measurement import Measurement
 
 pytest_plugins = ["pytester", "headless"]
+NO_PLOTS: dict[str, Any] = {"plots": {}, "plots_problem": None}
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -51,6 +53,7 @@ class Bench:
         self.pytester = pytester
         self.path = pytester.path
         self.executor = executor
+        self.draws = False  # plots take a fifth of a run, and have tests of their own
         self._cache = cache
         write_data(self.path / "data")
 
@@ -100,7 +103,9 @@ def bench(real_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 @pytest.fixture
-def real_bench(pytester: pytest.Pytester, index_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def real_bench(
+    pytester: pytest.Pytester, index_dir: Path, tasks: index.TaskIndex, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bench]:
     """A project whose models are loaded with transformers."""
     monkeypatch.setattr(SysModulesSnapshot, "restore", lambda _self: _forget_modules_in(pytester.path))
     for name in (
@@ -118,7 +123,11 @@ def real_bench(pytester: pytest.Pytester, index_dir: Path, monkeypatch: pytest.M
         "COLUMNS", "500"
     )  # a sentence stands in one line; what 80 columns make of it is tested by itself
     gc.freeze()  # what libraries hold costs every swap of models a quarter of a second
-    yield Bench(pytester, index_dir, ScriptedExecutor())
+    load, draw = index.load_index, rendering._drawn
+    monkeypatch.setattr(index, "load_index", lambda folder: tasks if folder == index_dir else load(folder))
+    found = Bench(pytester, index_dir, ScriptedExecutor())
+    monkeypatch.setattr(rendering, "_drawn", lambda summary: draw(summary) if found.draws else NO_PLOTS)
+    yield found
     gc.unfreeze()
 
 

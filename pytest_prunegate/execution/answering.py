@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import ModelError, ResponseError, StoreError
@@ -232,7 +233,7 @@ class Answering:
             "batch_size": self._batch_size,
             "path": facts.path,
             "revision": facts.revision,
-            "libraries": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
+            "libraries": _libraries(),
         }
         self._load(side, requests[0])
         assert self._executor is not None
@@ -296,3 +297,9 @@ def _refuse_nan(facts: ModelFacts, task: str, response: Response) -> None:
             f"{facts.title}: the log-likelihood of a request of {task} is {response.loglikelihood}: its numbers overflow. "
             "It is not kept. The checkpoint is damaged, or its numbers do not fit the dtype: try --prunegate-dtype=float32."
         )
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    """Versions of what computes answers; to look one up takes as long as to read a small store."""
+    return {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -74,8 +75,7 @@ class TorchInspector:
     def _told(
         self, key: list[Any], ask: Callable[[], _T], as_json: Callable[[_T], Any], from_json: Callable[[Any], _T]
     ) -> _T | str:
-        packages = [version(name) for name in ("torch", "transformers")]
-        text = json.dumps([_VERSION, packages, key], sort_keys=True, default=str)
+        text = json.dumps([_VERSION, _packages(), key], sort_keys=True, default=str)
         entry = self._folder / f"{xxhash.xxh3_128_hexdigest(text.encode())}.json"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return from_json(json.loads(entry.read_text(encoding="utf-8")))
@@ -117,3 +117,9 @@ def _merged_json(told: Sequence[MergedZeros]) -> list[dict[str, Any]]:
 
 def _merged(kept: Any) -> tuple[MergedZeros, ...]:
     return tuple(MergedZeros(**one) for one in kept)
+
+
+@cache
+def _packages() -> list[str]:
+    """Versions of what tells: another one may tell otherwise."""
+    return [version(name) for name in ("torch", "transformers")]

@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,6 +225,7 @@ def lm_eval_version() -> str:
     return _lm_eval()[0]
 
 
+@cache
 def _lm_eval() -> tuple[str, Path]:
     spec = importlib.util.find_spec("lm_eval")
     if spec is None or spec.origin is None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from scripted import ScriptedExecutor
-from pytest_prunegate.gate import Gate
+from pytest_prunegate.gate.gate import Gate
 
 
 class Recording(ScriptedExecutor):

@@ -32,6 +32,7 @@ def project(bench: Bench) -> Bench:
 
 
 def test_the_files(project: Bench) -> None:
+    project.draws = True
     assert project.run().ret == 0
     assert {path.name for path in project.results.iterdir()} == FILES
     original = json.loads((project.results / "original_model_results.json").read_text())

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_hostile import HOSTILE
 
-from pytest_prunegate.report.summary.changed_records import Change, ChangedAnswer, ChangedScore, Marked
-from pytest_prunegate.report.summary.embedding import blocks, chosen, embedded, marked
+from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedScore, Marked
+from pytest_prunegate.report.summary.embedding import Change, blocks, chosen, embedded, marked
 from pytest_prunegate.verdict.answers import Answer, Texts
 
 FAST = settings(derandomize=True, deadline=None, database=None, max_examples=200)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from pytest_prunegate.resources import resource_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from jinja2 import Template
     from jinja2.sandbox import SandboxedEnvironment
     from markupsafe import Markup
 
@@ -39,7 +41,13 @@ def render(summary: Summary, template: str) -> str:
 
 def render_shipped(template: str, **context: Any) -> str:
     """Render one of the shipped templates from whatever it is about."""
-    return environment(resource_path("templates"), template).get_template(template).render(**context)
+    return _shipped(template).render(**context)
+
+
+@cache
+def _shipped(template: str) -> Template:
+    """A shipped template, compiled once: several candidates are rendered with the same ones."""
+    return environment(resource_path("templates"), template).get_template(template)
 
 
 def environment(folder: Path, template: str) -> SandboxedEnvironment:

@@ -21,8 +21,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.atomic_file import remove_left_behind, replacing
-from pytest_prunegate.report.summary.changed_records import CHANGED_FILE, Change, ChangedAnswers, ChangedScore
-from pytest_prunegate.report.summary.embedding import chosen, embedded
+from pytest_prunegate.report.summary.changed_records import CHANGED_FILE, ChangedAnswers, ChangedScore
+from pytest_prunegate.report.summary.embedding import Change, chosen, embedded
 from pytest_prunegate.report.summary.kept_changes import kept_changes
 from pytest_prunegate.tasks.checks import Check, GateTask, Measure
 from pytest_prunegate.verdict.answers import GAINED, LOST, SAME, Texts, doc_id_of, member_of, texts_of

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_prunegate.verdict.answers import Texts
-
+from dataclasses import dataclass
+from typing import Any
 
 CHANGED_FILE = "changed.jsonl"
 Marked = tuple[tuple[str, bool], ...]
@@ -76,30 +69,3 @@ class ChangedAnswers:
             "shown": len(self.shown),
             "file": self.file,
         }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """A document that changed, with its scores on all checks of its task that have one; `texts` makes its texts.
-
-    `is_output` tells whether only its output's being empty or cut changed.
-    """
-
-    task: str
-    member: str | None
-    doc_id: int
-    scores: tuple[ChangedScore, ...]
-    change: str
-    size: float
-    is_output: bool
-    texts: Callable[[], Texts]
-
-    def line(self) -> bytes:
-        """Its line in the file: nothing but ASCII, so that no text can break or colour it."""
-        texts = self.texts()
-        values = {
-            "task": self.task, "member": self.member, "doc_id": self.doc_id, "change": self.change, "size": self.size,
-            "scores": [asdict(score) for score in self.scores], "prompt": texts.prompt, "gold": texts.gold,
-            "original": texts.original.text, "pruned": texts.pruned.text, "original_note": texts.original.note, "pruned_note": texts.pruned.note,
-        }  # fmt: skip
-        return (json.dumps(values, allow_nan=False) + "\n").encode()

@@ -5,19 +5,21 @@ from __future__ import annotations
 import difflib
 import html
 import itertools
+import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.plain import plain
-from pytest_prunegate.report.summary.changed_records import ChangedAnswer
+from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedScore
 from pytest_prunegate.verdict.answers import LOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from pytest_prunegate.report.summary.changed_records import Change, Marked
+    from pytest_prunegate.report.summary.changed_records import Marked
+    from pytest_prunegate.verdict.answers import Texts
 
 
 _SHOWN = 500  # answers
@@ -27,10 +29,36 @@ _SHORTEST = 250
 _BLOCK, _LINE = 1_000, 8_000  # characters: a block that is longer is cut at its lines, and a longer line anywhere
 _PARAGRAPHS = re.compile(r".+?(?:\n\s*\n|\Z)", re.DOTALL)
 _LINES = re.compile(rf"[^\n]{{0,{_LINE}}}(?:\n|(?<=[^\n]))", re.DOTALL)
-
 _WORDS = re.compile(r"\s*\S+|\s+")
 _MOST_WORDS = 2000  # of both texts, beyond what they begin and end with alike
 _MOST_PAIRS = 40_000  # of equal words, which is what comparing costs: a model that repeats one word makes millions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A document that changed, with its scores on all checks of its task that have one; `texts` makes its texts.
+
+    `is_output` tells whether only its output's being empty or cut changed.
+    """
+
+    task: str
+    member: str | None
+    doc_id: int
+    scores: tuple[ChangedScore, ...]
+    change: str
+    size: float
+    is_output: bool
+    texts: Callable[[], Texts]
+
+    def line(self) -> bytes:
+        """Its line in the file: nothing but ASCII, so that no text can break or colour it."""
+        texts = self.texts()
+        values = {
+            "task": self.task, "member": self.member, "doc_id": self.doc_id, "change": self.change, "size": self.size,
+            "scores": [asdict(score) for score in self.scores], "prompt": texts.prompt, "gold": texts.gold,
+            "original": texts.original.text, "pruned": texts.pruned.text, "original_note": texts.original.note, "pruned_note": texts.pruned.note,
+        }  # fmt: skip
+        return (json.dumps(values, allow_nan=False) + "\n").encode()
 
 
 def chosen(changes: Sequence[Change], most: int = _SHOWN) -> list[Change]:

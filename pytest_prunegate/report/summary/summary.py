@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 import shlex
 from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.gate.differences import differences
@@ -111,7 +112,7 @@ def build_summary(
         started=begun,
         finished=finished.isoformat(timespec="seconds"),
         python=platform.python_version(),
-        libraries={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        libraries=_libraries(),
         changed=changes.answers() if changes else ChangedAnswers(),
     )
     return with_provenance(summary, gate)
@@ -317,3 +318,8 @@ def _kept_task(kept: Mapping[str, Any]) -> TaskSummary:
     """A task as an earlier run's results have it."""
     places = {side: tuple(map(environment_of, found)) for side, found in kept["answered_in"].items()}
     return TaskSummary(**{**kept, "answered_in": places, "fewshot_seeds": tuple(kept["fewshot_seeds"])})
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
