@@ -1,7 +1,9 @@
-"""Finds the files that ship beside the code: ``templates/`` and ``thresholds.yaml``."""
+"""Finds what the package ships, and which versions of others are installed beside it."""
 
 from __future__ import annotations
 
+import importlib.metadata
+from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -20,3 +22,9 @@ def resource_path(name: str) -> Path:
         if (folder / name).exists():
             return folder / name
     raise FileNotFoundError(f"{name} is missing from the installation of pytest-prunegate in {_PACKAGE}")
+
+
+@cache
+def installed_version(package: str) -> str:
+    """Version of an installed package; to look one up takes as long as to read a small store, and it stays as it is."""
+    return importlib.metadata.version(package)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.execution.devices import hardware_name
+from pytest_prunegate.resources import installed_version
 from pytest_prunegate.tasks.index import lm_eval_version
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _warning(differing: list[str], there: str, here: str) -> Iterator[str]:
 
 
 def _today(device: str | None) -> dict[str, Any]:
-    libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    libraries = {name: installed_version(name) for name in _LIBRARIES}
     found: dict[str, Any] = {"libraries": libraries | {"lm-eval": lm_eval_version()}}
     return found if device is None else found | {"hardware": hardware_name(device)}
 

@@ -5,17 +5,16 @@ Imports torch only when a request has to be executed.
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import math
 import time
 from collections import Counter
-from functools import cache
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import ModelError, ResponseError, StoreError
 from pytest_prunegate.execution.devices import hardware_name
 from pytest_prunegate.execution.turns import Turns, model_key
+from pytest_prunegate.resources import installed_version
 from pytest_prunegate.tasks.lengths import name_documents, refuse_truncation, too_long
 from pytest_prunegate.tasks.requests import Failure, request_keys
 from pytest_prunegate.tasks.tokenizers import encoding_identity
@@ -233,7 +232,7 @@ class Answering:
             "batch_size": self._batch_size,
             "path": facts.path,
             "revision": facts.revision,
-            "libraries": _libraries(),
+            "libraries": {name: installed_version(name) for name in ("torch", "transformers", "tokenizers")},
         }
         self._load(side, requests[0])
         assert self._executor is not None
@@ -297,9 +296,3 @@ def _refuse_nan(facts: ModelFacts, task: str, response: Response) -> None:
             f"{facts.title}: the log-likelihood of a request of {task} is {response.loglikelihood}: its numbers overflow. "
             "It is not kept. The checkpoint is damaged, or its numbers do not fit the dtype: try --prunegate-dtype=float32."
         )
-
-
-@cache
-def _libraries() -> dict[str, str]:
-    """Versions of what computes answers; to look one up takes as long as to read a small store."""
-    return {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import asdict
-from functools import cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import xxhash
@@ -17,6 +15,7 @@ from pytest_prunegate.checkpoint.hashing import hash_file
 from pytest_prunegate.checkpoint.layout import Counted, Layout, MergedZeros, Mismatch, Place, Role
 from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
 from pytest_prunegate.checkpoint.stamps import code_files
+from pytest_prunegate.resources import installed_version
 from pytest_prunegate.tasks.guarded import quiet, reason_of
 
 if TYPE_CHECKING:
@@ -75,7 +74,8 @@ class TorchInspector:
     def _told(
         self, key: list[Any], ask: Callable[[], _T], as_json: Callable[[_T], Any], from_json: Callable[[Any], _T]
     ) -> _T | str:
-        text = json.dumps([_VERSION, _packages(), key], sort_keys=True, default=str)
+        packages = [installed_version(name) for name in ("torch", "transformers")]
+        text = json.dumps([_VERSION, packages, key], sort_keys=True, default=str)
         entry = self._folder / f"{xxhash.xxh3_128_hexdigest(text.encode())}.json"
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return from_json(json.loads(entry.read_text(encoding="utf-8")))
@@ -117,9 +117,3 @@ def _merged_json(told: Sequence[MergedZeros]) -> list[dict[str, Any]]:
 
 def _merged(kept: Any) -> tuple[MergedZeros, ...]:
     return tuple(MergedZeros(**one) for one in kept)
-
-
-@cache
-def _packages() -> list[str]:
-    """Versions of what tells: another one may tell otherwise."""
-    return [version(name) for name in ("torch", "transformers")]

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import os
 import tempfile
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import InputError
+from pytest_prunegate.resources import installed_version
 from pytest_prunegate.tasks.task_info import SQUADV2_METRICS, Aggregate, GroupInfo, MetricInfo, TaskInfo
 from pytest_prunegate.tasks.task_records import aggregates_of, records_of, task_record
 
@@ -225,12 +224,11 @@ def lm_eval_version() -> str:
     return _lm_eval()[0]
 
 
-@cache
 def _lm_eval() -> tuple[str, Path]:
     spec = importlib.util.find_spec("lm_eval")
     if spec is None or spec.origin is None:
         raise InputError("lm-eval is not installed in this environment: `pip install lm-eval`.")
-    return importlib.metadata.version("lm_eval"), Path(spec.origin).parent / "tasks"
+    return installed_version("lm_eval"), Path(spec.origin).parent / "tasks"
 
 
 def _plain(name: str) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import shlex
 from dataclasses import asdict
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.gate.differences import differences
@@ -26,6 +24,7 @@ from pytest_prunegate.report.summary.records import (
 )
 from pytest_prunegate.report.summary.scale import scale_of
 from pytest_prunegate.report.summary.wording import change_bounds, interval_text, reason, relative_change
+from pytest_prunegate.resources import installed_version
 from pytest_prunegate.verdict.check_scores import choices_of, joined_shares
 from pytest_prunegate.verdict.compare import Outcome
 from pytest_prunegate.verdict.loss_interval import CONFIDENCE
@@ -112,7 +111,7 @@ def build_summary(
         started=begun,
         finished=finished.isoformat(timespec="seconds"),
         python=platform.python_version(),
-        libraries=_libraries(),
+        libraries={name: installed_version(name) for name in _LIBRARIES},
         changed=changes.answers() if changes else ChangedAnswers(),
     )
     return with_provenance(summary, gate)
@@ -318,8 +317,3 @@ def _kept_task(kept: Mapping[str, Any]) -> TaskSummary:
     """A task as an earlier run's results have it."""
     places = {side: tuple(map(environment_of, found)) for side, found in kept["answered_in"].items()}
     return TaskSummary(**{**kept, "answered_in": places, "fewshot_seeds": tuple(kept["fewshot_seeds"])})
-
-
-@cache
-def _libraries() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
