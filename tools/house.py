@@ -14,7 +14,8 @@ import statistics
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "pytest_prunegate"
-ENUMS = ("Decide", "Measure", "Rule", "TaskKind")
+ENUMS = ("Decide", "Measure", "TaskKind")
+RULES = "input.rules"
 
 
 def read() -> dict[str, ast.Module]:
@@ -57,6 +58,24 @@ def reached(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
     return found
 
 
+def branches(modules: dict[str, ast.Module]) -> dict[str, int]:
+    """How often modules compare with a kind's members, or with a rule outside the module of rules."""
+    rules = {
+        name.id for node in modules[RULES].body if isinstance(node, ast.Assign)
+        for name in node.targets if isinstance(name, ast.Name) and name.id.isupper()
+    }  # fmt: skip
+    found = dict.fromkeys((*ENUMS, "Rule"), 0)
+    for module, tree in modules.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, (ast.Compare, ast.MatchValue)):
+                continue
+            inside = list(ast.walk(node))
+            for enum in ENUMS:
+                found[enum] += any(isinstance(one, ast.Attribute) and ast.unparse(one.value) == enum for one in inside)
+            found["Rule"] += module != RULES and any(isinstance(one, ast.Name) and one.id in rules for one in inside)
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     modules = read()
@@ -73,9 +92,6 @@ def main() -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     ]
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
-    used = [
-        ast.unparse(node) for tree in modules.values() for node in ast.walk(tree) if isinstance(node, ast.Attribute)
-    ]
     figures = {
         "modules": len(modules) - 1,
         "at_the_root": sum("." not in module and (PACKAGE / f"{module}.py").exists() for module in modules) + 1,
@@ -87,7 +103,7 @@ def main() -> None:
         "longest_module": max(lines.values()),
         "function_median": statistics.median(functions),
         "function_90th_percentile": statistics.quantiles(functions, n=10)[-1],
-        "mentions": {name: sum(text.startswith(f"{name}.") for text in used) for name in ENUMS},
+        "branches": branches(modules),
     }  # fmt: skip
     print(json.dumps(figures))
 

@@ -8,12 +8,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.input.thresholds import AT_LEAST_RULES, Rule
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_prunegate.commands.recorded import Figures, RecordedCheck
+    from pytest_prunegate.input.rules import Rule
 
 _STEP = 1000  # thresholds are rounded to one part of this, away from what was measured
 _DIGITS = 12  # of a bound; more is noise of its arithmetic
@@ -47,29 +46,27 @@ def need_of(check: RecordedCheck, rule: Rule) -> Need:
         return Need(value=None, why=f"it was not measured ({check.outcome})")
     if figures.silent:
         return Need(value=None, why=f"{figures.silent}, which no threshold passes")
-    if rule in {Rule.MAX_SHARE, Rule.MIN_SPARSITY, Rule.MIN_SCORE}:
-        return _of_pruned(figures, rule)
-    return _of_loss(figures, rule)
+    return _of_loss(figures, rule) if rule.is_of_loss else _of_pruned(figures, rule)
 
 
 def _of_pruned(figures: Figures, rule: Rule) -> Need:
     """Of a threshold on the pruned model alone: what an interval would just meet, or what was measured."""
-    strictest = _exact(figures.strictest.get(rule))
+    strictest = _exact(figures.strictest.get(rule.key))
     value, said = figures.pruned, f"measured {_percent(figures.pruned)}"
-    if rule is Rule.MIN_SCORE:
+    if not rule.is_share:
         if strictest is None:
             return Need(value=None, why="no interval of the pruned model's own score is known")
         said = f"measured {float(value):.4f}"
-    if strictest is not None and (rule is Rule.MIN_SCORE or figures.by_interval):
-        value = min(value, strictest) if rule is Rule.MIN_SCORE else max(value, strictest)
+    if strictest is not None and (not rule.is_share or figures.by_interval):
+        value = min(value, strictest) if rule.at_least else max(value, strictest)
         said += ", the rest is its noise"
-    found = _rounded(value, math.floor if rule in AT_LEAST_RULES else math.ceil)
-    return _useful(rule, found, f"{said} ({figures.counted})", is_share=True)
+    found = _rounded(value, math.floor if rule.at_least else math.ceil)
+    return _useful(rule, found, f"{said} ({figures.counted})", within_one=True)
 
 
 def _of_loss(figures: Figures, rule: Rule) -> Need:
     """Of a threshold on what was lost against the original."""
-    is_absolute = rule is Rule.MAX_ABSOLUTE_DROP
+    is_absolute = not rule.is_share
     measured = figures.drop if is_absolute else figures.relative_drop
     if measured is None:
         return Need(value=None, why="the original scores 0, so that no relative drop exists")
@@ -83,22 +80,21 @@ def _of_loss(figures: Figures, rule: Rule) -> Need:
         said += f", noise floor {_shown(floor, is_absolute=is_absolute)}"
     found = _rounded(most, math.ceil)
     need = _useful(
-        rule, 1 - found if rule is Rule.MIN_RECOVERY else found, f"{said}, {bound.words} ({figures.counted})",
-        is_share=not is_absolute or figures.has_interval,
+        rule, rule.as_loss(found), f"{said}, {bound.words} ({figures.counted})", within_one=figures.has_interval,
     )  # fmt: skip
     return Need(value=need.value, why=need.why, has_noise=bound.has_noise)
 
 
 def _loss_bound(figures: Figures, rule: Rule) -> _Bound:
     """The upper end of a loss: of its 95% interval; where an interval decides, of that one if it is more."""
-    is_absolute = rule is Rule.MAX_ABSOLUTE_DROP
+    is_absolute = not rule.is_share
     if not figures.has_interval:
         return _Bound(value=Fraction(-1), words="no interval is known: the measured loss alone", has_noise=False)
     high = _exact(figures.absolute_high if is_absolute else figures.relative_high)
     words = "95% interval up to"
-    if high is not None and figures.by_interval and rule in figures.strictest:
-        strictest = _exact(figures.strictest[rule])
-        further = 1 - strictest if strictest is not None and rule is Rule.MIN_RECOVERY else strictest
+    if high is not None and figures.by_interval and rule.key in figures.strictest:
+        strictest = _exact(figures.strictest[rule.key])
+        further = None if strictest is None else rule.as_loss(strictest)
         if further is None or further > high:
             high, words = further, "interval at its error rate up to"
     if high is None:
@@ -107,12 +103,11 @@ def _loss_bound(figures: Figures, rule: Rule) -> _Bound:
     return _Bound(value=high, words=f"{words} {_shown(high, is_absolute=is_absolute)}")
 
 
-def _useful(rule: Rule, value: Decimal, why: str, *, is_share: bool) -> Need:
+def _useful(rule: Rule, value: Decimal, why: str, *, within_one: bool) -> Need:
     """No threshold is better than one that nothing can break."""
-    never_breaks = (
-        value <= 0 if rule in AT_LEAST_RULES else is_share and value >= 1 and rule is not Rule.MAX_RELATIVE_INCREASE
-    )
-    return Need(value=None, why=f"{why}: a threshold of that would never fail") if never_breaks else Need(value=value, why=why)  # fmt: skip
+    if rule.holds_always(value, within_one=within_one):
+        return Need(value=None, why=f"{why}: a threshold of that would never fail")
+    return Need(value=value, why=why)
 
 
 def _rounded(value: Fraction, way: Callable[[Fraction], int]) -> Decimal:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.commands.needs import Need, need_of
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.input.thresholds import Rule
+from pytest_prunegate.input.rules import MAX_RELATIVE_DROP, MAX_RELATIVE_INCREASE, MAX_SHARE, RULES
 from pytest_prunegate.input.thresholds_reader import parse_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pytest_prunegate.commands.recorded import RecordedCheck, RecordedRun, RecordedTask
+    from pytest_prunegate.input.rules import Rule
 
 _OUTPUTS = ("max_empty", "max_cut")
 _HEADER = """\
@@ -44,7 +45,7 @@ class _Entry:
 
     @property
     def is_output(self) -> bool:
-        return self.check.name in _OUTPUTS and Rule.MAX_SHARE in self.check.rules
+        return self.check.name in _OUTPUTS and MAX_SHARE.key in self.check.rules
 
 
 def propose(run: RecordedRun, *, path: Path) -> Proposal:
@@ -72,7 +73,7 @@ def propose(run: RecordedRun, *, path: Path) -> Proposal:
         raise InputError(f"{run.source}: what was asked for there cannot be asked for here:\n{mistakes.render()}")
     return Proposal(
         text=text,
-        thresholds=sum(key in set(Rule) | set(_OUTPUTS) for entry in every for key in entry.values),
+        thresholds=sum(key in {*RULES, *_OUTPUTS} for entry in every for key in entry.values),
         left_out=sum(not entry.values for entry in every),
     )
 
@@ -84,8 +85,8 @@ def _models(run: RecordedRun) -> dict[str, str]:
 def _entry(check: RecordedCheck) -> _Entry:
     values: dict[str, Any] = {}
     comments: list[str] = []
-    for written in check.rules or (Rule.MAX_RELATIVE_DROP,):
-        rule, need = _need(check, Rule(written))
+    for written in check.rules or (MAX_RELATIVE_DROP.key,):
+        rule, need = _need(check, RULES[written])
         if need.value is None:
             comments.append(f"no {_key(check, rule)}: {need.why}")
         else:
@@ -97,20 +98,18 @@ def _entry(check: RecordedCheck) -> _Entry:
 def _need(check: RecordedCheck, rule: Rule) -> tuple[Rule, Need]:
     """What a check needs; a loss beyond 100% has its own rule where lower is better."""
     need = need_of(check, rule)
-    if need.value is None and rule is Rule.MAX_RELATIVE_DROP and check.figures and check.figures.is_lower_better:
-        return Rule.MAX_RELATIVE_INCREASE, need_of(check, Rule.MAX_RELATIVE_INCREASE)
+    if need.value is None and rule == MAX_RELATIVE_DROP and check.figures and check.figures.is_lower_better:
+        return MAX_RELATIVE_INCREASE, need_of(check, MAX_RELATIVE_INCREASE)
     return rule, need
 
 
 def _key(check: RecordedCheck, rule: Rule) -> str:
-    return check.name if rule is Rule.MAX_SHARE else rule.value
+    return check.name if rule.takes_name_of_check else rule.key
 
 
 def _yaml_value(need: Need, rule: Rule) -> Any:
     assert need.value is not None
-    if rule in {Rule.MAX_ABSOLUTE_DROP, Rule.MIN_SCORE}:  # in score units
-        return float(need.value)
-    return f"{(need.value * 100).normalize():f}%"
+    return f"{(need.value * 100).normalize():f}%" if rule.is_share else float(need.value)
 
 
 def _section(name: str | None, tasks: list[tuple[RecordedTask, list[_Entry]]], folder: Path) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.commands.needs import Need, need_of
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.input.task_words import settings_words
-from pytest_prunegate.input.thresholds import AT_LEAST_RULES, Rule, SparsitySpec, TaskSpec, Threshold
+from pytest_prunegate.input.thresholds import SparsitySpec, TaskSpec, Threshold
 from pytest_prunegate.input.thresholds_reader import parse_thresholds, read_text
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _users(file: ThresholdsFile) -> Iterator[_User]:
         yield from (_User(spec=text, name="perplexity", threshold=threshold) for threshold in text.thresholds)
     if file.sparsity:
         for threshold in file.sparsity.thresholds:
-            yield _User(spec=file.sparsity, name=threshold.rule, threshold=threshold)
+            yield _User(spec=file.sparsity, name=threshold.rule.key, threshold=threshold)
 
 
 def _is_of(threshold: Threshold, thresholds: tuple[Threshold, ...]) -> bool:
@@ -141,7 +141,7 @@ def _is_of(threshold: Threshold, thresholds: tuple[Threshold, ...]) -> bool:
 
 
 def _rule_name(user: _User) -> str:
-    return str(user.name if user.threshold.rule is Rule.MAX_SHARE else user.threshold.rule)
+    return str(user.name if user.threshold.rule.takes_name_of_check else user.threshold.rule)
 
 
 def _edit(threshold: Threshold, users: list[_User], run: RecordedRun) -> tuple[_Edit | None, str]:
@@ -152,7 +152,7 @@ def _edit(threshold: Threshold, users: list[_User], run: RecordedRun) -> tuple[_
         if why:
             return None, why if len(users) == 1 else f"{user.label}: {why}"
         needs += [(user, need) for need in found]
-    grows = threshold.rule in AT_LEAST_RULES
+    grows = threshold.rule.at_least
     user, most = sorted(needs, key=lambda one: one[1].value or Decimal(0), reverse=not grows)[0]
     assert most.value is not None
     number = _number(most.value, threshold)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.baseline.notes import file_notes
 from pytest_prunegate.checkpoint.misfit import named
-from pytest_prunegate.input.thresholds import Decide, Rule
+from pytest_prunegate.input.thresholds import Decide
 from pytest_prunegate.tasks.checks import TaskKind
 from pytest_prunegate.tasks.tokenizers import vocabulary_notes
 
@@ -88,8 +88,7 @@ def _unbreakable(tasks: Sequence[GateTask]) -> Iterator[str]:
     for task in tasks:
         for check in task.checks if task.selected else ():
             for threshold in check.thresholds:
-                is_all = threshold.rule is Rule.MAX_ABSOLUTE_DROP and threshold.value >= 1 and task.stops_early(check)
-                if threshold.holds_always or is_all:
+                if threshold.rule.holds_always(threshold.value, within_one=task.stops_early(check)):
                     yield f"{check.label}: nothing can break this threshold ({threshold.describe()})."
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.input.dataset_reader import read_dataset
+from pytest_prunegate.input.rules import MAX_RELATIVE_INCREASE, MAX_SHARE, MIN_SPARSITY
 from pytest_prunegate.input.secrets import secret_problems
 from pytest_prunegate.input.threshold_values import (
     DECISION_KEYS,
@@ -22,7 +23,6 @@ from pytest_prunegate.input.thresholds import (
     DecisionSpec,
     MetricSpec,
     PerplexitySpec,
-    Rule,
     SparsitySpec,
     TaskSpec,
     Threshold,
@@ -92,7 +92,7 @@ class TaskReader:
     def perplexity(self, name: str, node: Node) -> PerplexitySpec:
         """A text for perplexity with its windows and threshold."""
         before = len(self._mistakes.found)
-        rule = Rule.MAX_RELATIVE_INCREASE
+        rule = MAX_RELATIVE_INCREASE
         thresholds = read_thresholds(node, rules=(rule,), alone=rule, extra=_PERPLEXITY_KEYS) if node.kind != "null" else ()  # fmt: skip
         if not thresholds and len(self._mistakes.found) == before:
             node.wrong("has no threshold. Write for example `max_relative_increase: 10%`.")
@@ -112,7 +112,7 @@ class TaskReader:
     def sparsity(self, node: Node) -> SparsitySpec | None:
         """The pruned model's least sparsity."""
         before = len(self._mistakes.found)
-        rule = Rule.MIN_SPARSITY
+        rule = MIN_SPARSITY
         thresholds = read_thresholds(node, rules=(rule,), alone=rule, extra=("marks",))
         if not thresholds and len(self._mistakes.found) == before:
             node.wrong("has no threshold. Write for example `sparsity: {min: 50%}`.")
@@ -157,7 +157,7 @@ class TaskReader:
         for key, value in node.entries(what="max_empty and max_cut"):
             if key not in _OUTPUT_KEYS:
                 unknown_key(value, key, _OUTPUT_KEYS)
-            elif thresholds := as_tuple(read_threshold(Rule.MAX_SHARE, value)):
+            elif thresholds := as_tuple(read_threshold(MAX_SHARE, value)):
                 found.append(MetricSpec(name=key, line=value.line, thresholds=thresholds))
         return tuple(found)
 

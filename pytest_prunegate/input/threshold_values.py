@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate.input.rules import MAX_RELATIVE_DROP, RULES
 from pytest_prunegate.input.thresholds import (
     LARGEST_ERROR_RATE,
     LARGEST_INDIFFERENCE,
@@ -13,7 +14,6 @@ from pytest_prunegate.input.thresholds import (
     Decide,
     DecisionSpec,
     Inconclusive,
-    Rule,
     Threshold,
 )
 
@@ -22,12 +22,10 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from enum import StrEnum
 
+    from pytest_prunegate.input.rules import Rule
     from pytest_prunegate.input.yaml_nodes import Node
 
 
-_OF_METRICS = (
-    Rule.MAX_RELATIVE_DROP, Rule.MAX_RELATIVE_INCREASE, Rule.MAX_ABSOLUTE_DROP, Rule.MIN_RECOVERY, Rule.MIN_SCORE,
-)  # fmt: skip
 _NUMBER_KINDS = frozenset({"str", "int", "float"})
 
 DECISION_KEYS = ("decide", "error_rate", "indifference", "inconclusive")
@@ -37,21 +35,22 @@ PERPLEXITY_DECISION_KEYS = ("decide", "error_rate")
 def read_thresholds(
     node: Node,
     *,
-    rules: tuple[Rule, ...] = _OF_METRICS,
-    alone: Rule = Rule.MAX_RELATIVE_DROP,
+    rules: tuple[Rule, ...] | None = None,
+    alone: Rule = MAX_RELATIVE_DROP,
     extra: tuple[str, ...] = (),
 ) -> tuple[Threshold, ...]:
     """The thresholds of a node: a number alone, or a mapping of rules.
 
     Args:
         node: what the file has.
-        rules: those that may stand here.
+        rules: those that may stand here; None for those of metrics.
         alone: the rule of a number alone.
         extra: other keys of the mapping, which the caller reads.
     """
     if node.kind in _NUMBER_KINDS:
         return as_tuple(read_threshold(alone, node))
-    keys = tuple(rule.value for rule in rules) + extra
+    known = {rule.key: rule for rule in rules or [rule for rule in RULES.values() if rule.is_of_metrics]}
+    keys = (*known, *extra)
     found: list[Threshold] = []
     for key, value in node.entries(what=f"a threshold such as 5%, or thresholds such as {{{alone}: 5%}}"):
         if key in extra:
@@ -59,31 +58,21 @@ def read_thresholds(
         if key not in keys:
             unknown_key(value, key, keys)
         else:
-            found += as_tuple(read_threshold(Rule(key), value))
+            found += as_tuple(read_threshold(known[key], value))
     return tuple(found)
 
 
 def read_threshold(rule: Rule, node: Node) -> Threshold | None:
     """One threshold, exactly as it is written; None, and a mistake, where it is none."""
-    text = node.text.strip()
-    percent = text.endswith("%")
-    value = _number(node)
-    if value is None:
+    number = _number(node)
+    if number is None:
         node.wrong(f"{rule} is {node.shown}: expected a share such as 5% or 0.05.")
         return None
-    if rule is Rule.MAX_ABSOLUTE_DROP:
-        if percent:
-            node.wrong(f"{rule} is in score units and takes no per cent sign. For three points of a score in [0, 1] write 0.03.")  # fmt: skip
-            return None
-        if value < 0:
-            node.wrong(f"{rule} is {text}: it cannot be negative.")
-            return None
-        return Threshold(rule=rule, value=value, text=text, line=node.line, span=node.span)
-    value = value / 100 if percent else value
-    may_exceed_one = rule is Rule.MAX_RELATIVE_INCREASE and percent  # a perplexity can more than double
-    if value < 0 or (value > 1 and not may_exceed_one):
-        hint = f" For {text} per cent write {text}% or {value / 100}." if not percent and value > 1 else ""
-        node.wrong(f"{rule} is {text}: it must lie between 0 and 1 (0% and 100%).{hint}")
+    text = node.text.strip()
+    try:
+        value = rule.read(number, text)
+    except ValueError as error:
+        node.wrong(str(error))
         return None
     return Threshold(rule=rule, value=value, text=text, line=node.line, span=node.span)
 

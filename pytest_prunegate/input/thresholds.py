@@ -11,23 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-
-class Rule(StrEnum):
-    """The ways to say how much may be lost, by their keys in thresholds.yaml."""
-
-    MAX_RELATIVE_DROP = "max_relative_drop"
-    MAX_RELATIVE_INCREASE = "max_relative_increase"  # the same loss, in the words of metrics where lower is better
-    MAX_ABSOLUTE_DROP = "max_absolute_drop"
-    MIN_RECOVERY = "min_recovery"
-    MIN_SCORE = "min_score"
-    MAX_SHARE = "max_share"  # of outputs; written as outputs.max_empty and outputs.max_cut
-    MIN_SPARSITY = "min"  # of the pruned model; written as sparsity.min
-
-
-RELATIVE_RULES = (Rule.MAX_RELATIVE_DROP, Rule.MAX_RELATIVE_INCREASE, Rule.MIN_RECOVERY)
-"""Those that need an original above 0."""
-AT_LEAST_RULES = (Rule.MIN_RECOVERY, Rule.MIN_SCORE, Rule.MIN_SPARSITY)
-"""Those that are stricter where they are larger."""
+    from pytest_prunegate.input.rules import Rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,27 +30,11 @@ class Threshold:
     @property
     def allowed(self) -> float:
         """What may be lost: a share of the original's score, or score units; of a threshold on a score itself, that score."""
-        return 1 - float(self.value) if self.rule is Rule.MIN_RECOVERY else float(self.value)
-
-    @property
-    def holds_always(self) -> bool:
-        """Whether no score from 0 on breaks it."""
-        if self.rule in {Rule.MAX_RELATIVE_DROP, Rule.MAX_SHARE}:
-            return self.value >= 1
-        return self.rule in {Rule.MIN_RECOVERY, Rule.MIN_SCORE, Rule.MIN_SPARSITY} and self.value <= 0
+        return self.rule.as_loss(float(self.value))
 
     def describe(self) -> str:
         """The threshold in a few words, as tables and messages show it."""
-        words = {
-            Rule.MAX_RELATIVE_DROP: "relative drop at most",
-            Rule.MAX_RELATIVE_INCREASE: "relative increase at most",
-            Rule.MAX_ABSOLUTE_DROP: "absolute drop at most",
-            Rule.MIN_RECOVERY: "recovery at least",
-            Rule.MIN_SCORE: "score at least",
-            Rule.MAX_SHARE: "share at most",
-            Rule.MIN_SPARSITY: "sparsity at least",
-        }
-        return f"{words[self.rule]} {self.text}"
+        return f"{self.rule.words} {self.text}"
 
 
 LEAST_ERROR_RATE, LARGEST_ERROR_RATE = Decimal("0.000001"), Decimal("0.2")

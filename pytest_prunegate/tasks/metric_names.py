@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import FixtureError
-from pytest_prunegate.input.thresholds import MetricSpec, Rule, TaskSpec
+from pytest_prunegate.input.thresholds import MetricSpec, TaskSpec
 from pytest_prunegate.tasks.checks import Check, GateTask, Measure
 from pytest_prunegate.tasks.task_info import GroupInfo, MetricInfo, TaskInfo
 
@@ -23,7 +23,6 @@ _ALIASES = {
     "HasAns_exact_match": ("HasAns_exact",),
     "NoAns_exact_match": ("NoAns_exact",),
 }
-_WANTS_HIGHER = (Rule.MIN_RECOVERY, Rule.MIN_SCORE)
 
 
 def resolve_metric(spec: TaskSpec, info: TaskInfo, written: MetricSpec, mistakes: Mistakes) -> Iterable[Check]:
@@ -69,15 +68,15 @@ def find_metric(base: str, metrics: tuple[MetricInfo, ...]) -> MetricInfo | None
 
 def _judge_rules(where: str, written: MetricSpec, metric: MetricInfo, mistakes: Mistakes) -> None:
     for threshold in written.thresholds:
-        if metric.higher_is_better is False and threshold.rule in _WANTS_HIGHER:
-            mistakes.add(threshold.line, f"{where}: {threshold.rule} is for metrics where higher is better; "
-                                         f"lower is better for {metric.name}. Use max_relative_increase.")  # fmt: skip
-        if metric.higher_is_better and threshold.rule is Rule.MAX_RELATIVE_INCREASE:
-            mistakes.add(threshold.line, f"{where}: {threshold.rule} is for metrics where lower is better; "
-                                         f"higher is better for {metric.name}. Use max_relative_drop.")  # fmt: skip
-        if metric.is_mean and threshold.rule is Rule.MAX_ABSOLUTE_DROP and threshold.value > 1:
-            mistakes.add(threshold.line, f"{where}: max_absolute_drop is {threshold.text}: scores lie between 0 and 1. "
-                                         f"For {threshold.text} points write {threshold.value / 100}.")  # fmt: skip
+        problem = threshold.rule.problem_with(
+            metric.name,
+            threshold.value,
+            threshold.text,
+            higher_is_better=metric.higher_is_better,
+            is_mean=metric.is_mean,
+        )
+        if problem:
+            mistakes.add(threshold.line, f"{where}: {problem}")
 
 
 def find_check(task: GateTask, metric: str) -> Check:

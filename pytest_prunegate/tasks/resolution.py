@@ -91,7 +91,7 @@ def _decision(task: GateTask, check: Check, options: TaskOptions, mistakes: Mist
 def _sparsity(spec: SparsitySpec, mistakes: Mistakes) -> GateTask:
     checks = tuple(
         Check(
-            task=spec.name, name=threshold.rule, measure=Measure.METRIC, metric="sparsity", filter="none",
+            task=spec.name, name=threshold.rule.key, measure=Measure.METRIC, metric="sparsity", filter="none",
             thresholds=(threshold,), file=mistakes.display, line=threshold.line,
         ) for threshold in spec.thresholds
     )  # fmt: skip

@@ -11,11 +11,12 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import TaskError
-from pytest_prunegate.input.thresholds import RELATIVE_RULES, Rule, Threshold
+from pytest_prunegate.input.rules import Quantities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_prunegate.input.thresholds import Threshold
     from pytest_prunegate.tasks.checks import Check
     from pytest_prunegate.tasks.scores import DocumentKey, MetricScores
 
@@ -85,6 +86,11 @@ class Comparison:
         )  # fmt: skip
 
     @property
+    def figures(self) -> Quantities[Fraction | None]:
+        """What thresholds are held against."""
+        return Quantities(relative=self.relative_drop, absolute=self.drop, pruned=self.pruned)
+
+    @property
     def outcome(self) -> Outcome:
         """What these figures alone say: FAIL where a threshold is broken or the pruned model said nothing at all."""
         return Outcome.FAIL if self.broken or self.silent else Outcome.PASS
@@ -107,7 +113,7 @@ def compare(check: Check, original: MetricScores, pruned: MetricScores, *, silen
     difference = pruned.aggregate - original.aggregate
     drop = -difference if original.higher_is_better else difference
     relative = drop / abs(original.aggregate) if original.aggregate else None
-    if relative is None and any(threshold.rule in RELATIVE_RULES for threshold in check.thresholds):
+    if relative is None and any(threshold.rule.needs_original for threshold in check.thresholds):
         raise TaskError(
             f"{check.location}: {check.label}: the original model scores 0 on {original.documents} documents, so that no relative "
             "drop exists. Take more documents, another metric or filter, or a max_absolute_drop."
@@ -145,19 +151,5 @@ def broken_thresholds(
     check: Check, pruned: Fraction, drop: Fraction | None, relative: Fraction | None
 ) -> tuple[Threshold, ...]:
     """The check's thresholds that these numbers break. A relative one without a relative drop is broken."""
-    return tuple(threshold for threshold in check.thresholds if _is_broken(threshold, pruned, drop, relative))
-
-
-def _is_broken(threshold: Threshold, pruned: Fraction, drop: Fraction | None, relative: Fraction | None) -> bool:
-    limit = Fraction(threshold.value)
-    match threshold.rule:
-        case Rule.MAX_ABSOLUTE_DROP:
-            return drop is None or drop > limit
-        case Rule.MIN_SCORE | Rule.MIN_SPARSITY:
-            return pruned < limit
-        case Rule.MAX_SHARE:
-            return pruned > limit
-        case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE:
-            return relative is None or relative > limit
-        case Rule.MIN_RECOVERY:
-            return relative is None or 1 - relative < limit
+    figures = Quantities(relative=relative, absolute=drop, pruned=pruned)
+    return tuple(threshold for threshold in check.thresholds if threshold.rule.is_broken(threshold.value, figures))

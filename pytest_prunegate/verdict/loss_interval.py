@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.input.thresholds import AT_LEAST_RULES, Rule
+from pytest_prunegate.input.rules import Quantities
 from pytest_prunegate.stats.early_stopping import EarlyStopping
 from pytest_prunegate.stats.intervals import (
     Interval,
@@ -50,20 +50,8 @@ class LossInterval:
 
     def doubts(self, threshold: Threshold) -> bool:
         """Whether the interval lies on both sides of a threshold."""
-        bounds = self.bounds_of(threshold)
-        return bounds is not None and _holds(bounds, threshold.allowed)
-
-    def bounds_of(self, threshold: Threshold) -> Bounds | None:
-        """The interval that goes with a threshold; None for sparsity, which is counted."""
-        match threshold.rule:
-            case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE | Rule.MIN_RECOVERY:
-                return self.relative
-            case Rule.MAX_ABSOLUTE_DROP:
-                return self.absolute
-            case Rule.MIN_SCORE | Rule.MAX_SHARE:
-                return self.pruned
-            case _:
-                return None
+        bounds = threshold.rule.of(Quantities(relative=self.relative, absolute=self.absolute, pruned=self.pruned))
+        return _holds(bounds, threshold.allowed)
 
 
 def loss_interval(paired: Paired, *, of_full_run: bool) -> LossInterval:
@@ -140,17 +128,11 @@ def distance(threshold: Threshold, paired: Paired, *, error_rate: float, of_full
         error_rate: one-sided: the interval's confidence is 1 - 2 * error_rate.
         of_full_run: as for `loss_interval`.
     """
-    confidence, value = 1 - 2 * error_rate, threshold.allowed
-    match threshold.rule:
-        case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE | Rule.MIN_RECOVERY:
-            found = _relative(paired, confidence, of_full_run=of_full_run)
-        case Rule.MAX_ABSOLUTE_DROP:
-            found = _absolute(paired, confidence, of_full_run=of_full_run)
-        case Rule.MIN_SCORE:  # as a loss: how far the score lies below it
-            score = _pruned(paired, confidence, of_full_run=of_full_run)
-            found, value = replace(score, low=-score.high, high=-score.low), -value
-        case _:  # a share, of which less is better
-            found = _pruned(paired, confidence, of_full_run=of_full_run)
+    rule, confidence, value = threshold.rule, 1 - 2 * error_rate, threshold.allowed
+    interval = rule.of(Quantities(relative=_relative, absolute=_absolute, pruned=_pruned))
+    found = interval(paired, confidence, of_full_run=of_full_run)
+    if rule.at_least and not rule.is_of_loss:  # as a loss: how far the score lies below it
+        found, value = replace(found, low=-found.high, high=-found.low), -value
     return Distance(low=found.low - value, high=found.high - value)
 
 
@@ -164,7 +146,7 @@ def strictest(threshold: Threshold, paired: Paired, *, error_rate: float, of_ful
         of_full_run: as for `loss_interval`.
     """
     beyond = distance(threshold, paired, error_rate=error_rate, of_full_run=of_full_run).high
-    value = float(threshold.value) + (-beyond if threshold.rule in AT_LEAST_RULES else beyond)
+    value = float(threshold.value) + (-beyond if threshold.rule.at_least else beyond)
     return value if math.isfinite(value) else None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.input.thresholds import RELATIVE_RULES, Rule
+from pytest_prunegate.input.rules import Quantities
 from pytest_prunegate.verdict.check_scores import scores_of
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ class Noise:
 
     def covers(self, check: Check) -> bool:
         """Whether a threshold of the check on what is lost lies below what moves by itself."""
-        floors = dict.fromkeys(RELATIVE_RULES, self.gross) | {Rule.MAX_ABSOLUTE_DROP: self.points}
+        floors = Quantities(relative=self.gross, absolute=self.points, pruned=0.0)
         return any(
-            threshold.allowed < floors[threshold.rule] for threshold in check.thresholds if threshold.rule in floors
+            threshold.rule.is_of_loss and threshold.allowed < threshold.rule.of(floors)
+            for threshold in check.thresholds
         )
 
 

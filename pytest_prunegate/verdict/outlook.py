@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import EvaluationError
-from pytest_prunegate.input.thresholds import RELATIVE_RULES, Decide
+from pytest_prunegate.input.thresholds import Decide
 from pytest_prunegate.stats.power import detectable_gap, documents_needed
 from pytest_prunegate.tasks.checks import Check, GateTask, Measure, TaskKind
 from pytest_prunegate.verdict.check_scores import scores_of
@@ -149,7 +149,7 @@ def _baseline(scores: Sequence[MetricScores | None]) -> tuple[float | None, floa
 
 def _relative_threshold(check: Check) -> float | None:
     """The strictest relative threshold of a check."""
-    return min((threshold.allowed for threshold in check.thresholds if threshold.rule in RELATIVE_RULES), default=None)
+    return min((threshold.allowed for threshold in check.thresholds if threshold.rule.needs_original), default=None)
 
 
 def _chance(measured: Sequence[Measurement]) -> float | None:

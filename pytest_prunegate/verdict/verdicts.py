@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.input.thresholds import RELATIVE_RULES, Decide, Inconclusive, Rule
+from pytest_prunegate.input.rules import Quantities
+from pytest_prunegate.input.thresholds import Decide, Inconclusive
 from pytest_prunegate.stats.early_stopping import EarlyStopping, Step
 from pytest_prunegate.stats.margins import absolute_margin, relative_margin, score_margin, share_margin
 from pytest_prunegate.stats.power import documents_needed
@@ -127,15 +128,11 @@ def is_open(check: Check, terms: Terms, paired: Paired | None) -> bool:
 def margin_of(threshold: Threshold, *, higher_is_better: bool) -> Margin:
     """A threshold as what each document contributes to meeting it."""
     value = threshold.allowed
-    match threshold.rule:
-        case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE | Rule.MIN_RECOVERY:
-            return relative_margin(value, higher_is_better=higher_is_better)
-        case Rule.MAX_ABSOLUTE_DROP:
-            return absolute_margin(value, higher_is_better=higher_is_better)
-        case Rule.MIN_SCORE:
-            return score_margin(value)
-        case _:
-            return share_margin(value)
+    return threshold.rule.of(Quantities(
+        relative=relative_margin(value, higher_is_better=higher_is_better),
+        absolute=absolute_margin(value, higher_is_better=higher_is_better),
+        pruned=score_margin(value) if threshold.rule.at_least else share_margin(value),
+    ))  # fmt: skip
 
 
 def _why_not_early(check: Check, terms: Terms, paired: Paired | None, *, is_complete: bool) -> str | None:
@@ -189,7 +186,7 @@ def _rule(check: Check, terms: Terms, paired: Paired) -> EarlyStopping:
 
 def _with_a_baseline(check: Check, paired: Paired, used: int) -> int | None:
     """The first document from the decision on at which the original scores above 0, without which there is no relative drop."""
-    if not any(threshold.rule in RELATIVE_RULES for threshold in check.thresholds):
+    if not any(threshold.rule.needs_original for threshold in check.thresholds):
         return used
     first = next((place + 1 for place, score in enumerate(paired.original) if score > 0), None)
     return None if first is None else max(used, first)

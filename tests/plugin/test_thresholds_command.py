@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
-    from pytest_prunegate.input.thresholds import Rule, ThresholdsFile
+    from pytest_prunegate.input.rules import Rule
+    from pytest_prunegate.input.thresholds import ThresholdsFile
 
 DOCUMENTS = 400
 RECORD = "--prunegate-record"
@@ -69,7 +70,7 @@ def values(file: ThresholdsFile) -> dict[str, dict[str, str]]:
     }  # fmt: skip
     found |= {f"{text.name}.perplexity": text.thresholds for text in file.perplexity}
     found |= {"sparsity.min": file.sparsity.thresholds} if file.sparsity else {}
-    return {label: {threshold.rule.value: threshold.text for threshold in those} for label, those in found.items()}
+    return {label: {threshold.rule.key: threshold.text for threshold in those} for label, those in found.items()}
 
 
 def results(bench: Bench) -> dict[str, Any]:

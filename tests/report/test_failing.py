@@ -15,7 +15,17 @@ from _pytest._io import TerminalWriter
 from golden import assert_golden
 from test_hostile import HOSTILE
 
-from pytest_prunegate.input.thresholds import Rule, Threshold
+from pytest_prunegate.input.rules import (
+    MAX_ABSOLUTE_DROP,
+    MAX_RELATIVE_DROP,
+    MAX_RELATIVE_INCREASE,
+    MAX_SHARE,
+    MIN_RECOVERY,
+    MIN_SCORE,
+    MIN_SPARSITY,
+    Rule,
+)
+from pytest_prunegate.input.thresholds import Threshold
 from pytest_prunegate.report.screen.failing import FailedCheck, LostAnswer, failed_check
 from pytest_prunegate.report.screen.marked_lines import width_of
 from pytest_prunegate.report.summary.wording import loss_text
@@ -69,7 +79,7 @@ def shown(result: CheckResult, *answers: LostAnswer, **changes: Any) -> FailedCh
     return failed_check(result, answers, **(values | changes))
 
 
-DROP = result_of(check_of((Rule.MAX_RELATIVE_DROP, "5%")), Fraction(8, 10), Fraction(7, 10))
+DROP = result_of(check_of((MAX_RELATIVE_DROP, "5%")), Fraction(8, 10), Fraction(7, 10))
 LONG = "A quite long story of which only some matters, as it is told and told again. " * 20
 ANSWER = LostAnswer(
     document="mmlu_law document 17",
@@ -83,14 +93,14 @@ ANSWER = LostAnswer(
 @pytest.mark.parametrize(
     ("rule", "threshold", "expected"),
     [
-        (Rule.MAX_RELATIVE_DROP, "5%", "relative drop 12.50%, threshold 5%"),
-        (Rule.MAX_RELATIVE_DROP, "12.499%", "relative drop 12.500%, threshold 12.499%"),
-        (Rule.MAX_RELATIVE_INCREASE, "5%", "relative increase 12.50%, threshold 5%"),
-        (Rule.MAX_ABSOLUTE_DROP, "0.03", "absolute drop 0.1000, threshold 0.03"),
-        (Rule.MIN_RECOVERY, "95%", "recovery 87.50%, threshold 95%"),
-        (Rule.MIN_SCORE, "0.75", "score 0.7000, threshold 0.75"),
-        (Rule.MAX_SHARE, "60%", "share 70.00%, threshold 60%"),
-        (Rule.MIN_SPARSITY, "75%", "sparsity 70.00%, threshold 75%"),
+        (MAX_RELATIVE_DROP, "5%", "relative drop 12.50%, threshold 5%"),
+        (MAX_RELATIVE_DROP, "12.499%", "relative drop 12.500%, threshold 12.499%"),
+        (MAX_RELATIVE_INCREASE, "5%", "relative increase 12.50%, threshold 5%"),
+        (MAX_ABSOLUTE_DROP, "0.03", "absolute drop 0.1000, threshold 0.03"),
+        (MIN_RECOVERY, "95%", "recovery 87.50%, threshold 95%"),
+        (MIN_SCORE, "0.75", "score 0.7000, threshold 0.75"),
+        (MAX_SHARE, "60%", "share 70.00%, threshold 60%"),
+        (MIN_SPARSITY, "75%", "sparsity 70.00%, threshold 75%"),
     ],
 )
 def test_one_line_says_what_was_lost(rule: Rule, threshold: str, expected: str) -> None:
@@ -102,7 +112,7 @@ def test_one_line_says_what_was_lost(rule: Rule, threshold: str, expected: str) 
 
 
 def test_only_what_broke_is_in_the_line() -> None:
-    check = check_of((Rule.MAX_RELATIVE_DROP, "20%"), (Rule.MIN_SCORE, "0.75"), (Rule.MAX_ABSOLUTE_DROP, "0.05"))
+    check = check_of((MAX_RELATIVE_DROP, "20%"), (MIN_SCORE, "0.75"), (MAX_ABSOLUTE_DROP, "0.05"))
     result = result_of(check, Fraction(8, 10), Fraction(7, 10))
     assert loss_text(result) == "score 0.7000, threshold 0.75; absolute drop 0.1000, threshold 0.05"
     assert "Broken: score at least 0.75; absolute drop at most 0.05." in str(shown(result))
@@ -121,7 +131,7 @@ def test_golden() -> None:
 
 
 def test_a_sparsity_says_zeros_and_weights() -> None:
-    result = result_of(check_of((Rule.MIN_SPARSITY, "50%"), metric="sparsity"), Fraction(0), Fraction(12_345, 30_000), unit="weights",
+    result = result_of(check_of((MIN_SPARSITY, "50%"), metric="sparsity"), Fraction(0), Fraction(12_345, 30_000), unit="weights",
                        documents=30_000, total=30_000, compared={"documents": 30_000, "lost": None, "gained": None})  # fmt: skip
     assert str(shown(result)).splitlines()[1:3] == ["scores:    0.0% -> 41.1%", "zeros:     12,345 of 30,000 weights"]
 

@@ -16,7 +16,8 @@ from jsonschema.exceptions import best_match
 from made_summary import made_summary
 from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
-from pytest_prunegate.input.thresholds import Decide, Inconclusive, Rule
+from pytest_prunegate.input.rules import RULES
+from pytest_prunegate.input.thresholds import Decide, Inconclusive
 from pytest_prunegate.report.files.writing import model_results
 from pytest_prunegate.report.history import records as history
 from pytest_prunegate.report.history.records import HISTORY_FILE, append_run
@@ -100,7 +101,7 @@ def test_words_are_all_there_are() -> None:
     assert set(check["outcome"]["enum"]) == set(Outcome) - {Outcome.BASELINE}, "a baseline alone compares nothing"
     assert set(HISTORY["$defs"]["check"]["properties"]["outcome"]["enum"]) == set(check["outcome"]["enum"])
     assert set(decision["basis"]["enum"]) == set(Basis)
-    assert set(decision["strictest"]["propertyNames"]["enum"]) == set(Rule)
+    assert set(decision["strictest"]["propertyNames"]["enum"]) == set(RULES)
     assert set(decision["asked"]["properties"]["decide"]["enum"]) == set(Decide)
     assert set(decision["asked"]["properties"]["inconclusive"]["enum"]) == set(Inconclusive)
     assert RESULTS["properties"]["version"]["const"] == records.SUMMARY_VERSION

@@ -7,7 +7,16 @@ from fractions import Fraction
 
 import pytest
 
-from pytest_prunegate.input.thresholds import Rule, Threshold
+from pytest_prunegate.input.rules import (
+    MAX_ABSOLUTE_DROP,
+    MAX_RELATIVE_DROP,
+    MAX_RELATIVE_INCREASE,
+    MAX_SHARE,
+    MIN_RECOVERY,
+    MIN_SCORE,
+    Rule,
+)
+from pytest_prunegate.input.thresholds import Threshold
 from pytest_prunegate.report.summary.scale import scale_of
 from pytest_prunegate.tasks.checks import Check, Measure
 from pytest_prunegate.tasks.scores import MetricScores
@@ -41,12 +50,12 @@ def result(
 @pytest.mark.parametrize(
     ("thresholds", "limit"),
     [
-        ([(Rule.MAX_RELATIVE_DROP, "0.05")], 0.05),
-        ([(Rule.MIN_RECOVERY, "0.93")], 0.07),
-        ([(Rule.MAX_ABSOLUTE_DROP, "0.03")], 0.06),
-        ([(Rule.MIN_SCORE, "0.4")], 0.2),
-        ([(Rule.MIN_SCORE, "0.6")], -0.2),
-        ([(Rule.MAX_RELATIVE_DROP, "0.05"), (Rule.MAX_ABSOLUTE_DROP, "0.03"), (Rule.MIN_SCORE, "0.49")], 0.02),
+        ([(MAX_RELATIVE_DROP, "0.05")], 0.05),
+        ([(MIN_RECOVERY, "0.93")], 0.07),
+        ([(MAX_ABSOLUTE_DROP, "0.03")], 0.06),
+        ([(MIN_SCORE, "0.4")], 0.2),
+        ([(MIN_SCORE, "0.6")], -0.2),
+        ([(MAX_RELATIVE_DROP, "0.05"), (MAX_ABSOLUTE_DROP, "0.03"), (MIN_SCORE, "0.49")], 0.02),
         ([], None),
     ],
 )
@@ -57,18 +66,18 @@ def test_the_strictest_threshold_is_the_limit(thresholds: list[tuple[Rule, str]]
 
 
 def test_where_lower_is_better_a_rise_is_a_drop() -> None:
-    scale = scale_of(result("20", "22", (Rule.MAX_RELATIVE_INCREASE, "0.05"), (Rule.MIN_SCORE, "1"), higher=False))
+    scale = scale_of(result("20", "22", (MAX_RELATIVE_INCREASE, "0.05"), (MIN_SCORE, "1"), higher=False))
     assert scale is not None
     assert (scale.drop, scale.limit) == (0.1, 0.05)
 
 
 def test_without_an_interval() -> None:
-    scale = scale_of(result("0.5", "0.5", (Rule.MAX_RELATIVE_DROP, "0.05"), bounds=None))
+    scale = scale_of(result("0.5", "0.5", (MAX_RELATIVE_DROP, "0.05"), bounds=None))
     assert scale is not None
     assert (scale.drop, scale.low, scale.high) == (0.0, None, None)
 
 
 def test_what_has_no_place_on_the_scale() -> None:
     assert scale_of(None) is None
-    assert scale_of(result("0", "0", (Rule.MAX_ABSOLUTE_DROP, "0.05"))) is None, "nothing can be lost from 0"
-    assert scale_of(result("0.1", "0.2", (Rule.MAX_SHARE, "0.05"), higher=False, measure=Measure.EMPTY)) is None
+    assert scale_of(result("0", "0", (MAX_ABSOLUTE_DROP, "0.05"))) is None, "nothing can be lost from 0"
+    assert scale_of(result("0.1", "0.2", (MAX_SHARE, "0.05"), higher=False, measure=Measure.EMPTY)) is None

@@ -12,12 +12,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_prunegate.input.thresholds import Rule, ThresholdsFile
+from pytest_prunegate.input.rules import MAX_RELATIVE_DROP, MAX_RELATIVE_INCREASE, MIN_SCORE
 from pytest_prunegate.input.thresholds_reader import load_thresholds
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytest_prunegate.input.thresholds import ThresholdsFile
 
 SCHEMA = json.loads(resource_path("thresholds.schema.json").read_text())
 
@@ -77,8 +79,8 @@ tasks:
     assert task.dataset == {"path": "json", "data_files": {"validation": [str(tmp_path / "dev.jsonl")]}}
     assert [metric.name for metric in task.metrics or ()] == ["f1", "exact_match,strict-match"]
     assert [threshold.rule for threshold in (task.metrics or ())[0].thresholds] == [
-        Rule.MAX_RELATIVE_DROP,
-        Rule.MIN_SCORE,
+        MAX_RELATIVE_DROP,
+        MIN_SCORE,
     ]
     assert [(output.name, output.thresholds[0].value) for output in task.outputs] == [
         ("max_empty", Decimal("0.6")),
@@ -116,7 +118,7 @@ tasks:
     assert (chat.slice_by, named.slice_by) == (("subject",), ())
     assert named.apply_chat_template == "tool_use"
     short, mine = file.perplexity
-    assert (short.thresholds[0].rule, short.thresholds[0].value) == (Rule.MAX_RELATIVE_INCREASE, Decimal("1.5"))
+    assert (short.thresholds[0].rule, short.thresholds[0].value) == (MAX_RELATIVE_INCREASE, Decimal("1.5"))
     assert (mine.seqlen, mine.nsamples, mine.marks) == (512, 3, ("quick",))
     assert file.sparsity is not None
     assert (file.sparsity.thresholds[0].value, file.sparsity.marks) == (Decimal("0.5"), ("files",))

@@ -33,7 +33,7 @@ def properties(result: CheckResult) -> list[tuple[str, object]]:
         "metric": f"{check.metric},{check.filter}",
         "location": check.location,
         "thresholds": "; ".join(threshold.describe() for threshold in check.thresholds),
-        **{f"threshold_{threshold.rule.value}": float(threshold.value) for threshold in check.thresholds},
+        **{f"threshold_{threshold.rule.key}": float(threshold.value) for threshold in check.thresholds},
         "documents": result.documents,
         "total_documents": result.total,
         "counted": None if result.documents is None else f"{result.documents} of {result.total} {result.unit}",

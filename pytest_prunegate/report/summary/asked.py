@@ -30,7 +30,7 @@ def asked_of(task: GateTask, options: Options) -> dict[str, Any]:
         "settings": _settings(task) | words,
         "checks": {
             check.name: {
-                "rules": [threshold.rule.value for threshold in check.thresholds],
+                "rules": [threshold.rule.key for threshold in check.thresholds],
                 "keys": _keys(task, check) | decision_words(decisions[check.name], within=outer),
             } for check in task.checks
         },

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.gate.identity import WORDS, Identities, data_fingerprint
-from pytest_prunegate.input.thresholds import RELATIVE_RULES, Decide
+from pytest_prunegate.input.thresholds import Decide
 from pytest_prunegate.report.summary.records import PartSummary
 from pytest_prunegate.verdict.compare import Comparison, Outcome, broken_thresholds
 from pytest_prunegate.verdict.loss_interval import LossInterval
@@ -155,9 +155,7 @@ def _reason(
     if reason := _undecided_now(gate, check, kept):
         return reason
     original = kept["exact"]["original"]
-    if not (original and Fraction(original)) and any(
-        threshold.rule in RELATIVE_RULES for threshold in check.thresholds
-    ):
+    if not (original and Fraction(original)) and any(threshold.rule.needs_original for threshold in check.thresholds):
         return "the original scores 0, and today's threshold is relative"
     return None
 
@@ -178,7 +176,7 @@ def _verdict(kept: dict[str, Any], comparison: Comparison) -> Verdict:
     """An earlier verdict; by the measured figures, it is today's."""
     decision = kept["decision"]
     basis, needed = Basis(decision["basis"]), decision["needed"]
-    strictest = tuple(decision["strictest"].get(threshold.rule) for threshold in comparison.check.thresholds)
+    strictest = tuple(decision["strictest"].get(threshold.rule.key) for threshold in comparison.check.thresholds)
     return Verdict(
         outcome=comparison.outcome if basis is Basis.MEASURED else Outcome(decision["outcome"]), basis=basis,
         used=decision["documents"], total=decision["of"], error_rate=decision["error_rate"], indifference=decision["indifference"],

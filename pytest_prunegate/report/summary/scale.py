@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.input.thresholds import Rule
 from pytest_prunegate.report.summary.records import LossOnScale
 from pytest_prunegate.tasks.checks import Measure
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from pytest_prunegate.input.thresholds import Threshold
     from pytest_prunegate.verdict.compare import Comparison
     from pytest_prunegate.verdict.result import CheckResult
@@ -33,16 +33,7 @@ def scale_of(result: CheckResult | None) -> LossOnScale | None:
 
 def _allowed(threshold: Threshold, comparison: Comparison) -> Fraction | None:
     """The largest relative drop that a threshold allows; negative where it asks for a gain, None where it names no drop."""
-    value, original = Fraction(threshold.value), comparison.original
+    original = comparison.original
     assert original
-    match threshold.rule:
-        case Rule.MAX_RELATIVE_DROP | Rule.MAX_RELATIVE_INCREASE:
-            return value
-        case Rule.MIN_RECOVERY:
-            return 1 - value
-        case Rule.MAX_ABSOLUTE_DROP:
-            return value / abs(original)
-        case Rule.MIN_SCORE if comparison.drop == original - comparison.pruned:  # higher is better
-            return (original - value) / abs(original)
-        case _:
-            return None
+    higher_is_better = comparison.drop == original - comparison.pruned
+    return threshold.rule.relative_limit(threshold.value, original, higher_is_better=higher_is_better)

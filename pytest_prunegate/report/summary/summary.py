@@ -257,7 +257,7 @@ def _decision(result: CheckResult | None, kept: Mapping[str, Any]) -> dict[str, 
         "candidates": terms.candidates if terms else kept.get("candidates", 1),
         "earlier_looks": [at for at, _ in terms.looks] if terms else kept.get("earlier_looks", []),
         "strictest": {
-            threshold.rule.value: value for threshold, value in zip(result.check.thresholds, verdict.strictest, strict=False)
+            threshold.rule.key: value for threshold, value in zip(result.check.thresholds, verdict.strictest, strict=False)
         },
         "note": verdict.note,
     }  # fmt: skip

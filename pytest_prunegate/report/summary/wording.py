@@ -7,7 +7,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.input.thresholds import Rule
+from pytest_prunegate.input.rules import MAX_ABSOLUTE_DROP, MIN_SCORE
 from pytest_prunegate.verdict.compare import Outcome
 from pytest_prunegate.verdict.verdicts import Basis
 
@@ -134,24 +134,16 @@ def loss_text(result: CheckResult) -> str:
 
 def _beside(threshold: Threshold, comparison: Comparison) -> str:
     """A threshold's own figure and the threshold, with as many decimals as tell them apart."""
-    drop = comparison.relative_drop
-    figures = {
-        Rule.MAX_RELATIVE_DROP: ("relative drop", drop, True),
-        Rule.MAX_RELATIVE_INCREASE: ("relative increase", drop, True),
-        Rule.MAX_ABSOLUTE_DROP: ("absolute drop", comparison.drop, False),
-        Rule.MIN_RECOVERY: ("recovery", None if drop is None else 1 - drop, True),
-        Rule.MIN_SCORE: ("score", comparison.pruned, False),
-        Rule.MAX_SHARE: ("share", comparison.pruned, True),
-        Rule.MIN_SPARSITY: ("sparsity", comparison.pruned, True),
-    }
-    name, figure, is_share = figures[threshold.rule]
+    rule, figure = threshold.rule, threshold.rule.figure_of(comparison.figures)
     if figure is None:
-        return f"no {name} (the original scores 0), threshold {threshold.text}"
-    for decimals in range(2 if is_share else 4, 9):
-        shown, limit = (f"{float(value):.{decimals}{'%' if is_share else 'f'}}" for value in (figure, threshold.value))
+        return f"no {rule.figure} (the original scores 0), threshold {threshold.text}"
+    for decimals in range(2 if rule.is_share else 4, 9):
+        shown, limit = (
+            f"{float(value):.{decimals}{'%' if rule.is_share else 'f'}}" for value in (figure, threshold.value)
+        )
         if shown != limit or figure == threshold.value:
             break
-    return f"{name} {shown}, threshold {threshold.text}"
+    return f"{rule.figure} {shown}, threshold {threshold.text}"
 
 
 def changed_text(comparison: Comparison) -> str:
@@ -262,8 +254,8 @@ def _other_bounds(interval: LossInterval, check: Check) -> str:
     """The bounds that go with thresholds in score units, behind those of the relative change."""
     rules = {threshold.rule for threshold in check.thresholds}
     (least, most), (low, high) = change_bounds(interval.absolute), interval.pruned
-    absolute = f"; {signed_text(least)} to {signed_text(most)}" if Rule.MAX_ABSOLUTE_DROP in rules else ""
-    score = f"; the pruned model's score {score_text(low)} to {score_text(high)}" if Rule.MIN_SCORE in rules else ""
+    absolute = f"; {signed_text(least)} to {signed_text(most)}" if MAX_ABSOLUTE_DROP in rules else ""
+    score = f"; the pruned model's score {score_text(low)} to {score_text(high)}" if MIN_SCORE in rules else ""
     return absolute + score
 
 
