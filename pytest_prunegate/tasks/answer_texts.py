@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.guarded import guarded
+from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.tasks.requests import Failure
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pytest_prunegate")
 _CHOICE = "multiple_choice"
-UNANSWERABLE = "(unanswerable)"
 SOMETHING_ELSE = "(something else)"
 BETWEEN = " / "  # answers of which each is right
 
@@ -49,11 +49,11 @@ class AnswerTexts:
         return "\n\n".join(dict.fromkeys(filter(None, contexts)))
 
     def gold(self, document: Document) -> str:
-        """The answer that counts as right: squadv2's, or else the task's target, of choices the choice. Empty where there is none."""
+        """The answer that counts as right: the task's target, of choices the choice. Empty where there is none."""
         if self._prepared.task is None:
             return ""
-        if self._prepared.name == "squadv2":
-            return BETWEEN.join(dict.fromkeys(document.content["answers"]["text"])) or UNANSWERABLE
+        if own := OWN_SCORERS.get(self._prepared.name):
+            return BETWEEN.join(dict.fromkeys(own.right_answers(document.content)))
         target = self._told_by_task("its right answers", lambda: self._target(document))
         choices = self._choices(document)
         found = target if isinstance(target, list | tuple) else [target]

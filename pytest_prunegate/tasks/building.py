@@ -16,6 +16,7 @@ import xxhash
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.tasks.guarded import guarded, seeded_as_lm_eval
 from pytest_prunegate.tasks.index import is_of_lm_eval
+from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.tasks.prepared import Document, PreparedTask
 from pytest_prunegate.tasks.requests import Request, canonical_json
 from pytest_prunegate.tasks.task_loading import load_task
@@ -99,10 +100,8 @@ def _collect(groups: Iterable[list[Any]], gate_task: GateTask) -> tuple[tuple[Do
 
 
 def _is_needed(instance: Any, gate_task: GateTask) -> bool:
-    """squadv2's log-likelihood of "unanswerable" serves its best_* metrics alone."""
-    if gate_task.name != "squadv2" or instance.request_type != "loglikelihood":
-        return True
-    return any(check.metric.startswith("best_") for check in gate_task.checks)
+    own = OWN_SCORERS.get(gate_task.name)
+    return own is None or own.needs(instance.request_type, [check.metric for check in gate_task.checks])
 
 
 def _requests_of(instance: Any, spec: TaskSpec) -> tuple[Request, ...]:

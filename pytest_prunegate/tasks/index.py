@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.resources import installed_version
-from pytest_prunegate.tasks.task_info import SQUADV2_METRICS, Aggregate, GroupInfo, MetricInfo, TaskInfo
+from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
+from pytest_prunegate.tasks.task_info import Aggregate, GroupInfo, MetricInfo, TaskInfo
 from pytest_prunegate.tasks.task_records import aggregates_of, records_of, task_record
 
 if TYPE_CHECKING:
@@ -132,12 +133,13 @@ class TaskIndex:
 
 def _info(name: str, record: Mapping[str, Any], path: Path | None, overrides: Mapping[str, Any]) -> TaskInfo:
     metrics = tuple(MetricInfo(name=m[0], higher_is_better=m[1], is_mean=m[2]) for m in record.get("metrics", ()))
+    own = OWN_SCORERS.get(name)
     return TaskInfo(
         name=name,
         kind=record["kind"],
         path=path,
-        output_type="generate_until" if name == "squadv2" else record.get("output_type"),
-        metrics=SQUADV2_METRICS if name == "squadv2" else metrics,
+        output_type=own.output_type if own else record.get("output_type"),
+        metrics=own.metrics if own else metrics,
         filters=tuple(record.get("filters", ("none",))),
         num_fewshot=record.get("num_fewshot"),
         overrides=overrides,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.store import Response
-from pytest_prunegate.tasks import squad
 from pytest_prunegate.tasks.choices import choices_of
 from pytest_prunegate.tasks.guarded import reason_of
+from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.tasks.perplexity import score_perplexity
 from pytest_prunegate.tasks.requests import Failure
 from pytest_prunegate.tasks.scores import DocumentKey, MetricScores, OutputShares, exact, mean_scores
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 
 MetricKey = tuple[str, str]  # lm-eval's metric and filter
-_SQUAD_SCORERS = {"exact": squad.exact_match, "f1": squad.f1}
 _NAMED, _SHOWN = 3, 300  # documents in a message, and characters of what each raised; the log has all
 
 
@@ -62,8 +61,8 @@ class Scorer:
         metric, name = key
         if self._prepared.seqlen is not None:
             return score_perplexity(self._prepared, self._responses)
-        if self._prepared.name == "squadv2":
-            return _score_squad(self._prepared, metric, self._responses)
+        if own := OWN_SCORERS.get(self._prepared.name):
+            return own.score(self._prepared, metric, self._responses)
         if name not in self._values:
             self._values[name] = _values_of_filter(self._prepared, name, self._responses)
             self._extracted[name] = _extracted(self._prepared, name)
@@ -238,48 +237,6 @@ def _exact_of(name: str, doc_id: int, value: Any) -> Fraction:
         return exact(float(value))
     except (TypeError, ValueError) as error:
         raise TaskError(f"{name}: the score of document {doc_id} is no finite number: {value!r}.") from error
-
-
-def _score_squad(prepared: PreparedTask, metric: str, responses: Sequence[Response]) -> MetricScores:
-    part, _, base = metric.rpartition("_")
-    if base not in _SQUAD_SCORERS or part not in {"", "HasAns", "NoAns", "best"}:
-        raise TaskError(f"squadv2.{metric}: squadv2 has no metric of this name.")
-    if part == "best":
-        best = squad.best_score([_abstention(document, base, responses) for document in prepared.documents])
-        return MetricScores(by_document={}, aggregate=best, documents=len(prepared.documents), higher_is_better=True)
-    scores: dict[DocumentKey, Fraction] = {
-        document.doc_id: _squad_score(document, base, responses)
-        for document in prepared.documents
-        if part == "" or bool(document.content["answers"]["text"]) == (part == "HasAns")
-    }
-    if not scores:
-        raise TaskError(
-            f"squadv2.{metric}: none of the {len(prepared.documents)} documents is of this part. Raise the limit."
-        )
-    return mean_scores(scores, higher_is_better=True)
-
-
-def _squad_score(document: Document, base: str, responses: Sequence[Response]) -> Fraction:
-    return _SQUAD_SCORERS[base](_generated(document, responses), document.content["answers"]["text"])
-
-
-def _generated(document: Document, responses: Sequence[Response]) -> str:
-    return responses[document.requests[0][0]].text or ""
-
-
-def _abstention(document: Document, base: str, responses: Sequence[Response]) -> squad.Abstention:
-    if not document.requests[1]:
-        raise TaskError(
-            f"squadv2.best_{base}: its log-likelihoods were not asked for. Name the metric in the thresholds file."
-        )
-    loglikelihood = responses[document.requests[1][0]].loglikelihood
-    assert loglikelihood is not None, "squadv2's second request is a log-likelihood"
-    return squad.Abstention(
-        score=_squad_score(document, base, responses),
-        no_answer_probability=math.exp(loglikelihood),
-        has_answer=bool(document.content["answers"]["text"]),
-        is_empty=not _generated(document, responses),
-    )
 
 
 def output_shares(

@@ -1,4 +1,4 @@
-"""SQuAD 2.0's exact match and F1 for one document, by the official definition.
+"""SQuAD 2.0's exact match and F1, by the official definition, and the scorer of lm-eval's task squadv2.
 
 Source: Rajpurkar, Jia, Liang 2018 (https://arxiv.org/abs/1806.03822) and its evaluation script
 (https://rajpurkar.github.io/SQuAD-explorer/). Scores are exact fractions in [0, 1]. The official script drops gold
@@ -8,15 +8,27 @@ right by nothing, and by nothing else.
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pytest_prunegate.errors import TaskError
+from pytest_prunegate.tasks.own_scorer import OwnScorer
+from pytest_prunegate.tasks.scores import MetricScores, mean_scores
+from pytest_prunegate.tasks.task_info import MetricInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from pytest_prunegate.store import Response
+    from pytest_prunegate.tasks.prepared import Document, PreparedTask
+    from pytest_prunegate.tasks.scores import DocumentKey
+
+UNANSWERABLE = "(unanswerable)"
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -74,3 +86,82 @@ def best_score(documents: Sequence[Abstention]) -> Fraction:
             current -= 1
         best = max(best, current)
     return best / len(documents)
+
+
+_OF_ONE = {"exact": exact_match, "f1": f1}
+_HAS_ANSWER, _NO_ANSWER, _BEST = "HasAns", "NoAns", "best"
+
+
+class SquadV2(OwnScorer):
+    """lm-eval's squadv2, which is written in Python, so that its YAML names no metric.
+
+    A document has two requests: its answer, and the log-likelihood of "unanswerable", which the best_* metrics alone need.
+    Questions share passages.
+    """
+
+    metrics = tuple(
+        MetricInfo(name=f"{part}{base}", higher_is_better=True, is_mean=part != f"{_BEST}_")
+        for part in ("", f"{_HAS_ANSWER}_", f"{_NO_ANSWER}_", f"{_BEST}_")
+        for base in _OF_ONE
+    )
+    output_type = "generate_until"
+    cluster_by = "context"
+
+    def score(self, prepared: PreparedTask, metric: str, responses: Sequence[Response]) -> MetricScores:
+        part, _, base = metric.rpartition("_")
+        if base not in _OF_ONE or part not in {"", _HAS_ANSWER, _NO_ANSWER, _BEST}:
+            raise TaskError(f"squadv2.{metric}: squadv2 has no metric of this name.")
+        if part == _BEST:
+            best = best_score([_abstention(document, base, responses) for document in prepared.documents])
+            return MetricScores(
+                by_document={}, aggregate=best, documents=len(prepared.documents), higher_is_better=True
+            )
+        scores: dict[DocumentKey, Fraction] = {
+            document.doc_id: _score(document, base, responses)
+            for document in prepared.documents if self.has_metric(document.content, metric)
+        }  # fmt: skip
+        if not scores:
+            raise TaskError(
+                f"squadv2.{metric}: none of the {len(prepared.documents)} documents is of this part. Raise the limit."
+            )
+        return mean_scores(scores, higher_is_better=True)
+
+    def right_answers(self, content: Any) -> Sequence[str]:
+        return list(filter(None, content["answers"]["text"])) or [UNANSWERABLE]
+
+    def needs(self, request_type: str, metrics: Collection[str]) -> bool:
+        return request_type != "loglikelihood" or any(metric.startswith(f"{_BEST}_") for metric in metrics)
+
+    def has_metric(self, content: Any, metric: str) -> bool:
+        return not metric.startswith((_HAS_ANSWER, _NO_ANSWER)) or metric.startswith(_part(content))
+
+    def parts(self, metric: str) -> Mapping[str, Callable[[Any], str]]:
+        return {} if metric.startswith((_HAS_ANSWER, _NO_ANSWER)) else {"answerable": _part}
+
+
+def _part(content: Any) -> str:
+    """Whether a question has an answer, by the word in the metrics' names."""
+    return _HAS_ANSWER if content["answers"]["text"] else _NO_ANSWER
+
+
+def _score(document: Document, base: str, responses: Sequence[Response]) -> Fraction:
+    return _OF_ONE[base](_generated(document, responses), document.content["answers"]["text"])
+
+
+def _generated(document: Document, responses: Sequence[Response]) -> str:
+    return responses[document.requests[0][0]].text or ""
+
+
+def _abstention(document: Document, base: str, responses: Sequence[Response]) -> Abstention:
+    if not document.requests[1]:
+        raise TaskError(
+            f"squadv2.best_{base}: its log-likelihoods were not asked for. Name the metric in the thresholds file."
+        )
+    loglikelihood = responses[document.requests[1][0]].loglikelihood
+    assert loglikelihood is not None, "squadv2's second request is a log-likelihood"
+    return Abstention(
+        score=_score(document, base, responses),
+        no_answer_probability=math.exp(loglikelihood),
+        has_answer=bool(document.content["answers"]["text"]),
+        is_empty=not _generated(document, responses),
+    )

@@ -79,19 +79,3 @@ class GroupInfo:
                 yield from child._leaves()  # noqa: SLF001 - of this class
             else:
                 yield child
-
-
-# squadv2 is written in Python, so that its YAML names no metric; this package scores it itself.
-SQUADV2_METRICS = tuple(
-    MetricInfo(name=name, higher_is_better=True, is_mean=not name.startswith("best_"))
-    for name in (
-        "exact",
-        "f1",
-        "HasAns_exact",
-        "HasAns_f1",
-        "NoAns_exact",
-        "NoAns_f1",
-        "best_exact",
-        "best_f1",
-    )
-)

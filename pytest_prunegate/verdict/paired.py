@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.stats.intervals import Stratum
 from pytest_prunegate.tasks.checks import Check, GateTask, Measure, TaskKind
+from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.verdict.check_scores import scores_of
 
 if TYPE_CHECKING:
@@ -137,11 +138,9 @@ def _members(task: GateTask, check: Check) -> set[int]:
 
 
 def _has_metric(task: GateTask, check: Check, draws: Draws, number: int, doc_id: int) -> bool:
-    """squadv2's metrics of answerable and of unanswerable questions are of a part of its documents."""
-    if task.name != "squadv2" or not check.metric.startswith(("HasAns", "NoAns")):
-        return True
-    answerable = bool(draws.parts[number].documents[doc_id].content["answers"]["text"])
-    return answerable == check.metric.startswith("HasAns")
+    """Whether a document counts for a check's metric, as far as the task's scorer knows beforehand."""
+    own = OWN_SCORERS.get(task.name)
+    return own is None or own.has_metric(draws.parts[number].documents[doc_id].content, check.metric)
 
 
 def _strata(task: GateTask, check: Check, draws: Draws, keys: Sequence[DocumentKey]) -> tuple[Stratum, ...]:
@@ -169,9 +168,9 @@ def _member_of(key: DocumentKey) -> str:
 
 
 def _clusters(task: GateTask, draws: Draws, keys: Sequence[DocumentKey]) -> tuple[Hashable, ...] | None:
-    """What documents share: the value of the field that the thresholds file names; squadv2's questions share passages."""
-    named = task.settings.cluster_by
-    name = named or ("context" if task.name == "squadv2" else None)
+    """What documents share: the value of the field that the thresholds file names, or else the task's scorer."""
+    own = OWN_SCORERS.get(task.name)
+    name = task.settings.cluster_by or (own.cluster_by if own else None)
     if name is None:
         return None
     contents = {

@@ -9,6 +9,7 @@ from pytest_prunegate.input.thresholds import TaskSpec
 from pytest_prunegate.report.summary.records import PartSummary
 from pytest_prunegate.report.summary.wording import relative_change
 from pytest_prunegate.tasks.checks import Check, GateTask, TaskKind
+from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pytest_prunegate.verdict.compare import Comparison
     from pytest_prunegate.verdict.measurement import Measurement
 
-ANSWERABLE = "answerable"
 _MOST = 50  # parts by one field; the rest stand together
 _LONGEST = 200  # characters of a value
 
@@ -64,16 +64,22 @@ def parts_of(
         for document in part.prepared.documents
     }
     found: list[PartSummary] = []
+    own = _own_ways(task, check)
     for by, value_of in _ways(task, check).items():
-        found += _parts(by, _grouped(comparison.scores, contents, value_of), comparison)
+        groups = _grouped(comparison.scores, contents, value_of)
+        found += _parts(by, groups, comparison, in_full=by in own)
     return tuple(found)
+
+
+def _own_ways(task: GateTask, check: Check) -> Mapping[str, Callable[[Any], str]]:
+    """What the task's scorer parts documents by."""
+    own = OWN_SCORERS.get(task.name)
+    return own.parts(check.metric) if own else {}
 
 
 def _ways(task: GateTask, check: Check) -> dict[str, Callable[[Any], str]]:
     """What parts the documents of a check, and its value of a document's content."""
-    ways: dict[str, Callable[[Any], str]] = {}
-    if task.name == "squadv2" and not check.metric.startswith(("HasAns", "NoAns")):
-        ways[ANSWERABLE] = lambda content: "HasAns" if content["answers"]["text"] else "NoAns"
+    ways: dict[str, Callable[[Any], str]] = dict(_own_ways(task, check))
     fields = task.spec.slice_by if isinstance(task.spec, TaskSpec) else ()
     return ways | {field: lambda content, field=field: _in_words(content.get(field)) for field in fields}
 
@@ -93,11 +99,13 @@ def _grouped(
     return found
 
 
-def _parts(by: str, groups: Mapping[str, list[DocumentKey]], comparison: Comparison) -> list[PartSummary]:
-    """The largest first; as many at most as a report can show."""
+def _parts(
+    by: str, groups: Mapping[str, list[DocumentKey]], comparison: Comparison, *, in_full: bool
+) -> list[PartSummary]:
+    """By name where all are shown; else the largest first, and as many at most as a report can show."""
     ranked = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    shown, rest = (ranked, []) if by == ANSWERABLE or len(ranked) <= _MOST else (ranked[:_MOST], ranked[_MOST:])
-    if by == ANSWERABLE:
+    shown, rest = (ranked, []) if in_full or len(ranked) <= _MOST else (ranked[:_MOST], ranked[_MOST:])
+    if in_full:
         shown = sorted(shown)
     parts = [_part(by, _short(value), keys, comparison) for value, keys in shown]
     if rest:
