@@ -14,7 +14,8 @@ import statistics
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "pytest_prunegate"
-ENUMS = ("Decide", "Measure", "TaskKind")
+ENUMS = {"Decide": "input.thresholds", "Measure": "tasks.checks", "TaskKind": "tasks.checks"}
+"""Kinds of things, by the modules that define them."""
 RULES = "input.rules"
 
 
@@ -59,7 +60,7 @@ def reached(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 def branches(modules: dict[str, ast.Module]) -> dict[str, int]:
-    """How often modules compare with a kind's members, or with a rule outside the module of rules."""
+    """How often modules compare with the members of a kind, or with a rule, that another module defines."""
     rules = {
         name.id for node in modules[RULES].body if isinstance(node, ast.Assign)
         for name in node.targets if isinstance(name, ast.Name) and name.id.isupper()
@@ -70,8 +71,10 @@ def branches(modules: dict[str, ast.Module]) -> dict[str, int]:
             if not isinstance(node, (ast.Compare, ast.MatchValue)):
                 continue
             inside = list(ast.walk(node))
-            for enum in ENUMS:
-                found[enum] += any(isinstance(one, ast.Attribute) and ast.unparse(one.value) == enum for one in inside)
+            for enum, home in ENUMS.items():
+                found[enum] += module != home and any(
+                    isinstance(one, ast.Attribute) and ast.unparse(one.value) == enum for one in inside
+                )
             found["Rule"] += module != RULES and any(isinstance(one, ast.Name) and one.id in rules for one in inside)
     return found
 

@@ -12,7 +12,6 @@ from pytest_prunegate.gate.expectations import outlooks
 from pytest_prunegate.gate.measuring import Measuring
 from pytest_prunegate.gate.plan import NO_DEVICE, Plan
 from pytest_prunegate.plain import plain
-from pytest_prunegate.tasks.checks import Check, GateTask, TaskKind
 from pytest_prunegate.verdict.check_scores import member_results, scores_of
 from pytest_prunegate.verdict.compare import Comparison, Outcome
 from pytest_prunegate.verdict.judging import Judge, sparsity_comparison
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate.shared import Shared
     from pytest_prunegate.gate.sides import Sides
     from pytest_prunegate.input.options import Options
+    from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.tasks.requests import Conditions
     from pytest_prunegate.verdict.measurement import Measurement
@@ -223,7 +223,7 @@ class Gate:
             EvaluationError: there is no verdict, and why.
         """
         task = self.task(check.task)
-        if task.kind is TaskKind.SPARSITY:
+        if not task.kind.asks_models:
             return sparsity_comparison(check, self.facts)
         return self._compared(task, check)[0]
 
@@ -277,7 +277,7 @@ class Gate:
     def _noise(self, task: GateTask, check: Check) -> Noise | None:
         from pytest_prunegate.gate.second_asking import NoiseFloor, SecondAsking
 
-        if not self.options.noise_floor or task.kind is TaskKind.SPARSITY:
+        if not self.options.noise_floor or not task.kind.asks_models:
             return None
         assert self.shared is not None
         if self.noise_floor is None:

@@ -11,13 +11,13 @@ import xxhash
 
 from pytest_prunegate.checkpoint.hashing import hash_file
 from pytest_prunegate.input.thresholds import TaskSpec
-from pytest_prunegate.tasks.checks import Check, GateTask, TaskKind
 from pytest_prunegate.tasks.task_loading import FEWSHOT_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_prunegate.gate.gate import Gate
+    from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.prepared import PreparedTask
 
 # Of a task's settings, those that change no figure, and its data, which is told apart.
@@ -53,7 +53,7 @@ class Identities:
         }
         sides = {
             side: _digest([gate.facts[side].fingerprint, asdict(gate.conditions[side])])
-            for side in gate.facts if task.kind is not TaskKind.SPARSITY or side == "pruned"
+            for side in gate.facts if task.kind.asks_models or side == "pruned"
         }  # fmt: skip
         if task.name not in self._data:
             self._data[task.name] = _digest([_data(gate, part) for part in task.parts])

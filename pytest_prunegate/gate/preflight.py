@@ -23,7 +23,6 @@ from pytest_prunegate.gate.estimates import (
 from pytest_prunegate.gate.places import free_disk, refuse_full_disk, refuse_unwritable
 from pytest_prunegate.plain import size_text
 from pytest_prunegate.store.opening import FILE as STORE_FILE
-from pytest_prunegate.tasks.checks import TaskKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -148,7 +147,7 @@ def _refuse_large_downloads(gates: Sequence[Gate]) -> None:
 
 def _asks_for_certain(gate: Gate, names: Sequence[str]) -> bool:
     """Whether a model has to answer something, whatever the tasks turn out to be: there is no store yet."""
-    asked = any(task.name in names and task.kind is not TaskKind.SPARSITY for task in gate.tasks)
+    asked = any(task.name in names and task.kind.asks_models for task in gate.tasks)
     return asked and not (gate.options.store / STORE_FILE).exists()
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.baseline.notes import file_notes
 from pytest_prunegate.checkpoint.misfit import named
 from pytest_prunegate.input.thresholds import Decide
-from pytest_prunegate.tasks.checks import TaskKind
 from pytest_prunegate.tasks.tokenizers import vocabulary_notes
 
 if TYPE_CHECKING:
@@ -127,6 +126,4 @@ def _hopeless(expected: Outlook) -> str:
 
 def _is_plain(task: GateTask) -> bool:
     """Whether a task asks a model in plain text without saying that it means to."""
-    return task.kind in {TaskKind.TASK, TaskKind.GROUP} and any(
-        part.settings.apply_chat_template is None for part in task.parts
-    )
+    return task.kind.is_of_lm_eval and any(part.settings.apply_chat_template is None for part in task.parts)

@@ -14,7 +14,6 @@ from pytest_prunegate.plain import one_line
 from pytest_prunegate.report.ci.junit import PREFIX, properties
 from pytest_prunegate.report.screen.failing import EMPTY, FEW, MANY, LostAnswer, failed_check
 from pytest_prunegate.report.summary.wording import rerun_command
-from pytest_prunegate.tasks.checks import TaskKind
 from pytest_prunegate.tasks.guarded import warnings_logged
 from pytest_prunegate.verdict.answers import LOST, changed_documents
 from pytest_prunegate.verdict.compare import Outcome
@@ -58,10 +57,8 @@ def mark_names(task: GateTask) -> list[str]:
 
 def _kind_marks(task: GateTask) -> list[str]:
     """How a task measures; a task in Python does not say."""
-    if task.kind is TaskKind.SPARSITY:
-        return ["checkpoint"]
-    if task.kind is TaskKind.PERPLEXITY:
-        return ["perplexity"]
+    if task.kind.mark:
+        return [task.kind.mark]
     types = {part.info.output_type for part in task.parts if part.info is not None and part.info.output_type}
     return sorted({"generation" if name == "generate_until" else "loglikelihood" for name in types})
 
@@ -85,7 +82,7 @@ class ThresholdsFile(pytest.File):
         """
         for gate in self.gates:
             for task in gate.tasks:
-                if task.selected and not (gate.baseline_only and task.kind is TaskKind.SPARSITY):
+                if task.selected and (task.kind.asks_models or not gate.baseline_only):
                     yield TaskCollector.from_task(self, task=task, gate=gate)
 
 

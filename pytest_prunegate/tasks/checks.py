@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.input.thresholds import Decision, PerplexitySpec, SparsitySpec, TaskSpec, Threshold
 
 if TYPE_CHECKING:
+    from pytest_prunegate.tasks.scores import DocumentKey
     from pytest_prunegate.tasks.task_info import Aggregate, TaskInfo
 
 
@@ -33,6 +34,26 @@ class TaskKind(StrEnum):
     PERPLEXITY = "perplexity"
     SPARSITY = "sparsity"
 
+    @property
+    def asks_models(self) -> bool:
+        """Whether models have to answer anything; sparsity is counted in files."""
+        return self is not TaskKind.SPARSITY
+
+    @property
+    def is_of_lm_eval(self) -> bool:
+        """Whether lm-eval knows it under its name; a text is this package's own, and so are weights."""
+        return self in {TaskKind.TASK, TaskKind.GROUP}
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether some of its documents are a random sample of all; windows of a text are not."""
+        return self is not TaskKind.PERPLEXITY
+
+    @property
+    def mark(self) -> str | None:
+        """The pytest mark of all of its kind; None where it depends on what the task asks."""
+        return {TaskKind.SPARSITY: "checkpoint", TaskKind.PERPLEXITY: "perplexity"}.get(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
@@ -55,6 +76,11 @@ class Check:
     def location(self) -> str:
         """Where the check is written: ``thresholds.yaml:12``; the option for a task that only it names."""
         return f"{self.file}:{self.line}" if self.line else "--prunegate-tasks"
+
+    @property
+    def is_of_outputs(self) -> bool:
+        """Whether it measures a share of the model's outputs, which is no metric of the task."""
+        return self.measure is not Measure.METRIC
 
     @property
     def label(self) -> str:
@@ -96,7 +122,7 @@ class GateTask:
     @property
     def parts(self) -> tuple[GateTask, ...]:
         """What is built and executed for it: its members, or itself; nothing for sparsity."""
-        if self.kind is TaskKind.SPARSITY:
+        if not self.kind.asks_models:
             return ()
         return self.members or (self,)
 
@@ -105,6 +131,14 @@ class GateTask:
         """The settings of an lm-eval task or group."""
         assert isinstance(self.spec, TaskSpec)
         return self.spec
+
+    def document_key(self, part: str, doc_id: int) -> DocumentKey:
+        """The key of a document's scores, by the name of the part that it is of."""
+        return (part, doc_id) if self.kind is TaskKind.GROUP else doc_id
+
+    def is_aggregated(self, check: Check) -> bool:
+        """Whether a check's metric is aggregated from those of a group's members; shares of outputs are over all of them."""
+        return self.kind is TaskKind.GROUP and not check.is_of_outputs
 
     def aggregate_of(self, check: Check) -> Aggregate:
         """How a group aggregates a check's metric; the last of several, as in lm-eval."""
@@ -116,15 +150,15 @@ class GateTask:
 
     def is_plain_mean(self, check: Check) -> bool:
         """Whether a check is the mean over all documents: a group may weight its members otherwise."""
-        if self.kind is not TaskKind.GROUP or check.measure is not Measure.METRIC:
+        if not self.is_aggregated(check):
             return True
         return self.aggregate_of(check).weight_by_size and all(member.copies == 1 for member in self.members)
 
     def stops_early(self, check: Check) -> bool:
         """Whether the rule that stops early can judge a check: a plain mean of scores that are known to lie in [0, 1]."""
-        if self.kind not in {TaskKind.TASK, TaskKind.GROUP}:
+        if not self.kind.is_of_lm_eval:
             return False
-        if check.measure is not Measure.METRIC:
+        if check.is_of_outputs:
             return all(part.settings.repeats in {None, 1} for part in self.parts)
         known = {metric.name: metric for part in self.parts if part.info for metric in part.info.metrics}
         is_mean = check.metric not in known or known[check.metric].is_mean

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.store import Response
-from pytest_prunegate.tasks.checks import Measure
 from pytest_prunegate.tasks.guarded import quiet, reason_of
 from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.tasks.scoring import Scorer
@@ -58,7 +57,7 @@ def _uncomputable(prepared: PreparedTask, checks: Iterable[Check]) -> dict[Check
     """The checks of a task, or of a group's member, whose metric this machine cannot compute, and why."""
     if prepared.seqlen is not None or prepared.name in OWN_SCORERS or not prepared.documents:  # scored by this package
         return {}
-    wanted = [check for check in checks if check.measure is Measure.METRIC]
+    wanted = [check for check in checks if not check.is_of_outputs]
     if missing := _not_loaded(prepared.task):
         # lm-eval computes all metrics of a task at once, so that one of them takes the others with it.
         reason = (

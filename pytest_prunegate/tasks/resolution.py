@@ -55,7 +55,7 @@ def resolve_tasks(
     """
     resolver = _Resolver(file, index, mistakes, built_in, options)
     found = [_sparsity(file.sparsity, mistakes)] if file.sparsity else []
-    found += [_perplexity(spec, mistakes) for spec in file.perplexity]
+    found += [_perplexity(spec, options, mistakes) for spec in file.perplexity]
     for spec in file.tasks:
         found += resolver.tasks(spec)
     known = {name for task in found for name in (task.name, *task.origins)} | {spec.name for spec in file.tasks}
@@ -66,20 +66,15 @@ def resolve_tasks(
     return tuple(
         replace(
             task, selected=not only or bool({task.name, *task.origins} & set(only)),
-            checks=tuple(replace(check, decision=_decision(task, check, options, mistakes)) for check in task.checks),
+            checks=tuple(replace(check, decision=_decision(check, options, mistakes)) for check in task.checks)
+            if task.kind.is_of_lm_eval else task.checks,
         ) for task in found
     )  # fmt: skip
 
 
-def _decision(task: GateTask, check: Check, options: TaskOptions, mistakes: Mistakes) -> Decision:
-    """How a check is decided, the command line first. Windows of a text are no random sample, and sparsity is counted."""
-    if task.kind is TaskKind.SPARSITY:
-        return Decision()
+def _decision(check: Check, options: TaskOptions, mistakes: Mistakes) -> Decision:
+    """How a check of documents is decided, the command line first."""
     given = replace(check.decision, **options.decision.said())
-    if task.kind is TaskKind.PERPLEXITY:
-        decide = check.decision.decide if given.decide is Decide.EARLY else given.decide
-        decide = Decide.FULL if decide is Decide.EARLY else decide  # of the file's defaults
-        return Decision(decide=decide, error_rate=given.error_rate)
     if given.decide is Decide.CONFIDENT and given.inconclusive is Inconclusive.CONTINUE:
         mistakes.add(
             check.line, f"{check.label}: `inconclusive: continue` goes on until the full run is known, which says nothing of other "
@@ -98,7 +93,16 @@ def _sparsity(spec: SparsitySpec, mistakes: Mistakes) -> GateTask:
     return GateTask(kind=TaskKind.SPARSITY, spec=spec, checks=checks, selected=True)
 
 
-def _perplexity(spec: PerplexitySpec, mistakes: Mistakes) -> GateTask:
+def _text_decision(spec: PerplexitySpec, options: TaskOptions) -> Decision:
+    """How a perplexity is decided, the command line first; not early, for windows of a text are no random sample."""
+    written = spec.decision.settled()
+    given = replace(written, **options.decision.said())
+    decide = written.decide if given.decide is Decide.EARLY else given.decide
+    decide = Decide.FULL if decide is Decide.EARLY else decide  # of the file's defaults
+    return Decision(decide=decide, error_rate=given.error_rate)
+
+
+def _perplexity(spec: PerplexitySpec, options: TaskOptions, mistakes: Mistakes) -> GateTask:
     if spec.dataset is None and spec.name != _DEFAULT_TEXT:
         mistakes.add(
             spec.line, f"perplexity.{spec.name}: only {_DEFAULT_TEXT} is known by name. Give the text of {spec.name} with "
@@ -106,7 +110,7 @@ def _perplexity(spec: PerplexitySpec, mistakes: Mistakes) -> GateTask:
         )  # fmt: skip
     check = Check(
         task=spec.name, name="perplexity", measure=Measure.METRIC, metric="perplexity", filter="none",
-        thresholds=spec.thresholds, file=mistakes.display, line=spec.line, decision=spec.decision.settled(),
+        thresholds=spec.thresholds, file=mistakes.display, line=spec.line, decision=_text_decision(spec, options),
     )  # fmt: skip
     return GateTask(kind=TaskKind.PERPLEXITY, spec=spec, checks=(check,), selected=True)
 

@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.tasks.answer_texts import Answer, AnswerTexts
-from pytest_prunegate.tasks.checks import Check, GateTask, TaskKind
 from pytest_prunegate.verdict.check_scores import scores_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from fractions import Fraction
 
+    from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.prepared import Document
     from pytest_prunegate.tasks.scores import DocumentKey
     from pytest_prunegate.verdict.compare import Comparison
@@ -85,13 +85,11 @@ def changed_documents(
 
 def texts_of(task: GateTask, measured: Sequence[Measurement]) -> Callable[[DocumentKey], Texts]:
     """The texts of a task's executed documents, made when they are asked for."""
-    is_group = task.kind is TaskKind.GROUP
     documents: dict[DocumentKey, tuple[Document, Measurement, AnswerTexts]] = {}
     for part in measured:
         texts = AnswerTexts(part.prepared)
         for document in part.prepared.documents:
-            key = (part.prepared.name, document.doc_id) if is_group else document.doc_id
-            documents[key] = (document, part, texts)
+            documents[task.document_key(part.prepared.name, document.doc_id)] = (document, part, texts)
 
     def of(key: DocumentKey) -> Texts:
         document, part, texts = documents[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import TaskError
-from pytest_prunegate.tasks.checks import Check, GateTask, Measure, TaskKind
+from pytest_prunegate.tasks.checks import Check, GateTask, Measure
 from pytest_prunegate.tasks.choices import joined_choices
 from pytest_prunegate.tasks.scores import MemberScores, MetricScores, OutputShares, group_scores, join_shares
 from pytest_prunegate.verdict.measurement import MemberResult
@@ -32,9 +32,9 @@ def scores_of(task: GateTask, check: Check, measured: Sequence[Measurement], sid
     Raises:
         TaskError: the metric cannot be computed.
     """
-    if check.measure is not Measure.METRIC:
+    if check.is_of_outputs:
         return _share_scores(task, check, measured, side)
-    if task.kind is not TaskKind.GROUP:
+    if not task.is_aggregated(check):
         return measured[0].scorers[side].score((check.metric, check.filter))
     return group_scores(_members(task, check, measured, side), weight_by_size=task.aggregate_of(check).weight_by_size)
 
@@ -50,7 +50,7 @@ def member_results(
         measured: the group's members.
         comparison: of the check; where it is over scores of documents, members are over the same ones.
     """
-    if task.kind is not TaskKind.GROUP or check.measure is not Measure.METRIC:
+    if not task.is_aggregated(check):
         return ()
     original, pruned = (_members(task, check, measured, side) for side in ("original", "pruned"))
     if comparison.scores:
@@ -142,10 +142,7 @@ def _share_scores(task: GateTask, check: Check, measured: Sequence[Measurement],
     by_document: dict[DocumentKey, Fraction] = {}
     for part in measured:
         found = part.scorers[side].output_scores(cut=check.measure is Measure.CUT)
-        by_document |= {
-            (part.prepared.name, doc_id) if task.kind is TaskKind.GROUP else doc_id: score
-            for doc_id, score in found.items()
-        }
+        by_document |= {task.document_key(part.prepared.name, doc_id): score for doc_id, score in found.items()}
     complete = len(by_document) == shares.outputs
     return MetricScores(
         by_document=by_document if complete else {}, aggregate=share, documents=shares.outputs, higher_is_better=False

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from pytest_prunegate.input.thresholds import Decide, Inconclusive
-from pytest_prunegate.tasks.checks import GateTask, TaskKind
 from pytest_prunegate.tasks.prepared import asked_of, draw_ranks, sample_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pytest_prunegate.tasks.checks import GateTask
     from pytest_prunegate.tasks.prepared import PreparedTask
 
 _FIRST_ROUND = 32  # a rule that stops early hardly ever stops before
@@ -88,7 +88,7 @@ def draw(task: GateTask, parts: Sequence[PreparedTask], seed: int, *, bases: Seq
         seed: the user's.
         bases: what decided the permutation of each part when these questions were drawn first; None where they were not.
     """
-    if task.kind is TaskKind.PERPLEXITY or not parts:
+    if not task.kind.is_sampled or not parts:
         order = [(number, document.doc_id) for number, part in enumerate(parts) for document in part.documents]
         return Draws(parts=tuple(parts), order=tuple(order), sampled=len(order), is_pooled=False, is_random=False)
     ranked: list[tuple[bool, bytes, int, int]] = []

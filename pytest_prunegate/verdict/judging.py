@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import EvaluationError, TaskError
-from pytest_prunegate.tasks.checks import Measure
 from pytest_prunegate.tasks.scores import MetricScores, mean_scores
 from pytest_prunegate.verdict.check_scores import scores_of, silence_of
 from pytest_prunegate.verdict.compare import Comparison, compare, compare_sparsity
@@ -112,7 +111,7 @@ def judge_check(
         return compare(check, original, pruned, silent=silent)
 
     comparison, verdict = judge(check, terms, paired, compare_first, is_complete=is_complete)
-    if check.measure is not Measure.METRIC:  # a share of outputs has no loss
+    if check.is_of_outputs:  # a share of outputs has no loss
         used = verdict.used if paired else looked_at
         return comparison, replace(
             verdict, terms=terms, total=paired.total if paired else draws.total, used=used, interval=None

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.input.thresholds import Decide
 from pytest_prunegate.stats.power import detectable_gap, documents_needed
-from pytest_prunegate.tasks.checks import Check, GateTask, Measure, TaskKind
 from pytest_prunegate.verdict.check_scores import scores_of
 from pytest_prunegate.verdict.paired import drawn_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.prepared import Document
     from pytest_prunegate.tasks.scores import MetricScores
     from pytest_prunegate.verdict.drawing import Draws
@@ -70,7 +70,7 @@ def outlook(
         sides: whose answers it can give.
     """
     most = _relative_threshold(check)
-    if most is None or task.kind not in {TaskKind.TASK, TaskKind.GROUP} or check.measure is not Measure.METRIC:
+    if most is None or not task.kind.is_of_lm_eval or check.is_of_outputs:
         return None
     total = len(drawn_keys(task, check, draws))
     limit = draws.most(task) if terms.is_sequential else draws.sampled
@@ -104,7 +104,7 @@ def outlook(
 
 def baseline_warning(task: GateTask, check: Check, measured: Sequence[Measurement]) -> str | None:
     """What is wrong with an original's score as a baseline: it cannot be told from 0, or from chance. None where nothing is."""
-    if task.kind not in {TaskKind.TASK, TaskKind.GROUP} or check.measure is not Measure.METRIC:
+    if not task.kind.is_of_lm_eval or check.is_of_outputs:
         return None
     scores = _known(task, check, measured, "original")
     if scores is None or not scores.by_document or not scores.higher_is_better:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.stats.intervals import Stratum
-from pytest_prunegate.tasks.checks import Check, GateTask, Measure, TaskKind
 from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.verdict.check_scores import scores_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.scores import DocumentKey, MetricScores
     from pytest_prunegate.verdict.drawing import Draws
     from pytest_prunegate.verdict.measurement import Measurement
@@ -50,7 +50,7 @@ def drawn_keys(task: GateTask, check: Check, draws: Draws, count: int | None = N
     """The first documents of the draw that have a check's metric, as far as the task says beforehand which have it."""
     members = _members(task, check)
     return [
-        (draws.parts[number].name, doc_id) if task.kind is TaskKind.GROUP else doc_id
+        task.document_key(draws.parts[number].name, doc_id)
         for number, doc_id in draws.order[:count]
         if number in members and _has_metric(task, check, draws, number, doc_id)
     ]
@@ -129,7 +129,7 @@ def _ratio(keys: Sequence[DocumentKey], original: MetricScores, pruned: MetricSc
 
 def _members(task: GateTask, check: Check) -> set[int]:
     """The numbers of the parts that have the metric."""
-    if task.kind is not TaskKind.GROUP or check.measure is not Measure.METRIC:
+    if not task.is_aggregated(check):
         return set(range(len(task.parts)))
     return {
         number for number, member in enumerate(task.members)
@@ -145,7 +145,7 @@ def _has_metric(task: GateTask, check: Check, draws: Draws, number: int, doc_id:
 
 def _strata(task: GateTask, check: Check, draws: Draws, keys: Sequence[DocumentKey]) -> tuple[Stratum, ...]:
     """A group's members with their weights, where it is no plain mean over its documents or was not drawn as one."""
-    if task.kind is not TaskKind.GROUP or check.measure is not Measure.METRIC:
+    if not task.is_aggregated(check):
         return ()
     if draws.is_pooled and task.is_plain_mean(check):
         return ()
@@ -174,16 +174,15 @@ def _clusters(task: GateTask, draws: Draws, keys: Sequence[DocumentKey]) -> tupl
     if name is None:
         return None
     contents = {
-        (part.name if task.kind is TaskKind.GROUP else "", document.doc_id): document.content
+        task.document_key(part.name, document.doc_id): document.content
         for part in draws.parts
         for document in part.documents
     }
     found = []
     for key in keys:
-        place = key if isinstance(key, tuple) else ("", key)
-        if name not in contents[place]:
+        if name not in contents[key]:
             raise TaskError(
-                f"{task.name}: cluster_by: a document has no field {name}. It has: {', '.join(map(str, contents[place]))}."
+                f"{task.name}: cluster_by: a document has no field {name}. It has: {', '.join(map(str, contents[key]))}."
             )
-        found.append((place[0], str(contents[place][name])))
+        found.append((_member_of(key), str(contents[key][name])))
     return tuple(found)

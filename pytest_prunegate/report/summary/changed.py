@@ -24,7 +24,6 @@ from pytest_prunegate.atomic_file import remove_left_behind, replacing
 from pytest_prunegate.report.summary.changed_records import CHANGED_FILE, ChangedAnswers, ChangedScore
 from pytest_prunegate.report.summary.embedding import Change, chosen, embedded
 from pytest_prunegate.report.summary.kept_changes import kept_changes
-from pytest_prunegate.tasks.checks import Check, GateTask, Measure
 from pytest_prunegate.verdict.answers import GAINED, LOST, SAME, Texts, doc_id_of, member_of, texts_of
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate.gate import Gate
     from pytest_prunegate.report.summary.earlier import Earlier
     from pytest_prunegate.report.summary.kept_changes import Place
+    from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.scores import DocumentKey
     from pytest_prunegate.verdict.compare import Comparison
     from pytest_prunegate.verdict.measurement import Measurement
@@ -134,7 +134,7 @@ def _change(
 ) -> Change:
     """A document's change by all of its scores. One that says less and is right by every metric has not got worse."""
     task, member, doc_id = place
-    of_metrics = [score for score in scores if checks[task, score.check][1].measure is Measure.METRIC]
+    of_metrics = [score for score in scores if not checks[task, score.check][1].is_of_outputs]
     telling = [score for score in of_metrics if score.change != SAME] or scores
     change = LOST if any(score.change == LOST for score in telling) else GAINED
     return Change(

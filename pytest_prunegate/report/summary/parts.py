@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.input.thresholds import TaskSpec
 from pytest_prunegate.report.summary.records import PartSummary
 from pytest_prunegate.report.summary.wording import relative_change
-from pytest_prunegate.tasks.checks import Check, GateTask, TaskKind
 from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.gate.gate import Gate
     from pytest_prunegate.report.summary.earlier import Earlier
+    from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.scores import DocumentKey
     from pytest_prunegate.verdict.compare import Comparison
     from pytest_prunegate.verdict.measurement import Measurement
@@ -57,9 +57,8 @@ def parts_of(
     """
     if not comparison.scores:
         return ()
-    is_group = task.kind is TaskKind.GROUP
     contents: dict[DocumentKey, Any] = {
-        (part.prepared.name, document.doc_id) if is_group else document.doc_id: document.content
+        task.document_key(part.prepared.name, document.doc_id): document.content
         for part in measured
         for document in part.prepared.documents
     }

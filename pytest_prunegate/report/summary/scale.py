@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.report.summary.records import LossOnScale
-from pytest_prunegate.tasks.checks import Measure
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -20,7 +19,7 @@ def scale_of(result: CheckResult | None) -> LossOnScale | None:
     comparison = result.comparison if result else None
     if result is None or comparison is None or comparison.relative_drop is None:
         return None
-    if result.check.measure is not Measure.METRIC:
+    if result.check.is_of_outputs:
         return None
     interval = result.verdict.interval if result.verdict else None
     low, high = interval.relative if interval else (None, None)
