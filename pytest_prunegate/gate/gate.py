@@ -135,8 +135,9 @@ class Gate:
         self.baselines = Baselines(shared.store, self._answering, self.files, dtype=self.options.dtype)
         templates = ChatTemplates(self.facts)
         self._protocols = Protocols(
-            shared.store, self._answering, seed=self.options.seed, checks=self.thresholds, candidates=shared.candidates
-        )
+            shared.store, self.facts, self._answering.keys, seed=self.options.seed, checks=self.thresholds,
+            candidates=shared.candidates,
+        )  # fmt: skip
         self._measuring = Measuring(
             self._answering, templates=templates, progress=self.progress, protocols=self._protocols,
             baselines=self.baselines, shared=shared, candidate=self.candidate,

@@ -20,13 +20,14 @@ from pytest_prunegate.tasks.checks import TaskKind
 from pytest_prunegate.verdict.drawing import draw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from pytest_prunegate.execution.answering import Answering
+    from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.input.thresholds import Decision
     from pytest_prunegate.store import Store
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.prepared import PreparedTask
+    from pytest_prunegate.tasks.requests import Request
     from pytest_prunegate.verdict.drawing import Draws
 
 _EARLY = "early"
@@ -218,15 +219,20 @@ class Protocols:
 
     Args:
         store: keeps them.
-        answering: knows the requests, whose content identifies what a pair of models is asked; none is executed.
+        facts: the models' by side.
+        keys: of the requests of a part to one side; their content identifies what a pair of models is asked.
         seed: that this run asks for.
         checks: thresholds of the whole file.
         candidates: pruned models of the run.
     """
 
-    def __init__(self, store: Store, answering: Answering, *, seed: int, checks: int, candidates: int) -> None:
+    def __init__(
+        self, store: Store, facts: Mapping[str, ModelFacts], keys: Callable[[PreparedTask, str], Mapping[Request, str]], *,
+        seed: int, checks: int, candidates: int,
+    ) -> None:  # fmt: skip
         self._store = store
-        self._answering = answering
+        self._facts = facts
+        self._keys = keys
         self._seed = seed
         self._checks = checks
         self._candidates = candidates
@@ -246,7 +252,7 @@ class Protocols:
     def fix(self, task: GateTask) -> None:
         """Keep what holds for a task, where it is drawn from at all; a baseline alone is no look at a pair."""
         protocol = self.of[task.name]
-        if protocol.rules and len(self._answering.facts) > 1:
+        if protocol.rules and len(self._facts) > 1:
             self._store.fix_protocol(self._pairs[task.name], protocol.as_json())
 
     @property
@@ -257,10 +263,10 @@ class Protocols:
     def _pair(self, task: GateTask, parts: tuple[PreparedTask, ...]) -> str:
         """A digest of both models and of everything that they may be asked, whatever the task is called, and in whatever order it stands."""
         digest = xxhash.xxh3_128(b"pooled" if task.kind is TaskKind.GROUP else b"alone")
-        for side, facts in self._answering.facts.items():
+        for side, facts in self._facts.items():
             digest.update(facts.fingerprint.encode())
             for part in parts:
-                keys = self._answering.keys(part, side)
+                keys = self._keys(part, side)
                 generated = [key for request, key in keys.items() if request.gen_kwargs is not None]
                 digest.update(
                     "".join(sorted(generated or keys.values())).encode()
