@@ -8,6 +8,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.input.rules import Quantities
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -67,7 +69,7 @@ def _of_pruned(figures: Figures, rule: Rule) -> Need:
 def _of_loss(figures: Figures, rule: Rule) -> Need:
     """Of a threshold on what was lost against the original."""
     is_absolute = not rule.is_share
-    measured = figures.drop if is_absolute else figures.relative_drop
+    measured = rule.of(Quantities(relative=figures.relative_drop, absolute=figures.drop, pruned=None))
     if measured is None:
         return Need(value=None, why="the original scores 0, so that no relative drop exists")
     said = f"{'gained' if measured < 0 else 'lost'} {_shown(abs(measured), is_absolute=is_absolute)}"
@@ -90,7 +92,7 @@ def _loss_bound(figures: Figures, rule: Rule) -> _Bound:
     is_absolute = not rule.is_share
     if not figures.has_interval:
         return _Bound(value=Fraction(-1), words="no interval is known: the measured loss alone", has_noise=False)
-    high = _exact(figures.absolute_high if is_absolute else figures.relative_high)
+    high = _exact(rule.of(Quantities(relative=figures.relative_high, absolute=figures.absolute_high, pruned=None)))
     words = "95% interval up to"
     if high is not None and figures.by_interval and rule.key in figures.strictest:
         strictest = _exact(figures.strictest[rule.key])
