@@ -43,7 +43,7 @@ ROOMS = {
     "report.summary": ("atomic_file", "gate", "input", "plain", "resources", "tasks", "verdict"),
     "report.screen": ("atomic_file", "checkpoint", "errors", "gate", "input", "plain", "report.summary", "verdict"),
     "report.page": ("atomic_file", "errors", "plain", "report.summary", "resources"),
-    "report.history": ("atomic_file", "errors", "plain", "report.page", "report.summary"),
+    "report.history": ("atomic_file", "errors", "plain", "report.page", "report.summary", "tasks"),
     "report.files": ("atomic_file", "checkpoint", "report.page", "report.summary"),
     "report.ci": ("plain", "report.page", "report.summary", "verdict"),
     "commands": (

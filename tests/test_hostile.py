@@ -16,7 +16,6 @@ from scripted import BOOLQ, BOOLQ_AND_GSM8K, GSM8K
 
 from pytest_prunegate.errors import InputError, TaskError
 from pytest_prunegate.input.thresholds import TaskOptions
-from pytest_prunegate.input.thresholds_reader import load_thresholds
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
 from pytest_prunegate.report.page.rendering import render
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
@@ -24,7 +23,7 @@ from pytest_prunegate.report.summary.provenance_records import Environment, Mode
 from pytest_prunegate.report.summary.records import CheckSummary, ModelSummary, PartSummary, Summary, TaskSummary
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.tasks.index import TaskIndex
-from pytest_prunegate.tasks.resolution import resolve_tasks
+from pytest_prunegate.tasks.thresholds_file import load_thresholds, resolve_tasks
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,9 @@ import statistics
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "pytest_prunegate"
-ENUMS = {"Decide": "input.thresholds", "Measure": "tasks.checks", "TaskKind": "tasks.checks"}
+ENUMS = {"Decide": "input.thresholds", "Measure": "tasks.checks"}
 """Kinds of things, by the modules that define them."""
+KINDS, KIND_HOMES = {"CountingKind", "AskingKind"}, ("tasks.checks", "tasks.kinds")
 RULES = "input.rules"
 
 
@@ -65,9 +66,11 @@ def branches(modules: dict[str, ast.Module]) -> dict[str, int]:
         name.id for node in modules[RULES].body if isinstance(node, ast.Assign)
         for name in node.targets if isinstance(name, ast.Name) and name.id.isupper()
     }  # fmt: skip
-    found = dict.fromkeys((*ENUMS, "Rule"), 0)
+    found = dict.fromkeys((*ENUMS, "Rule", "Kind"), 0)
     for module, tree in modules.items():
         for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+                found["Kind"] += not module.startswith(KIND_HOMES) and ast.unparse(node.args[1]) in KINDS
             if not isinstance(node, (ast.Compare, ast.MatchValue)):
                 continue
             inside = list(ast.walk(node))

@@ -15,9 +15,6 @@ from pytest_prunegate.checkpoint.facts import ModelFacts, TokenizerSource
 from pytest_prunegate.checkpoint.fingerprint import template_digest, tokenizer_digest
 from pytest_prunegate.checkpoint.sparsity import LayerZeros, Sparsity
 from pytest_prunegate.input.task_words import settings_words
-from pytest_prunegate.tasks.checks import TaskKind
-from pytest_prunegate.tasks.requests import canonical_json
-from pytest_prunegate.tasks.task_loading import FEWSHOT_SEED
 from pytest_prunegate.tasks.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
@@ -136,7 +133,7 @@ def asking_of(
         seed: that they were drawn with.
     """
     places = [keys[request] for request in prepared.requests]
-    limit = getattr(task.spec, "limit", None) or getattr(task.spec, "nsamples", None)
+    limit = task.spec.sample_limit
     words = settings_words(task.spec)
     return Asking(
         task=prepared.key, version=prepared.version, settings=_settings(task, prepared), data=prepared.data_fingerprint,
@@ -152,12 +149,4 @@ def asking_of(
 def _settings(task: GateTask, prepared: PreparedTask) -> dict[str, Any]:
     """The settings that decide prompts and answers, as they came out."""
     found = {name: value for name, value in settings_words(task.spec).items() if name not in _NOT_SETTINGS and value is not False}  # fmt: skip
-    if task.kind is TaskKind.PERPLEXITY:
-        return found | {"seqlen": prepared.seqlen}
-    seed = task.settings.fewshot_seed
-    found["num_fewshot"] = prepared.num_fewshot
-    if prepared.num_fewshot:
-        found["fewshot_seed"] = FEWSHOT_SEED if seed is None else seed
-    if kwargs := found.get("gen_kwargs"):
-        found["gen_kwargs"] = canonical_json(dict(kwargs))
-    return found
+    return found | task.asking_kind.settled_settings(task, prepared)

@@ -129,9 +129,7 @@ def _load_model(model: ModelArgument, wanted: Wanted) -> str:
 
 
 def _load_task(part: GateTask) -> str:
-    from pytest_prunegate.tasks.reachable import load_data
-
-    size = load_data(part)
+    size = part.asking_kind.load_data(part)
     return f"{part.key}: {'data' if size is None else size_text(size) + ' of data'}"
 
 

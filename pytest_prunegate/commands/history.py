@@ -109,17 +109,13 @@ def _table(metric: MetricHistory, rows: Sequence[MetricRow]) -> Iterator[str]:
 
 
 def _cells(row: MetricRow) -> tuple[str, ...]:
-    from pytest_prunegate.report.summary.wording import interval_text, percent_text, score_text
+    from pytest_prunegate.report.summary.wording import figure_text, interval_text
 
     check = row.check
     if not row.has_figures:
         figures = ("-", "-", "-", "-")
     else:
-        score = (
-            percent_text(check.pruned, beside=check.thresholds)
-            if check.task == "sparsity"
-            else score_text(check.pruned)
-        )
+        score = figure_text(check.pruned, check.task, check.thresholds)
         drop = "-" if check.relative_drop is None else f"{check.relative_drop:+.2%}"
         limit = "-" if check.limit is None else f"{100 * check.limit:.3g}%"
         figures = (score, drop, "-" if check.interval is None else interval_text(*check.interval), limit)

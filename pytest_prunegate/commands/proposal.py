@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.commands.needs import Need, need_of
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.input.rules import MAX_RELATIVE_DROP, MAX_RELATIVE_INCREASE, MAX_SHARE, RULES
-from pytest_prunegate.input.thresholds_reader import parse_thresholds
+from pytest_prunegate.input.thresholds import TaskSpec
+from pytest_prunegate.tasks.kinds import KINDS, sections
+from pytest_prunegate.tasks.thresholds_file import parse_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,9 +63,9 @@ def propose(run: RecordedRun, *, path: Path) -> Proposal:
     entries = {task.name: [_entry(check) for check in task.checks] for task in run.tasks}
     every = [entry for found in entries.values() for entry in found]
     lines = [f"# {_printable(line)}" for line in _HEADER.format(source=run.source, started=run.started, **_models(run)).splitlines()]  # fmt: skip
-    for kinds, section in ((("sparsity",), None), (("perplexity",), "perplexity"), (("task", "group"), "tasks")):
-        tasks = [task for task in run.tasks if task.kind in kinds]
-        lines += _section(section, [(task, entries[task.name]) for task in tasks], path.parent)
+    for section, kind in reversed(sections().items()):
+        tasks = [(task, entries[task.name]) for task in run.tasks if _section_of(task) == section]
+        lines += _section(None if kind.is_single else section, tasks, path.parent)
     text = "\n".join(lines) + "\n"
     if not any(entry.values for entry in every):
         reasons = "\n".join(f"{entry.check.task}.{entry.check.name}: {entry.comment}" for entry in every)
@@ -76,6 +78,11 @@ def propose(run: RecordedRun, *, path: Path) -> Proposal:
         thresholds=sum(key in {*RULES, *_OUTPUTS} for entry in every for key in entry.values),
         left_out=sum(not entry.values for entry in every),
     )
+
+
+def _section_of(task: RecordedTask) -> str:
+    """The key of thresholds.yaml below which a task stands; a group stands among the tasks."""
+    return KINDS[task.kind].section or TaskSpec.section
 
 
 def _models(run: RecordedRun) -> dict[str, str]:
@@ -126,7 +133,7 @@ def _section(name: str | None, tasks: list[tuple[RecordedTask, list[_Entry]]], f
 def _task_lines(task: RecordedTask, entries: list[_Entry], folder: Path) -> Iterator[str]:
     settings = _dumped(_settings(task, folder)).removesuffix("\n")
     lines = settings.split("\n") if settings else []
-    if task.kind in {"task", "group"}:
+    if KINDS[task.kind].is_of_lm_eval:
         metrics = [entry for entry in entries if not entry.is_output]
         lines += _checks("metrics", metrics, [_metric_line(entry) for entry in metrics if entry.values])
         outputs = [entry for entry in entries if entry.is_output]

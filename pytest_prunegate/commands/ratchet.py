@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.commands.needs import Need, need_of
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.input.task_words import settings_words
-from pytest_prunegate.input.thresholds import SparsitySpec, TaskSpec, Threshold
-from pytest_prunegate.input.thresholds_reader import parse_thresholds, read_text
+from pytest_prunegate.input.thresholds import TaskSpec
+from pytest_prunegate.tasks.thresholds_file import parse_thresholds, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
     from pytest_prunegate.commands.recorded import RecordedRun, RecordedTask
-    from pytest_prunegate.input.thresholds import PerplexitySpec, ThresholdsFile
+    from pytest_prunegate.input.thresholds import Spec, Threshold, ThresholdsFile
 
 _BOM = "\ufeff"
 _FREE = ("limit", "marks", "slice_by", "decide", "error_rate", "indifference", "inconclusive")
@@ -40,7 +40,7 @@ class Ratchet:
 class _User:
     """A check of the file that a threshold serves; without a name where the file leaves its metrics to others."""
 
-    spec: TaskSpec | PerplexitySpec | SparsitySpec
+    spec: Spec
     name: str | None
     threshold: Threshold
 
@@ -124,16 +124,9 @@ def _by_place(file: ThresholdsFile) -> list[list[_User]]:
 
 
 def _users(file: ThresholdsFile) -> Iterator[_User]:
-    for spec in file.tasks:
-        for written in (*(spec.metrics or ()), *spec.outputs):
-            yield from (_User(spec=spec, name=written.name, threshold=threshold) for threshold in written.thresholds)
-        if spec.metrics is None:
-            yield from (_User(spec=spec, name=None, threshold=threshold) for threshold in file.defaults)
-    for text in file.perplexity:
-        yield from (_User(spec=text, name="perplexity", threshold=threshold) for threshold in text.thresholds)
-    if file.sparsity:
-        for threshold in file.sparsity.thresholds:
-            yield _User(spec=file.sparsity, name=threshold.rule.key, threshold=threshold)
+    for spec in file.specs:
+        used = spec.named_thresholds(file.defaults)
+        yield from (_User(spec=spec, name=name, threshold=threshold) for name, threshold in used)
 
 
 def _is_of(threshold: Threshold, thresholds: tuple[Threshold, ...]) -> bool:
@@ -181,7 +174,7 @@ def _needs(user: _User, run: RecordedRun) -> tuple[list[Need], str]:
     return needs, ""
 
 
-def _other_settings(spec: TaskSpec | PerplexitySpec | SparsitySpec, task: RecordedTask) -> list[str]:
+def _other_settings(spec: Spec, task: RecordedTask) -> list[str]:
     """The keys by which the file asks for something else than was measured."""
     here, there = settings_words(spec), dict(task.settings)
     if isinstance(spec, TaskSpec) and spec.num_fewshot is not None and spec.num_fewshot == task.shots:

@@ -12,9 +12,10 @@ from pytest_prunegate.gate.expectations import outlooks
 from pytest_prunegate.gate.measuring import Measuring
 from pytest_prunegate.gate.plan import NO_DEVICE, Plan
 from pytest_prunegate.plain import plain
+from pytest_prunegate.tasks.checks import CountingKind, Preparation
 from pytest_prunegate.verdict.check_scores import member_results, scores_of
-from pytest_prunegate.verdict.compare import Comparison, Outcome
-from pytest_prunegate.verdict.judging import Judge, sparsity_comparison
+from pytest_prunegate.verdict.compare import Comparison, Outcome, compare_counted
+from pytest_prunegate.verdict.judging import Judge
 from pytest_prunegate.verdict.protocol import Protocols
 from pytest_prunegate.verdict.result import CheckResult
 from pytest_prunegate.verdict.verdicts import Basis, Verdict
@@ -139,7 +140,8 @@ class Gate:
             candidates=shared.candidates,
         )  # fmt: skip
         self._measuring = Measuring(
-            self._answering, templates=templates, progress=self.progress, protocols=self._protocols,
+            self._answering, Preparation(facts=self.facts, conditions=self.conditions, templates=templates),
+            progress=self.progress, protocols=self._protocols,
             baselines=self.baselines, shared=shared, candidate=self.candidate,
         )  # fmt: skip
         self.judging = Judge(self._measuring.draws, self._protocols.of)
@@ -224,8 +226,6 @@ class Gate:
             EvaluationError: there is no verdict, and why.
         """
         task = self.task(check.task)
-        if not task.kind.asks_models:
-            return sparsity_comparison(check, self.facts)
         return self._compared(task, check)[0]
 
     def unfinished(self) -> dict[str, dict[str, tuple[int, int]]]:
@@ -242,18 +242,14 @@ class Gate:
     def _judged(self, check: Check) -> CheckResult:
         task = self.task(check.task)
         measured = self.measure(task.name)
-        unit = measured[0].prepared.unit if measured else "weights"
+        unit = task.kind.unit if isinstance(task.kind, CountingKind) else measured[0].prepared.unit
         if self.baseline_only:
             scores = scores_of(task, check, measured, "original")
             total = sum(measurement.prepared.total_documents for measurement in measured)
             return CheckResult(
                 check=check, outcome=Outcome.BASELINE, baseline=scores.aggregate, documents=scores.documents, total=total, unit=unit
             )  # fmt: skip
-        if not measured:
-            comparison = sparsity_comparison(check, self.facts)
-            verdict = Verdict(outcome=comparison.outcome, basis=Basis.MEASURED, used=comparison.documents)
-        else:
-            comparison, verdict = self._compared(task, check)
+        comparison, verdict = self._compared(task, check)
         return CheckResult(
             check=check, outcome=Outcome.RECORDED if self.options.record else verdict.outcome, comparison=comparison,
             documents=verdict.used, total=verdict.total or comparison.documents, unit=unit,
@@ -261,6 +257,9 @@ class Gate:
         )  # fmt: skip
 
     def _compared(self, task: GateTask, check: Check) -> tuple[Comparison, Verdict]:
+        if isinstance(task.kind, CountingKind):
+            comparison = compare_counted(check, task.kind.count(check, self.facts))
+            return comparison, Verdict(outcome=comparison.outcome, basis=Basis.MEASURED, used=comparison.documents)
         measured = self.measure(task.name)
         assert self.judging is not None
         return self.judging.judge(task, check, measured)
@@ -278,7 +277,7 @@ class Gate:
     def _noise(self, task: GateTask, check: Check) -> Noise | None:
         from pytest_prunegate.gate.second_asking import NoiseFloor, SecondAsking
 
-        if not self.options.noise_floor or not task.kind.asks_models:
+        if not self.options.noise_floor or not task.asks_models:
             return None
         assert self.shared is not None
         if self.noise_floor is None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from pytest_prunegate.checkpoint.hashing import hash_file
-from pytest_prunegate.input.thresholds import TaskSpec
 from pytest_prunegate.tasks.task_loading import FEWSHOT_SEED
 
 if TYPE_CHECKING:
@@ -44,16 +43,16 @@ class Identities:
     def of(self, check: Check) -> dict[str, str]:
         """The digests of a check: original, pruned, settings, data."""
         gate, task = self._gate, self._gate.task(check.task)
-        limits = [part.settings.limit for part in task.parts if isinstance(part.spec, TaskSpec)]
+        is_drawn = any(part.asking_kind.is_sampled and part.spec.sample_limit is not None for part in task.parts)
         settings = {
             "check": [check.metric, check.filter, check.measure],
-            "seed": gate.options.seed if any(limit is not None for limit in limits) else None,
+            "seed": gate.options.seed if is_drawn else None,
             "parts": [_settings(part) for part in (task, *task.members)],
             "weighting": [asdict(aggregate) for aggregate in task.aggregates],
         }
         sides = {
             side: _digest([gate.facts[side].fingerprint, asdict(gate.conditions[side])])
-            for side in gate.facts if task.kind.asks_models or side == "pruned"
+            for side in gate.facts if task.asks_models or side == "pruned"
         }  # fmt: skip
         if task.name not in self._data:
             self._data[task.name] = _digest([_data(gate, part) for part in task.parts])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.errors import EvaluationError, ModelError, TaskError
 from pytest_prunegate.gate.plan import TaskPlan
 from pytest_prunegate.gate.progress import DocumentCounter
-from pytest_prunegate.tasks.checks import GateTask, TaskKind
+from pytest_prunegate.tasks.checks import CountingKind
 from pytest_prunegate.verdict.check_scores import refuse_silent_original
 from pytest_prunegate.verdict.measurement import Measurement
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.execution.answering import Answering
     from pytest_prunegate.gate.progress import Progress
     from pytest_prunegate.gate.shared import Shared
-    from pytest_prunegate.tasks.chat import ChatTemplates
+    from pytest_prunegate.tasks.checks import GateTask, Preparation
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.tasks.requests import Request
     from pytest_prunegate.tasks.scoring import Scorer
@@ -40,7 +40,7 @@ class Measuring:
 
     Args:
         answering: gets a request answered.
-        templates: of chat prompts.
+        preparation: what requests are made of.
         progress: is told how it goes on.
         protocols: what is fixed for a pair of models, by the pair and the task.
         baselines: files in a model's place, which have to answer a task.
@@ -51,8 +51,8 @@ class Measuring:
     def __init__(
         self,
         answering: Answering,
+        preparation: Preparation,
         *,
-        templates: ChatTemplates,
         progress: Progress,
         protocols: Protocols,
         baselines: Baselines,
@@ -61,7 +61,7 @@ class Measuring:
     ) -> None:
         self._answering = answering
         self._facts = answering.facts
-        self._templates = templates
+        self._preparation = preparation
         self._progress = progress
         self._protocols = protocols
         self._baselines = baselines
@@ -141,7 +141,7 @@ class Measuring:
             undecided: whether a check needs more documents than were measured.
 
         Returns:
-            One measurement for each of its parts: the task itself, or a group's members; none for sparsity.
+            One measurement for each of its parts: the task itself, or a group's members; none where files are counted.
 
         Raises:
             EvaluationError: the task or a model broke; and again whenever it is asked for.
@@ -158,7 +158,7 @@ class Measuring:
     def _measure(self, name: str, undecided: Callable[[tuple[Measurement, ...]], bool]) -> tuple[Measurement, ...]:
         task, draws, started = self._tasks[name], self.draws[name], datetime.now(UTC)
         measured: tuple[Measurement, ...] = ()
-        if not draws.parts:  # sparsity, which the files say
+        if not draws.parts:  # counted in files
             return measured
         self._protocols.fix(task)
         for count in self._rounds(task):
@@ -229,14 +229,10 @@ class Measuring:
         return self._measurement(whole, {side: self._scorer(whole, side, frozenset()) for side in sides}, now)
 
     def _prepare(self, part: GateTask) -> PreparedTask:
-        from pytest_prunegate.tasks.building import prepare_task
-        from pytest_prunegate.tasks.perplexity import prepare_perplexity
-
-        if part.kind is TaskKind.PERPLEXITY:
-            return prepare_perplexity(part, self._facts, self._answering.conditions)
-        if getattr(part.settings, "apply_chat_template", None):
-            return prepare_task(part, chat_template=self._templates.of)
-        return self._shared.built(part.key, lambda: prepare_task(part, chat_template=self._templates.of))
+        kind = part.asking_kind
+        if kind.depends_on_models(part):
+            return kind.prepare(part, self._preparation)
+        return self._shared.built(part.key, lambda: kind.prepare(part, self._preparation))
 
     def _plan_parts(self, task: GateTask) -> TaskPlan:
         draws = self.draws[task.name]
@@ -248,7 +244,7 @@ class Measuring:
         return TaskPlan(
             name=task.name, members=len(task.members), num_fewshot=max((part.num_fewshot for part in parts), default=0),
             documents=most, least=least, total_documents=draws.total,
-            unit=parts[0].unit if parts else "weights", requests=sum(len(part.requests) for part in parts),
+            unit=task.kind.unit if isinstance(task.kind, CountingKind) else parts[0].unit, requests=sum(len(part.requests) for part in parts),
             missing={side: sum(missing[part.key, side] for part in parts) for side in sides},
             seconds=self._waiting.seconds(parts), uncomputable=self._uncomputable.get(task.name, ()),
         )  # fmt: skip
@@ -272,7 +268,7 @@ class Measuring:
             for side, facts in self._facts.items():
                 if missing := self._answering.missing(part, side):  # what is kept was looked at before it was asked
                     refuse_unscored(part, facts, missing)
-            if part.seqlen is None:
+            if part.task is not None:
                 self.prompt_notes += prompt_notes(part)
 
     def _refuse_uncomputable(self, task: GateTask) -> tuple[str, ...]:

@@ -121,13 +121,11 @@ def look_at_plan(gates: Gates, plan: RunPlan) -> Findings:
 
 def unreachable(gates: Gates, needed: Needed) -> list[str]:
     """Tasks that cannot be loaded, by name; nothing is built."""
-    from pytest_prunegate.tasks.reachable import load_data
-
     problems, names = Problems(), {name for own in needed.values() for name in own}
     for task in gates.tasks:
         for part in task.parts if task.name in names else ():
             with problems.collected():
-                load_data(part)
+                part.asking_kind.load_data(part)
     return problems.found
 
 
@@ -147,7 +145,7 @@ def _refuse_large_downloads(gates: Sequence[Gate]) -> None:
 
 def _asks_for_certain(gate: Gate, names: Sequence[str]) -> bool:
     """Whether a model has to answer something, whatever the tasks turn out to be: there is no store yet."""
-    asked = any(task.name in names and task.kind.asks_models for task in gate.tasks)
+    asked = any(task.name in names and task.asks_models for task in gate.tasks)
     return asked and not (gate.options.store / STORE_FILE).exists()
 
 

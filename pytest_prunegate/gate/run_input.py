@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.execution.backends import canonical_backend, parse_arguments
 from pytest_prunegate.input.options import read_options
-from pytest_prunegate.input.thresholds_reader import load_thresholds
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.tasks import index as task_index
 from pytest_prunegate.tasks.guarded import warnings_logged
-from pytest_prunegate.tasks.resolution import resolve_tasks
+from pytest_prunegate.tasks.thresholds_file import load_thresholds, resolve_tasks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +69,7 @@ def read_tasks(asked: TasksAsked) -> tuple[ThresholdsFile, tuple[GateTask, ...]]
         )
     if asked.thresholds is None:
         file, mistakes = load_thresholds(built_in_path, display=_BUILT_IN_DISPLAY, built_in=True)
-        file = replace(file, tasks=())
+        file = replace(file, specs=())
     else:
         is_built_in = asked.thresholds == built_in_path
         display = _BUILT_IN_DISPLAY if is_built_in else _display(asked.thresholds, asked.folder)

@@ -1,4 +1,4 @@
-"""Reads what thresholds.yaml says of one task, of one text for perplexity, and of sparsity."""
+"""Reads what thresholds.yaml says of one task."""
 
 from __future__ import annotations
 
@@ -6,64 +6,44 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.input.dataset_reader import read_dataset
-from pytest_prunegate.input.rules import MAX_RELATIVE_INCREASE, MAX_SHARE, MIN_SPARSITY
+from pytest_prunegate.input.rules import MAX_SHARE
 from pytest_prunegate.input.secrets import secret_problems
 from pytest_prunegate.input.threshold_values import (
     DECISION_KEYS,
-    PERPLEXITY_DECISION_KEYS,
     as_tuple,
     expect_text,
     read_decision,
+    read_marks,
     read_threshold,
     read_thresholds,
     unknown_key,
 )
-from pytest_prunegate.input.thresholds import (
-    Decide,
-    DecisionSpec,
-    MetricSpec,
-    PerplexitySpec,
-    SparsitySpec,
-    TaskSpec,
-    Threshold,
-)
+from pytest_prunegate.input.thresholds import MetricSpec, TaskSpec, Threshold
 from pytest_prunegate.input.trust import CODE_ARGUMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
-    from pathlib import Path
 
-    from pytest_prunegate.input.yaml_nodes import Mistakes, Node
+    from pytest_prunegate.input.threshold_values import Surroundings
+    from pytest_prunegate.input.yaml_nodes import Node
 
 _TASK_KEYS = (
     "metrics", "outputs", "num_fewshot", "fewshot_seed", "limit", "repeats", "max_gen_toks", "gen_kwargs", "apply_chat_template",
     "chat_template_kwargs", "system_instruction", "fewshot_as_multiturn", "dataset", "truncate", "cluster_by", "slice_by", "marks",
     *DECISION_KEYS,
 )  # fmt: skip
-_PERPLEXITY_KEYS = ("seqlen", "nsamples", "dataset", "marks", *PERPLEXITY_DECISION_KEYS)
-_BUILT_IN_MARKS = ("skip", "skipif", "xfail", "usefixtures", "parametrize", "filterwarnings")
 _OUTPUT_KEYS = ("max_empty", "max_cut")
-_SHORTEST_WINDOW = 2  # tokens: one to be predicted from another
 
 
 class TaskReader:
-    """Reads the nodes below a task's name; everything wrong goes to the mistakes.
+    """Reads the nodes below a task's name; everything wrong goes to the file's mistakes."""
 
-    Args:
-        mistakes: of the file.
-        folder: the file's, for relative paths.
-        defaults: thresholds of metrics that have none of their own; None where they could not be read.
-        decision: how checks are decided that do not say it themselves.
-    """
-
-    def __init__(
-        self, mistakes: Mistakes, folder: Path, defaults: tuple[Threshold, ...] | None, decision: DecisionSpec
-    ) -> None:
-        self._mistakes = mistakes
-        self._folder = folder
-        self._defaults = defaults
-        self._decision = decision
+    def __init__(self, around: Surroundings) -> None:
+        self._mistakes = around.mistakes
+        self._folder = around.folder
+        self._defaults = around.defaults
+        self._decision = around.decision
 
     def task(self, name: str, node: Node) -> TaskSpec:
         """A task with its settings and metrics."""
@@ -88,38 +68,6 @@ class TaskReader:
         if found.metrics == () and not found.outputs and not self._mistakes.found:
             node.wrong("has no check. Name a metric, or take the task out.")
         return found
-
-    def perplexity(self, name: str, node: Node) -> PerplexitySpec:
-        """A text for perplexity with its windows and threshold."""
-        before = len(self._mistakes.found)
-        rule = MAX_RELATIVE_INCREASE
-        thresholds = read_thresholds(node, rules=(rule,), alone=rule, extra=_PERPLEXITY_KEYS) if node.kind != "null" else ()  # fmt: skip
-        if not thresholds and len(self._mistakes.found) == before:
-            node.wrong("has no threshold. Write for example `max_relative_increase: 10%`.")
-        values: dict[str, Any] = {}
-        if node.kind == "map":
-            for key, value in node.entries(what="windows and a threshold"):
-                if key == "decide" and value.text == Decide.EARLY:
-                    value.wrong(
-                        "windows of a text are no random sample: write full or confident, and nsamples for fewer."
-                    )
-                if key in _PERPLEXITY_KEYS and key not in PERPLEXITY_DECISION_KEYS:
-                    values[key] = getattr(self, f"_read_{key}")(value)
-        given = {key: value for key, value in values.items() if value is not None}
-        decision = read_decision(node).under(self._decision)
-        return PerplexitySpec(name=name, line=node.line, thresholds=thresholds, decision=decision, **given)
-
-    def sparsity(self, node: Node) -> SparsitySpec | None:
-        """The pruned model's least sparsity."""
-        before = len(self._mistakes.found)
-        rule = MIN_SPARSITY
-        thresholds = read_thresholds(node, rules=(rule,), alone=rule, extra=("marks",))
-        if not thresholds and len(self._mistakes.found) == before:
-            node.wrong("has no threshold. Write for example `sparsity: {min: 50%}`.")
-        marks: tuple[str, ...] = ()
-        if node.kind == "map":
-            marks = next((self._read_marks(value) for key, value in node.entries(what="min") if key == "marks"), ())
-        return SparsitySpec(line=node.line, thresholds=thresholds, marks=marks)
 
     def _read_metrics(self, node: Node) -> tuple[MetricSpec, ...]:
         path = node.path.removesuffix(".metrics")
@@ -179,12 +127,6 @@ class TaskReader:
     def _read_max_gen_toks(self, node: Node) -> int | None:
         return node.positive_integer(least=1, what="a number of tokens")
 
-    def _read_seqlen(self, node: Node) -> int | None:
-        return node.positive_integer(least=_SHORTEST_WINDOW, what="tokens of a window")
-
-    def _read_nsamples(self, node: Node) -> int | None:
-        return node.positive_integer(least=1, what="a number of windows")
-
     def _read_gen_kwargs(self, node: Node) -> Mapping[str, Any]:
         found = {}
         for key, value in node.entries(what="generation arguments"):
@@ -238,15 +180,7 @@ class TaskReader:
         return tuple(value.text for value in names)
 
     def _read_marks(self, node: Node) -> tuple[str, ...]:
-        names = [value for value in node.items(what="a list of pytest marks") if expect_text(value, "a mark's name")]
-        for value in names:
-            if value.text in _BUILT_IN_MARKS:
-                value.wrong(
-                    f"{value.text} is pytest's own mark, and would change what a check's outcome means. Take another name."
-                )
-            elif not value.text.isidentifier() or value.text.startswith("_"):
-                value.wrong(f"{value.text!r} cannot be a pytest mark: use letters, digits and underscores.")
-        return tuple(value.text for value in names)
+        return read_marks(node)
 
     def _read_dataset(self, node: Node) -> Mapping[str, Any] | None:
         return read_dataset(node, self._folder)

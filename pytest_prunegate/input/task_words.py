@@ -1,4 +1,4 @@
-"""What thresholds.yaml would say of a task's settings: the way back from `task_reader.py`, in plain values."""
+"""What thresholds.yaml would say of a task's settings: the way back from its readers, in plain values."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from dataclasses import MISSING, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.input.thresholds import Decide, Decision
-
 if TYPE_CHECKING:
     from dataclasses import Field
 
-    from pytest_prunegate.input.thresholds import PerplexitySpec, SparsitySpec, TaskSpec
+    from pytest_prunegate.input.thresholds import Decision, Spec
 
 _NOT_SETTINGS = ("name", "line", "metrics", "outputs", "thresholds", "decision", "unsafe_code")
 
 
-def settings_words(spec: TaskSpec | PerplexitySpec | SparsitySpec) -> dict[str, Any]:
-    """The keys of a task, a text or sparsity that say something; its checks and how they are decided are told apart."""
+def settings_words(spec: Spec) -> dict[str, Any]:
+    """The keys of an entry that say something; its checks and how they are decided are told apart."""
     said = {field.name: getattr(spec, field.name) for field in fields(spec) if field.name not in _NOT_SETTINGS}
     usual = {field.name: _usual(field) for field in fields(spec)}
     return {name: _word(name, value) for name, value in said.items() if value != usual[name]}
@@ -30,12 +28,6 @@ def decision_words(decision: Decision, *, within: Decision) -> dict[str, Any]:
         for field in fields(decision)
         if getattr(decision, field.name) != getattr(within, field.name)
     }
-
-
-def perplexity_decision_words(decision: Decision) -> dict[str, Any]:
-    """The same for a text, whose windows no rule stops early."""
-    said = decision_words(decision, within=Decision())
-    return {name: value for name, value in said.items() if name in {"decide", "error_rate"} and value != Decide.EARLY}
 
 
 def _usual(field: Field[Any]) -> Any:

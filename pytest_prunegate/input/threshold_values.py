@@ -21,15 +21,46 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from decimal import Decimal
     from enum import StrEnum
+    from pathlib import Path
 
     from pytest_prunegate.input.rules import Rule
-    from pytest_prunegate.input.yaml_nodes import Node
+    from pytest_prunegate.input.yaml_nodes import Mistakes, Node
 
 
 _NUMBER_KINDS = frozenset({"str", "int", "float"})
 
 DECISION_KEYS = ("decide", "error_rate", "indifference", "inconclusive")
-PERPLEXITY_DECISION_KEYS = ("decide", "error_rate")
+_BUILT_IN_MARKS = ("skip", "skipif", "xfail", "usefixtures", "parametrize", "filterwarnings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a file says around an entry.
+
+    Args:
+        mistakes: of the file; everything wrong goes there.
+        folder: the file's, for relative paths.
+        defaults: thresholds of metrics that have none of their own; None where they could not be read.
+        decision: how checks are decided that do not say it themselves.
+    """
+
+    mistakes: Mistakes
+    folder: Path
+    defaults: tuple[Threshold, ...] | None
+    decision: DecisionSpec
+
+
+def read_marks(node: Node) -> tuple[str, ...]:
+    """Names of marks, all of which pytest takes."""
+    names = [value for value in node.items(what="a list of pytest marks") if expect_text(value, "a mark's name")]
+    for value in names:
+        if value.text in _BUILT_IN_MARKS:
+            value.wrong(
+                f"{value.text} is pytest's own mark, and would change what a check's outcome means. Take another name."
+            )
+        elif not value.text.isidentifier() or value.text.startswith("_"):
+            value.wrong(f"{value.text!r} cannot be a pytest mark: use letters, digits and underscores.")
+    return tuple(value.text for value in names)
 
 
 def read_thresholds(

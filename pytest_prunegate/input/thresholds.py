@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from pytest_prunegate.input.rules import Rule
@@ -102,7 +102,44 @@ class MetricSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskSpec:
+class Spec:
+    """An entry of the file: what a kind of check is asked for. Each kind adds its keys.
+
+    `section` is the key of the file below which it stands. `thresholds` are those of an entry that is one check, or one for each.
+    """
+
+    section: ClassVar[str]
+    name: str
+    line: int
+    thresholds: tuple[Threshold, ...] = ()
+    marks: tuple[str, ...] = ()
+    decision: DecisionSpec = DecisionSpec()
+
+    @property
+    def has_checks(self) -> bool:
+        """Whether anything is to be checked."""
+        return True
+
+    @property
+    def sample_limit(self) -> int | Decimal | None:
+        """How many documents, or below 1 which share of them, are executed; None for all."""
+        return None
+
+    def decision_of(self, name: str) -> DecisionSpec:
+        """What the file says of how one of its checks is decided."""
+        return self.decision
+
+    def named_thresholds(self, defaults: tuple[Threshold, ...]) -> Iterator[tuple[str | None, Threshold]]:
+        """Each threshold that it uses, with the name of its check; None where it leaves its checks to others.
+
+        Args:
+            defaults: the file's, for what has none of its own.
+        """
+        yield from ((threshold.rule.key, threshold) for threshold in self.thresholds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(Spec):
     """A task as the file describes it. None means: as lm-eval has it.
 
     `limit` is a number of documents, or below 1 a share of them. `apply_chat_template` is a template's name where the
@@ -111,8 +148,7 @@ class TaskSpec:
     that runs what a model writes may do so, which only the command line says.
     """
 
-    name: str
-    line: int
+    section = "tasks"
     metrics: tuple[MetricSpec, ...] | None = None
     outputs: tuple[MetricSpec, ...] = ()
     num_fewshot: int | None = None
@@ -130,46 +166,52 @@ class TaskSpec:
     cluster_by: str | None = None
     slice_by: tuple[str, ...] = ()
     unsafe_code: bool = False
-    marks: tuple[str, ...] = ()
-    decision: DecisionSpec = DecisionSpec()
 
+    @property
+    def written(self) -> tuple[MetricSpec, ...]:
+        """Its metrics and shares of outputs, as far as the file names them."""
+        return (*(self.metrics or ()), *self.outputs)
 
-@dataclass(frozen=True, kw_only=True)
-class PerplexitySpec:
-    """A text whose perplexity is measured: windows of `seqlen` tokens, the first `nsamples` of them (None: all)."""
+    @property
+    def has_checks(self) -> bool:
+        """Whether anything is to be checked; a task that names no metrics has those that lm-eval knows."""
+        return self.metrics is None or bool(self.written)
 
-    name: str
-    line: int
-    thresholds: tuple[Threshold, ...]
-    seqlen: int | None = None
-    nsamples: int | None = None
-    dataset: Mapping[str, Any] | None = None
-    marks: tuple[str, ...] = ()
-    decision: DecisionSpec = DecisionSpec()
+    @property
+    def sample_limit(self) -> int | Decimal | None:
+        """Its limit."""
+        return self.limit
 
+    def decision_of(self, name: str) -> DecisionSpec:
+        """What is said of one of its metrics, or else of all."""
+        return next((metric.decision for metric in self.written if metric.name == name), self.decision)
 
-@dataclass(frozen=True, kw_only=True)
-class SparsitySpec:
-    """What the pruned model's sparsity has to be."""
-
-    line: int
-    thresholds: tuple[Threshold, ...]
-    name: str = "sparsity"
-    marks: tuple[str, ...] = ()
+    def named_thresholds(self, defaults: tuple[Threshold, ...]) -> Iterator[tuple[str | None, Threshold]]:
+        """Those of its metrics; the file's defaults where it names none."""
+        yield from ((metric.name, threshold) for metric in self.written for threshold in metric.thresholds)
+        if self.metrics is None:
+            yield from ((None, threshold) for threshold in defaults)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdsFile:
-    """A whole file: where it lies, how the user names it, its tasks and its defaults."""
+    """A whole file: where it lies, how the user names it, its defaults and its entries."""
 
     path: Path
     display: str
     built_in: bool
-    tasks: tuple[TaskSpec, ...]
-    defaults: tuple[Threshold, ...]
-    perplexity: tuple[PerplexitySpec, ...] = ()
-    sparsity: SparsitySpec | None = None
+    specs: tuple[Spec, ...] = ()
+    defaults: tuple[Threshold, ...] = ()
     decision: DecisionSpec = DecisionSpec()
+
+    @property
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        """Its tasks."""
+        return tuple(spec for spec in self.specs if isinstance(spec, TaskSpec))
+
+    def below(self, section: str) -> tuple[Spec, ...]:
+        """The entries below one of its keys."""
+        return tuple(spec for spec in self.specs if spec.section == section)
 
 
 @dataclass(frozen=True, kw_only=True)

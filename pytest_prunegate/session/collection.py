@@ -52,15 +52,7 @@ def mark_name(name: str) -> str:
 
 def mark_names(task: GateTask) -> list[str]:
     """All marks of a task's items."""
-    return list(dict.fromkeys([mark_name(task.name), *_kind_marks(task), *map(mark_name, task.origins), *task.spec.marks]))  # fmt: skip
-
-
-def _kind_marks(task: GateTask) -> list[str]:
-    """How a task measures; a task in Python does not say."""
-    if task.kind.mark:
-        return [task.kind.mark]
-    types = {part.info.output_type for part in task.parts if part.info is not None and part.info.output_type}
-    return sorted({"generation" if name == "generate_until" else "loglikelihood" for name in types})
+    return list(dict.fromkeys([mark_name(task.name), *task.kind.marks(task), *map(mark_name, task.origins), *task.spec.marks]))  # fmt: skip
 
 
 class ThresholdsFile(pytest.File):
@@ -76,13 +68,13 @@ class ThresholdsFile(pytest.File):
         return node
 
     def collect(self) -> Iterator[TaskCollector]:
-        """For each candidate one collector for each selected task; sparsity is of a pruned model, which a baseline alone lacks.
+        """For each candidate one collector for each selected task; files are counted for a pruned model, which a baseline alone lacks.
 
         The tasks of several candidates have the same names, so that ``thresholds.yaml::gsm8k`` selects that of each.
         """
         for gate in self.gates:
             for task in gate.tasks:
-                if task.selected and (task.kind.asks_models or not gate.baseline_only):
+                if task.selected and (task.asks_models or not gate.baseline_only):
                     yield TaskCollector.from_task(self, task=task, gate=gate)
 
 

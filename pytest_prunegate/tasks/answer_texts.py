@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.guarded import guarded
-from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.tasks.requests import Failure
 
 if TYPE_CHECKING:
@@ -50,10 +49,8 @@ class AnswerTexts:
 
     def gold(self, document: Document) -> str:
         """The answer that counts as right: the task's target, of choices the choice. Empty where there is none."""
-        if self._prepared.task is None:
-            return ""
-        if own := OWN_SCORERS.get(self._prepared.name):
-            return BETWEEN.join(dict.fromkeys(own.right_answers(document.content)))
+        if self._prepared.own:
+            return BETWEEN.join(dict.fromkeys(self._prepared.own.right_answers(document.content)))
         target = self._told_by_task("its right answers", lambda: self._target(document))
         choices = self._choices(document)
         found = target if isinstance(target, list | tuple) else [target]

@@ -56,7 +56,7 @@ def prepare_task(gate_task: GateTask, *, chat_template: Callable[[TaskSpec], Cha
     return PreparedTask(
         key=gate_task.key, name=spec.name, task=task, version=str(task.VERSION), num_fewshot=num_fewshot, documents=documents,
         total_documents=len(by_document), data_fingerprint=_data_fingerprint(task.eval_docs), requests=requests, truncate=spec.truncate,
-        own_version=_own_version(task, gate_task),
+        own_version=_own_version(task, gate_task), own=OWN_SCORERS.get(spec.name),
     )  # fmt: skip
 
 

@@ -1,15 +1,28 @@
-"""The checks of a run: what thresholds.yaml, the options and the index of lm-eval's tasks make together."""
+"""Kinds of checks, and the checks of a run: what thresholds.yaml, the options and the index of lm-eval's tasks make together."""
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pytest_prunegate.input.thresholds import Decision, PerplexitySpec, SparsitySpec, TaskSpec, Threshold
+from pytest_prunegate.input.task_words import decision_words
+from pytest_prunegate.input.thresholds import Decision, TaskSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from fractions import Fraction
+
+    from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.input.threshold_values import Surroundings
+    from pytest_prunegate.input.thresholds import Spec, TaskOptions, Threshold, ThresholdsFile
+    from pytest_prunegate.input.yaml_nodes import Mistakes, Node
+    from pytest_prunegate.tasks.chat import ChatTemplates
+    from pytest_prunegate.tasks.index import TaskIndex
+    from pytest_prunegate.tasks.prepared import PreparedTask
+    from pytest_prunegate.tasks.requests import Conditions
     from pytest_prunegate.tasks.scores import DocumentKey
     from pytest_prunegate.tasks.task_info import Aggregate, TaskInfo
 
@@ -26,33 +39,123 @@ class Measure(StrEnum):
     CUT = "max_cut"
 
 
-class TaskKind(StrEnum):
-    """What stands behind a name in thresholds.yaml."""
+@dataclass(frozen=True, kw_only=True)
+class Resolution:
+    """What entries of a thresholds file are resolved with.
 
-    TASK = "task"
-    GROUP = "group"
-    PERPLEXITY = "perplexity"
-    SPARSITY = "sparsity"
+    `built_in` are the thresholds that ship with the package: metrics for a task that names none. `options` are the
+    command line's settings for every task. The result is usable only if `mistakes` stay empty.
+    """
 
-    @property
-    def asks_models(self) -> bool:
-        """Whether models have to answer anything; sparsity is counted in files."""
-        return self is not TaskKind.SPARSITY
+    file: ThresholdsFile
+    index: TaskIndex
+    mistakes: Mistakes
+    built_in: ThresholdsFile
+    options: TaskOptions
 
-    @property
-    def is_of_lm_eval(self) -> bool:
-        """Whether lm-eval knows it under its name; a text is this package's own, and so are weights."""
-        return self in {TaskKind.TASK, TaskKind.GROUP}
 
-    @property
-    def is_sampled(self) -> bool:
-        """Whether some of its documents are a random sample of all; windows of a text are not."""
-        return self is not TaskKind.PERPLEXITY
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What requests are made of: the models' facts and conditions, by side, and their chat templates."""
 
-    @property
-    def mark(self) -> str | None:
-        """The pytest mark of all of its kind; None where it depends on what the task asks."""
-        return {TaskKind.SPARSITY: "checkpoint", TaskKind.PERPLEXITY: "perplexity"}.get(self)
+    facts: Mapping[str, ModelFacts]
+    conditions: Mapping[str, Conditions]
+    templates: ChatTemplates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What was counted in both models' files: shares, the original's None where it cannot be counted, and of how many in the pruned one's."""
+
+    original: Fraction | None
+    pruned: Fraction
+    of: int
+
+
+class Kind(ABC):
+    """A kind of check: what stands below one key of thresholds.yaml, and how it comes to figures.
+
+    One object serves all checks of its kind, and its module is the only one that knows it. `AskingKind` lets models answer,
+    `CountingKind` counts in their files. `key` names it in results. `section` is its key in thresholds.yaml, None where another
+    kind reads its entries; it holds one entry where `is_single`, else entries by names, which the user makes up where
+    `names_are_free`. `is_of_lm_eval` says whether lm-eval knows its entries by their names.
+    """
+
+    key: ClassVar[str]
+    section: ClassVar[str | None]
+    is_single: ClassVar[bool] = False
+    names_are_free: ClassVar[bool] = False
+    is_of_lm_eval: ClassVar[bool] = False
+
+    @abstractmethod
+    def read(self, node: Node, around: Surroundings) -> tuple[Spec, ...]:
+        """The entries of its section; everything wrong goes to the file's mistakes."""
+
+    @abstractmethod
+    def resolve(self, specs: Sequence[Spec], resolution: Resolution) -> list[GateTask]:
+        """The tasks of a run that its entries ask for, with their checks."""
+
+    @abstractmethod
+    def marks(self, task: GateTask) -> list[str]:
+        """The pytest marks that say how a task is measured."""
+
+    def decision_words(self, decision: Decision) -> dict[str, Any]:
+        """How an entry is decided, as thresholds.yaml would say it."""
+        return decision_words(decision, within=Decision())
+
+
+class AskingKind(Kind):
+    """A kind that models answer requests for. `is_sampled`: some of its documents are a random sample of all."""
+
+    is_sampled: ClassVar[bool] = True
+
+    @abstractmethod
+    def prepare(self, part: GateTask, preparation: Preparation) -> PreparedTask:
+        """Load the data, and make the requests.
+
+        Raises:
+            TaskError: the task or its data cannot be loaded, or says nothing of these models.
+            ModelError: a tokenizer cannot be loaded.
+        """
+
+    @abstractmethod
+    def depends_on_models(self, part: GateTask) -> bool:
+        """Whether the requests depend on the pair of models."""
+
+    @abstractmethod
+    def load_data(self, part: GateTask) -> int | None:
+        """Load the data as a run does, without any model.
+
+        Returns:
+            Bytes that the prepared data takes; None where nobody says.
+
+        Raises:
+            TaskError: it cannot be loaded.
+        """
+
+    @abstractmethod
+    def settled_settings(self, part: GateTask, prepared: PreparedTask) -> dict[str, Any]:
+        """The settings that decide requests and that came out of preparing, by their keys of thresholds.yaml."""
+
+
+class CountingKind(Kind):
+    """A kind that is counted in the models' files. Its checks' metric is its `key`; `unit` is what is looked at, `what` what is counted of it."""
+
+    is_single = True
+    unit: ClassVar[str]
+    what: ClassVar[str]
+
+    @abstractmethod
+    def count(self, check: Check, facts: Mapping[str, ModelFacts]) -> Counted:
+        """Count.
+
+        Args:
+            check: one of its checks.
+            facts: of both models, by side.
+
+        Raises:
+            TaskError: the pruned model's cannot be counted.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +195,13 @@ class Check:
 class GateTask:
     """A name of thresholds.yaml with its checks.
 
-    `info` is lm-eval's task (a group's own metrics, for a group); None for perplexity and sparsity. `members` are a
+    `info` is lm-eval's task (a group's own metrics, for a group); None for what lm-eval does not know. `members` are a
     group's tasks, with `parent` as their group, which counts each of them `copies` times. `origins` are the tags and
     groups that it was expanded from.
     """
 
-    kind: TaskKind
-    spec: TaskSpec | PerplexitySpec | SparsitySpec
+    kind: Kind
+    spec: Spec
     checks: tuple[Check, ...]
     selected: bool
     """Whether this run evaluates it (``--prunegate-tasks`` may leave it out; it then counts as not measured)."""
@@ -120,11 +223,20 @@ class GateTask:
         return f"{self.parent}::{self.name}" if self.parent else self.name
 
     @property
+    def asks_models(self) -> bool:
+        """Whether models have to answer anything."""
+        return isinstance(self.kind, AskingKind)
+
+    @property
+    def asking_kind(self) -> AskingKind:
+        """The kind of what models are asked for, as each part of a task is."""
+        assert isinstance(self.kind, AskingKind)
+        return self.kind
+
+    @property
     def parts(self) -> tuple[GateTask, ...]:
-        """What is built and executed for it: its members, or itself; nothing for sparsity."""
-        if not self.kind.asks_models:
-            return ()
-        return self.members or (self,)
+        """What is built and executed for it: its members, or itself; nothing where files are counted."""
+        return (self.members or (self,)) if self.asks_models else ()
 
     @property
     def settings(self) -> TaskSpec:
@@ -134,11 +246,11 @@ class GateTask:
 
     def document_key(self, part: str, doc_id: int) -> DocumentKey:
         """The key of a document's scores, by the name of the part that it is of."""
-        return (part, doc_id) if self.kind is TaskKind.GROUP else doc_id
+        return (part, doc_id) if self.members else doc_id
 
     def is_aggregated(self, check: Check) -> bool:
         """Whether a check's metric is aggregated from those of a group's members; shares of outputs are over all of them."""
-        return self.kind is TaskKind.GROUP and not check.is_of_outputs
+        return bool(self.members) and not check.is_of_outputs
 
     def aggregate_of(self, check: Check) -> Aggregate:
         """How a group aggregates a check's metric; the last of several, as in lm-eval."""

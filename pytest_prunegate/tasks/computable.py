@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.guarded import quiet, reason_of
-from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.tasks.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def refuse_uncomputable(task: GateTask, prepared: Sequence[PreparedTask]) -> tup
 
 def _uncomputable(prepared: PreparedTask, checks: Iterable[Check]) -> dict[Check, str]:
     """The checks of a task, or of a group's member, whose metric this machine cannot compute, and why."""
-    if prepared.seqlen is not None or prepared.name in OWN_SCORERS or not prepared.documents:  # scored by this package
+    if prepared.own or not prepared.documents:
         return {}
     wanted = [check for check in checks if not check.is_of_outputs]
     if missing := _not_loaded(prepared.task):

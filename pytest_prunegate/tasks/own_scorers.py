@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.tasks.squad import SquadV2
 
 if TYPE_CHECKING:
-    from pytest_prunegate.tasks.own_scorer import OwnScorer
+    from pytest_prunegate.tasks.prepared import OwnScorer
 
 OWN_SCORERS: dict[str, OwnScorer] = {"squadv2": SquadV2()}
 """Scorers by the names of their tasks."""

@@ -1,17 +1,22 @@
-"""What is executed: documents with the positions of their requests, and the order in which they are drawn."""
+"""What is executed: documents with the positions of their requests, what scores them, and the order in which they are drawn."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from decimal import Decimal
 
+    from pytest_prunegate.store import Response
     from pytest_prunegate.tasks.requests import Request
+    from pytest_prunegate.tasks.scores import MetricScores
+    from pytest_prunegate.tasks.task_info import MetricInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +33,54 @@ class Document:
     requests: tuple[tuple[int, ...], ...]
 
 
+class OwnScorer(ABC):
+    """How a task is scored that this package scores by itself, in place of lm-eval, and what is known of its documents.
+
+    `metrics` and `output_type` take the place of what lm-eval's YAML says. `cluster_by` names the field of a document that
+    those which are alike share, unless thresholds.yaml names another; None where they share nothing.
+    """
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = ()
+    output_type: ClassVar[str | None] = None
+    cluster_by: ClassVar[str | None] = None
+
+    @abstractmethod
+    def score(self, prepared: PreparedTask, metric: str, responses: Sequence[Response]) -> MetricScores:
+        """One model's scores on a metric.
+
+        Args:
+            prepared: the task, with the documents that were executed.
+            metric: by its name.
+            responses: one for each of the task's requests, in their order.
+
+        Raises:
+            TaskError: there is no such metric, or no document has it.
+        """
+
+    def right_answers(self, content: Any) -> Sequence[str]:
+        """The answers to a document that count as right, as a report shows them."""
+        return ()
+
+    def needs(self, request_type: str, metrics: Collection[str]) -> bool:
+        """Whether the metrics need a document's request of that type; the others are not asked."""
+        return True
+
+    def has_metric(self, content: Any, metric: str) -> bool:
+        """Whether a document counts for a metric, as far as its content says so beforehand."""
+        return True
+
+    def parts(self, metric: str) -> Mapping[str, Callable[[Any], str]]:
+        """Ways to part the documents of a metric in a report: by name, what gives the part of a document's content."""
+        return {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreparedTask:
     """A task, ready to be executed: documents in dataset order, and their distinct requests.
 
     `key` names it in a run, `name` in messages. `own_version` is the version of a task of the user's own, and a part of
     what its answers are kept under; None for lm-eval's, whose versions go with lm-eval's.
-    `seqlen` is the length in tokens of the windows of a text for
-    perplexity, whose documents they are; None for a task of lm-eval.
+    `task` is lm-eval's, None where there is none; `own` scores it in lm-eval's place. `unit` is what its documents are.
     """
 
     key: str
@@ -48,13 +93,9 @@ class PreparedTask:
     data_fingerprint: str
     requests: tuple[Request, ...]
     truncate: bool
-    seqlen: int | None = None
+    unit: str = "documents"
+    own: OwnScorer | None = None
     own_version: str | None = None
-
-    @property
-    def unit(self) -> str:
-        """What is counted."""
-        return "documents" if self.seqlen is None else f"windows of {self.seqlen} tokens"
 
     def only(self, doc_ids: AbstractSet[int]) -> PreparedTask:
         """The same task with a part of its documents, and the requests that they need."""

@@ -10,8 +10,6 @@ from pytest_prunegate.errors import TaskError
 from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.choices import choices_of
 from pytest_prunegate.tasks.guarded import reason_of
-from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
-from pytest_prunegate.tasks.perplexity import score_perplexity
 from pytest_prunegate.tasks.requests import Failure
 from pytest_prunegate.tasks.scores import DocumentKey, MetricScores, OutputShares, exact, mean_scores
 
@@ -59,10 +57,8 @@ class Scorer:
 
     def _score(self, key: MetricKey) -> MetricScores:
         metric, name = key
-        if self._prepared.seqlen is not None:
-            return score_perplexity(self._prepared, self._responses)
-        if own := OWN_SCORERS.get(self._prepared.name):
-            return own.score(self._prepared, metric, self._responses)
+        if self._prepared.own:
+            return self._prepared.own.score(self._prepared, metric, self._responses)
         if name not in self._values:
             self._values[name] = _values_of_filter(self._prepared, name, self._responses)
             self._extracted[name] = _extracted(self._prepared, name)

@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import TaskError
-from pytest_prunegate.tasks.own_scorer import OwnScorer
+from pytest_prunegate.tasks.prepared import OwnScorer
 from pytest_prunegate.tasks.scores import MetricScores, mean_scores
 from pytest_prunegate.tasks.task_info import MetricInfo
 

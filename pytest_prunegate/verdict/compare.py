@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_prunegate.input.thresholds import Threshold
-    from pytest_prunegate.tasks.checks import Check
+    from pytest_prunegate.tasks.checks import Check, Counted
     from pytest_prunegate.tasks.scores import DocumentKey, MetricScores
 
 
@@ -50,7 +50,7 @@ class Comparison:
 
     `difference` is pruned - original in score units. `drop` is the loss in score units and `relative_drop` the loss
     over the original's score (None where that is 0): positive is worse, whichever direction is better. All three and
-    `original` are None where only the pruned model could be measured, which is enough for its sparsity.
+    `original` are None where only the pruned model could be counted.
     `lost` and `gained` count documents with a worse and a better score (None where the metric has none per document), and
     `scores` has those documents with both models' scores: the very ones that the figures are over. `silent` says how the pruned model
     shows that it says nothing at all, empty outputs or no preference among any choices; None where it speaks.
@@ -131,18 +131,12 @@ def compare(check: Check, original: MetricScores, pruned: MetricScores, *, silen
     )  # fmt: skip
 
 
-def compare_sparsity(check: Check, original: Fraction | None, pruned: Fraction, *, weights: int) -> Comparison:
-    """Judge the pruned model's sparsity; more of it is no loss, and the original's is for information.
-
-    Args:
-        check: the check with its threshold.
-        original: the original's share of zeros; None where it cannot be counted.
-        pruned: the pruned model's share of zeros.
-        weights: how many of the pruned model's were counted.
-    """
+def compare_counted(check: Check, counted: Counted) -> Comparison:
+    """Judge what was counted in the pruned model's files; the original's is for information, and no loss is known."""
+    original, pruned = counted.original, counted.pruned
     return Comparison(
         check=check, original=original, pruned=pruned, difference=None if original is None else pruned - original, drop=None,
-        relative_drop=None, recovery=None, documents=weights, lost=None, gained=None,
+        relative_drop=None, recovery=None, documents=counted.of, lost=None, gained=None,
         broken=broken_thresholds(check, pruned, None, None), silent=None,
     )  # fmt: skip
 

@@ -88,7 +88,7 @@ def draw(task: GateTask, parts: Sequence[PreparedTask], seed: int, *, bases: Seq
         seed: the user's.
         bases: what decided the permutation of each part when these questions were drawn first; None where they were not.
     """
-    if not task.kind.is_sampled or not parts:
+    if not parts or not task.asking_kind.is_sampled:
         order = [(number, document.doc_id) for number, part in enumerate(parts) for document in part.documents]
         return Draws(parts=tuple(parts), order=tuple(order), sampled=len(order), is_pooled=False, is_random=False)
     ranked: list[tuple[bool, bytes, int, int]] = []
@@ -96,7 +96,7 @@ def draw(task: GateTask, parts: Sequence[PreparedTask], seed: int, *, bases: Seq
         bases = [f"{part.name}:{part.data_fingerprint}:{seed}" for part in parts]
     for number, (part, gate_task, base) in enumerate(zip(parts, task.parts, bases, strict=True)):
         ranks = draw_ranks(len(part.documents), base)
-        size = sample_size(len(part.documents), gate_task.settings.limit)
+        size = sample_size(len(part.documents), gate_task.spec.sample_limit)
         own = sorted(range(len(ranks)), key=lambda place: ranks[place])
         ranked += [
             (place >= size, ranks[position], number, part.documents[position].doc_id)

@@ -6,17 +6,16 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.errors import EvaluationError, TaskError
+from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.tasks.scores import MetricScores, mean_scores
 from pytest_prunegate.verdict.check_scores import scores_of, silence_of
-from pytest_prunegate.verdict.compare import Comparison, compare, compare_sparsity
+from pytest_prunegate.verdict.compare import Comparison, compare
 from pytest_prunegate.verdict.paired import drawn_keys, paired_scores
 from pytest_prunegate.verdict.verdicts import Verdict, is_open, judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.scores import DocumentKey
     from pytest_prunegate.verdict.drawing import Draws
@@ -118,23 +117,6 @@ def judge_check(
         )
     total = paired.total if paired else comparison.documents if is_complete else draws.total
     return comparison, replace(verdict, terms=terms, total=total)
-
-
-def sparsity_comparison(check: Check, facts: Mapping[str, ModelFacts]) -> Comparison:
-    """Compare the models' shares of zeros.
-
-    Raises:
-        TaskError: the pruned model's cannot be counted.
-    """
-    original, pruned = facts["original"].sparsity, facts["pruned"]
-    share, weights = pruned.sparsity.share, pruned.sparsity.elements
-    if share is None or weights is None:
-        base = pruned.base_sparsity.share if pruned.base_sparsity else None
-        told = f" Its base's is {float(base):.1%}." if base is not None else ""
-        raise TaskError(
-            f"{check.location}: the sparsity of the {pruned.title} cannot be counted: {pruned.sparsity.problem}.{told}"
-        )
-    return compare_sparsity(check, original.share, share, weights=weights)
 
 
 def is_undecided(

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import TaskError
+from pytest_prunegate.input.thresholds import TaskSpec
 from pytest_prunegate.stats.intervals import Stratum
-from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.verdict.check_scores import scores_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from pytest_prunegate.tasks.checks import Check, GateTask
+    from pytest_prunegate.tasks.prepared import OwnScorer
     from pytest_prunegate.tasks.scores import DocumentKey, MetricScores
     from pytest_prunegate.verdict.drawing import Draws
     from pytest_prunegate.verdict.measurement import Measurement
@@ -139,8 +140,13 @@ def _members(task: GateTask, check: Check) -> set[int]:
 
 def _has_metric(task: GateTask, check: Check, draws: Draws, number: int, doc_id: int) -> bool:
     """Whether a document counts for a check's metric, as far as the task's scorer knows beforehand."""
-    own = OWN_SCORERS.get(task.name)
+    own = _own_scorer(task, draws)
     return own is None or own.has_metric(draws.parts[number].documents[doc_id].content, check.metric)
+
+
+def _own_scorer(task: GateTask, draws: Draws) -> OwnScorer | None:
+    """What scores a task in lm-eval's place; a group is scored member by member."""
+    return None if task.members else draws.parts[0].own
 
 
 def _strata(task: GateTask, check: Check, draws: Draws, keys: Sequence[DocumentKey]) -> tuple[Stratum, ...]:
@@ -169,8 +175,8 @@ def _member_of(key: DocumentKey) -> str:
 
 def _clusters(task: GateTask, draws: Draws, keys: Sequence[DocumentKey]) -> tuple[Hashable, ...] | None:
     """What documents share: the value of the field that the thresholds file names, or else the task's scorer."""
-    own = OWN_SCORERS.get(task.name)
-    name = task.settings.cluster_by or (own.cluster_by if own else None)
+    own = _own_scorer(task, draws)
+    name = (task.spec.cluster_by if isinstance(task.spec, TaskSpec) else None) or (own.cluster_by if own else None)
     if name is None:
         return None
     contents = {

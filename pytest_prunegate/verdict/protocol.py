@@ -16,7 +16,6 @@ import xxhash
 
 from pytest_prunegate.input.thresholds import Decide, Inconclusive
 from pytest_prunegate.store.copying import DRAW
-from pytest_prunegate.tasks.checks import TaskKind
 from pytest_prunegate.verdict.drawing import draw
 
 if TYPE_CHECKING:
@@ -262,7 +261,7 @@ class Protocols:
 
     def _pair(self, task: GateTask, parts: tuple[PreparedTask, ...]) -> str:
         """A digest of both models and of everything that they may be asked, whatever the task is called, and in whatever order it stands."""
-        digest = xxhash.xxh3_128(b"pooled" if task.kind is TaskKind.GROUP else b"alone")
+        digest = xxhash.xxh3_128(b"pooled" if task.members else b"alone")
         for side, facts in self._facts.items():
             digest.update(facts.fingerprint.encode())
             for part in parts:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from families import write_task
 
-from pytest_prunegate.tasks.own_scorer import OwnScorer
 from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
+from pytest_prunegate.tasks.prepared import OwnScorer
 from pytest_prunegate.tasks.scores import MetricScores, mean_scores
 from pytest_prunegate.tasks.task_info import MetricInfo
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
 from pytest_prunegate.__main__ import main
-from pytest_prunegate.input.thresholds_reader import load_thresholds
+from pytest_prunegate.tasks.thresholds_file import load_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from conftest import Bench
 
     from pytest_prunegate.input.rules import Rule
-    from pytest_prunegate.input.thresholds import ThresholdsFile
+    from pytest_prunegate.input.thresholds import Threshold, ThresholdsFile
 
 DOCUMENTS = 400
 RECORD = "--prunegate-record"
@@ -65,12 +65,11 @@ def propose(bench: Bench, name: str = "proposed.yaml") -> ThresholdsFile:
 
 def values(file: ThresholdsFile) -> dict[str, dict[str, str]]:
     """The thresholds as they are written, by check."""
-    found = {
-        f"{task.name}.{metric.name}": metric.thresholds for task in file.tasks for metric in (*(task.metrics or ()), *task.outputs)
-    }  # fmt: skip
-    found |= {f"{text.name}.perplexity": text.thresholds for text in file.perplexity}
-    found |= {"sparsity.min": file.sparsity.thresholds} if file.sparsity else {}
-    return {label: {threshold.rule.key: threshold.text for threshold in those} for label, those in found.items()}
+    found: dict[str, dict[str, str]] = {}
+    for spec in file.specs:
+        for name, threshold in spec.named_thresholds(file.defaults):
+            found.setdefault(f"{spec.name}.{name}", {})[threshold.rule.key] = threshold.text
+    return found
 
 
 def results(bench: Bench) -> dict[str, Any]:
@@ -441,22 +440,20 @@ def assert_comes_back(tmp_path: Path, text: str) -> None:
 
 def gate_tasks(file: ThresholdsFile) -> list[Any]:
     """The tasks of a file with their checks, by their names alone."""
-    from pytest_prunegate.tasks.checks import Check, GateTask, Measure, TaskKind
+    from pytest_prunegate.tasks.checks import Check, GateTask, Measure
+    from pytest_prunegate.tasks.kinds import sections
 
     found = []
-    groups: list[tuple[TaskKind, Any]] = [(TaskKind.TASK, spec) for spec in file.tasks]
-    groups += [(TaskKind.PERPLEXITY, spec) for spec in file.perplexity]
-    groups += [(TaskKind.SPARSITY, file.sparsity)] if file.sparsity else []
-    for kind, spec in groups:
-        written = [*(spec.metrics or ()), *spec.outputs] if kind is TaskKind.TASK else [spec]
-        names = {TaskKind.PERPLEXITY: "perplexity", TaskKind.SPARSITY: "min"}
-        checks = tuple(
+    for spec in file.specs:
+        checks: dict[str | None, tuple[Threshold, ...]] = {}
+        for name, threshold in spec.named_thresholds(()):
+            checks[name] = (*checks.get(name, ()), threshold)
+        found.append(GateTask(kind=sections()[spec.section], spec=spec, selected=True, checks=tuple(
             Check(
-                task=spec.name, name=names.get(kind, one.name), measure=Measure.METRIC, metric="m", filter="none", thresholds=one.thresholds,
+                task=spec.name, name=str(name), measure=Measure.METRIC, metric="m", filter="none", thresholds=thresholds,
                 file="thresholds.yaml", line=1,
-            ) for one in written
-        )  # fmt: skip
-        found.append(GateTask(kind=kind, spec=spec, checks=checks, selected=True))
+            ) for name, thresholds in checks.items()
+        )))  # fmt: skip
     return found
 
 
@@ -472,12 +469,12 @@ def recorded(task: str, name: str) -> dict[str, Any]:
 def specs(file: ThresholdsFile) -> list[dict[str, Any]]:
     """What is asked for, without lines, thresholds, and whatever follows from both."""
     found = []
-    for spec in (*file.tasks, *file.perplexity, *((file.sparsity,) if file.sparsity else ())):
+    for spec in file.specs:
         said = {field.name: getattr(spec, field.name) for field in fields(spec)}
         for kind in ("metrics", "outputs"):
             if kind in said:
                 said[kind] = [(one.name, one.filter, one.decision.settled(), *rules(one)) for one in said[kind]]
-        if file.perplexity and spec in file.perplexity:
+        if spec.section == "perplexity":
             decision = spec.decision.settled()
             said["decision"] = (decision.decide.value.replace("early", "full"), decision.error_rate)
         elif "decision" in said:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.answer_texts import AnswerTexts
+from pytest_prunegate.tasks.kinds.perplexity import PerplexityScorer
 from pytest_prunegate.tasks.prepared import Document, PreparedTask
 from pytest_prunegate.tasks.requests import WINDOW, Failure, Request
 from pytest_prunegate.tasks.scoring import Scorer
@@ -85,6 +86,6 @@ def test_choices_that_the_task_cannot_tell_are_those_that_were_asked() -> None:
 
 
 def test_a_window_of_a_text_has_no_words() -> None:
-    part = prepared([Request(kind=WINDOW, tokens=(1, 2))], None, seqlen=2)
+    part = prepared([Request(kind=WINDOW, tokens=(1, 2))], None, own=PerplexityScorer())
     assert answer_of(part, Response(loglikelihood=-3.0)) == ("", "log-probability -3.00")
     assert (AnswerTexts(part).gold(part.documents[0]), AnswerTexts(part).prompt(part.documents[0])) == ("", "")

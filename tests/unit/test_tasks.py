@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_prunegate.input.thresholds import TaskOptions
-from pytest_prunegate.input.thresholds_reader import load_thresholds
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.session.exit_codes import exit_code
 from pytest_prunegate.tasks.index import TaskIndex, build_index, index_file, load_index
 from pytest_prunegate.tasks.prepared import draw_ranks, sample_size
 from pytest_prunegate.tasks.requests import Conditions, Request, request_keys
-from pytest_prunegate.tasks.resolution import resolve_tasks
 from pytest_prunegate.tasks.task_info import TaskInfo
+from pytest_prunegate.tasks.thresholds_file import load_thresholds, resolve_tasks
 
 if TYPE_CHECKING:
     from pathlib import Path

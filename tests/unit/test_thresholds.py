@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_prunegate.input.rules import MAX_RELATIVE_DROP, MAX_RELATIVE_INCREASE, MIN_SCORE
-from pytest_prunegate.input.thresholds_reader import load_thresholds
 from pytest_prunegate.resources import resource_path
+from pytest_prunegate.tasks.kinds.perplexity import PerplexitySpec
+from pytest_prunegate.tasks.thresholds_file import load_thresholds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,11 +118,12 @@ tasks:
     assert chat.chat_template_kwargs == {"enable_thinking": False}
     assert (chat.slice_by, named.slice_by) == (("subject",), ())
     assert named.apply_chat_template == "tool_use"
-    short, mine = file.perplexity
+    short, mine = file.below("perplexity")
+    assert isinstance(mine, PerplexitySpec)
     assert (short.thresholds[0].rule, short.thresholds[0].value) == (MAX_RELATIVE_INCREASE, Decimal("1.5"))
     assert (mine.seqlen, mine.nsamples, mine.marks) == (512, 3, ("quick",))
-    assert file.sparsity is not None
-    assert (file.sparsity.thresholds[0].value, file.sparsity.marks) == (Decimal("0.5"), ("files",))
+    (sparsity,) = file.below("sparsity")
+    assert (sparsity.thresholds[0].value, sparsity.marks) == (Decimal("0.5"), ("files",))
     assert is_valid_by_schema(text)
 
 
@@ -156,7 +158,7 @@ perplexity:
     assert file.tasks[0].outputs[0].decision.settled().decide == "early"
     assert (file.tasks[1].metrics or ())[0].decision.settled().decide == "confident"
     assert file.tasks[0].cluster_by == "context"
-    assert file.perplexity[0].decision.settled().error_rate == Decimal("0.1")
+    assert file.below("perplexity")[0].decision.settled().error_rate == Decimal("0.1")
     assert is_valid_by_schema(text)
 
 
@@ -230,7 +232,7 @@ _VALUES = st.recursive(
 @given(value=_VALUES)
 def test_no_document_ends_in_a_traceback(value: object, tmp_path_factory: pytest.TempPathFactory) -> None:
     file, mistakes = load(tmp_path_factory.mktemp("fuzz"), yaml.safe_dump(value, allow_unicode=True))
-    assert mistakes or file.tasks or file.perplexity or file.sparsity
+    assert mistakes or file.specs
 
 
 @settings(max_examples=100, deadline=None)

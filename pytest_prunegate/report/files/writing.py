@@ -97,7 +97,7 @@ def _documents_of(check: CheckSummary) -> int:
 def _names_by_check(checks: Sequence[CheckSummary], of: Sequence[Summary]) -> dict[str, dict[str, str | None]]:
     found: dict[str, dict[str, str | None]] = {}
     for check, summary in zip(checks, of, strict=True):
-        if check.original is not None and check.metric != "sparsity":
+        if check.original is not None and not check.is_counted:
             found.setdefault(check.task, {})[check.name] = summary.models["pruned"].name
     return found
 
@@ -118,7 +118,7 @@ def model_results(summary: Summary, side: str) -> dict[str, Any]:
     members: dict[str, dict[str, dict[str, float]]] = {}
     scored: dict[str, dict[str, int | None]] = {}
     for check in summary.checks:
-        if check.metric == "sparsity":
+        if check.is_counted:
             continue
         tasks.setdefault(check.task, {})[check.name] = check.original if side == "original" else check.pruned
         scored.setdefault(check.task, {})[check.name] = check.documents

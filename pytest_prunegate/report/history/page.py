@@ -89,7 +89,7 @@ def history_plot(metric: MetricHistory, view: HistoryView, number: int) -> str:
     bottom = _FOOT + -(-len(keys) // _COLUMNS) * _LINE
     height = 22 + _SCORES + lower + bottom
     axes = new_axes(WIDTH, height, left=_LEFT, right=MARGIN, top=22, bottom=bottom + lower)
-    panels = [(axes, "sparsity" if metric.task == "sparsity" else metric.name, _scores)]
+    panels = [(axes, metric.title, _scores)]
     if has_drops:
         place = (_LEFT / WIDTH, bottom / height, (WIDTH - _LEFT - MARGIN) / WIDTH, _DROPS / height)
         panels.append((axes.figure.add_axes(place), "relative drop (positive is a loss)", _drops))

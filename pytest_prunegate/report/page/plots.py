@@ -59,7 +59,7 @@ def _scores(summary: Summary) -> str | None:
     """Scores of both models, of the checks whose scores lie between 0 and 1."""
     found = [
         (check, check.original, check.pruned) for check in summary.checks
-        if check.original is not None and check.pruned is not None and check.metric != "sparsity"
+        if check.original is not None and check.pruned is not None and not check.is_counted
     ]  # fmt: skip
     rows = [(check, before, after) for check, before, after in found if 0 <= before <= 1 and 0 <= after <= 1]
     if not rows:

@@ -78,6 +78,7 @@ def environment(folder: Path, template: str) -> SandboxedEnvironment:
     found.policies["json.dumps_kwargs"] = {"default": str}  # a model's arguments may be anything
     found.filters |= {
         "score": wording.score_text,
+        "figure": wording.figure_text,
         "signed": wording.signed_text,
         "percent": wording.percent_text,
         "duration": wording.duration_text,

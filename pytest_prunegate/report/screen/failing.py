@@ -11,6 +11,7 @@ from pytest_prunegate.report.summary.wording import (
     certainty_texts,
     changed_text,
     conclusion_texts,
+    counted_text,
     figures_text,
     loss_text,
     note_texts,
@@ -121,8 +122,8 @@ def _labelled(result: CheckResult, shown: int) -> Iterator[tuple[str, str]]:
     check, comparison = result.check, result.comparison
     assert comparison is not None
     yield "scores", figures_text(comparison)
-    if result.unit == "weights":
-        yield "zeros", f"{round(comparison.pruned * comparison.documents):,} of {comparison.documents:,} weights"
+    if counted := counted_text(result):
+        yield counted
     yield "threshold", "; ".join(threshold.describe() for threshold in check.thresholds)
     verdict, *further = conclusion_texts(result)
     yield "verdict", verdict

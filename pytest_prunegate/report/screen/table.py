@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.plain import one_line
 from pytest_prunegate.report.screen.marked_lines import WIDTH, folded, kind_of, padded, width_of, wrapped
-from pytest_prunegate.report.summary.wording import percent_text, score_text, signed_text
+from pytest_prunegate.report.summary.wording import figure_text, percent_text, signed_text
 from pytest_prunegate.verdict.compare import Outcome
 
 if TYPE_CHECKING:
@@ -170,10 +169,10 @@ def _notes(rows: Sequence[TableRow]) -> Iterator[str]:
 def _row(check: CheckSummary) -> TableRow:
     counted, n = _counted(check)
     thresholds = [line for text in check.thresholds for line in folded(_short(one_line(text)), _LONGEST_THRESHOLD)]
-    as_text = partial(percent_text, beside=check.thresholds) if check.metric == "sparsity" else score_text
     changed = "-" if check.lost is None else f"{check.lost}/{check.gained}"
+    before, after = (figure_text(score, check.metric, check.thresholds) for score in (check.original, check.pruned))
     figures = {
-        "original": as_text(check.original), "pruned": as_text(check.pruned), "difference": signed_text(check.difference),
+        "original": before, "pruned": after, "difference": signed_text(check.difference),
         "relative": percent_text(check.relative, signed=True), "interval": one_line(check.interval["text"]) if check.interval else "-",
         "lost/gained": changed,
     }  # fmt: skip
@@ -187,7 +186,7 @@ def _row(check: CheckSummary) -> TableRow:
 
 def _counted(check: CheckSummary) -> tuple[str, str]:
     """On how many documents or windows, in full and in short."""
-    if check.documents is None or check.unit == "weights":
+    if check.documents is None or check.is_counted:
         return "-", "-"
     is_all = check.documents == check.total_documents
     n = str(check.documents) if is_all else f"{check.documents}/{check.total_documents}"

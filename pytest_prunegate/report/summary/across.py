@@ -104,7 +104,7 @@ def bounds_text(low: float | None, high: float | None, *, relative: bool) -> str
 
 
 def _difference(candidate: _Own, against: _Own, confidence: float) -> PairedDifference:
-    if candidate[1].metric == "sparsity":
+    if candidate[1].is_counted:
         return PairedDifference(
             candidate=candidate[1].pruned, against=against[1].pruned, problem="counted, not sampled"
         )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.input.task_words import decision_words, perplexity_decision_words, settings_words
-from pytest_prunegate.input.thresholds import Decision, PerplexitySpec, TaskSpec
-from pytest_prunegate.tasks.checks import TaskKind
+from pytest_prunegate.input.task_words import decision_words, settings_words
+from pytest_prunegate.input.thresholds import Decision, TaskSpec
 
 if TYPE_CHECKING:
     from pytest_prunegate.input.options import Options
-    from pytest_prunegate.input.thresholds import MetricSpec
     from pytest_prunegate.tasks.checks import Check, GateTask
 
 
@@ -23,11 +21,10 @@ def asked_of(task: GateTask, options: Options) -> dict[str, Any]:
     """
     decisions = {check.name: _decision(task, check, options) for check in task.checks}
     outer = _outer_decision(task, decisions)
-    words = perplexity_decision_words(outer) if task.kind is TaskKind.PERPLEXITY else decision_words(outer, within=Decision())  # fmt: skip
     return {
-        "kind": task.kind.value,
+        "kind": task.kind.key,
         "origins": list(task.origins),
-        "settings": _settings(task) | words,
+        "settings": _settings(task) | task.kind.decision_words(outer),
         "checks": {
             check.name: {
                 "rules": [threshold.rule.key for threshold in check.thresholds],
@@ -52,22 +49,9 @@ def _outer_decision(task: GateTask, decisions: dict[str, Decision]) -> Decision:
 
 
 def _decision(task: GateTask, check: Check, options: Options) -> Decision:
-    if not options.record:
-        return check.decision
-    if isinstance(task.spec, PerplexitySpec):
-        return task.spec.decision.settled()
-    written = _written(task, check)
-    return written.decision.settled() if written else check.decision
+    return task.spec.decision_of(check.name).settled() if options.record else check.decision
 
 
 def _keys(task: GateTask, check: Check) -> dict[str, Any]:
-    written = _written(task, check)
-    return {"filter": written.filter} if written and written.filter else {}
-
-
-def _written(task: GateTask, check: Check) -> MetricSpec | None:
-    """A check as the file has it; None for those of a text, and sparsity."""
-    if not isinstance(task.spec, TaskSpec):
-        return None
-    every = (*(task.spec.metrics or ()), *task.spec.outputs)
-    return next((written for written in every if written.name == check.name), None)
+    written = task.spec.written if isinstance(task.spec, TaskSpec) else ()
+    return next(({"filter": metric.filter} for metric in written if metric.name == check.name and metric.filter), {})

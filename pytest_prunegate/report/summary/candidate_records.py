@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pytest_prunegate.tasks.kinds import counting_kind
+
 CANDIDATES_VERSION = 1
 CANDIDATES_RESULTS, CANDIDATES_MARKDOWN, CANDIDATES_PAGE = (
     "candidates_results.json", "candidates_report.md", "candidates_report.html",
@@ -156,6 +158,11 @@ class CheckAcross:
     pairs: tuple[CandidatePair, ...]
 
     @property
+    def is_counted(self) -> bool:
+        """Whether its figures were counted in files; models answered for all others."""
+        return counting_kind(self.metric) is not None
+
+    @property
     def against_best(self) -> tuple[CandidatePair | None, ...]:
         """What parts each candidate from the best."""
         found = {pair.candidate: pair for pair in self.pairs if pair.against == self.best}
@@ -228,8 +235,8 @@ class CandidatesSummary:
 
     @property
     def compared(self) -> tuple[CheckAcross, ...]:
-        """The checks on which candidates are compared with each other; sparsity is counted, and needs no such table."""
-        return tuple(check for check in self.checks if check.pairs and check.metric != "sparsity")
+        """The checks on which candidates are compared with each other; what is counted needs no such table."""
+        return tuple(check for check in self.checks if check.pairs and not check.is_counted)
 
     def as_json(self) -> dict[str, Any]:
         """The summary as JSON values."""

@@ -106,7 +106,7 @@ def _notes(rows: Sequence[CandidateRow], checks: Sequence[CheckAcross], original
 
 def _panels(entries: Sequence[CandidateEntry]) -> Iterator[PlotPanel]:
     for number, check in enumerate(entries[0].summary.checks):
-        if check.metric == "sparsity":
+        if check.is_counted:
             continue
         found = [(place, entry, entry.summary.checks[number]) for place, entry in enumerate(entries, 1)]
         points = tuple(

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.report.summary.changed_records import ChangedAnswers
+from pytest_prunegate.tasks.kinds import counting_kind
 
 if TYPE_CHECKING:
     from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance, RunProvenance
@@ -140,6 +141,11 @@ class CheckSummary:
     def is_partial(self) -> bool:
         """Whether its figures are of a part of the documents."""
         return self.documents != self.total_documents
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether its figures were counted in files; models answered for all others."""
+        return counting_kind(self.metric) is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.input.rules import MAX_ABSOLUTE_DROP, MIN_SCORE
+from pytest_prunegate.tasks.kinds import counting_kind, is_counted_in
 from pytest_prunegate.verdict.compare import Outcome
 from pytest_prunegate.verdict.verdicts import Basis
 
@@ -37,6 +38,11 @@ def score_text(score: float | None) -> str:
     if abs(score) >= _HUGE:
         return f"{score:.3e}"
     return f"{score:.3f}" if abs(score) >= _LARGE else f"{score:.4f}"
+
+
+def figure_text(value: float | None, metric: str, thresholds: Iterable[str]) -> str:
+    """A check's figure as tables show it: a score, or a share of what is counted in files, told apart from the thresholds beside it."""
+    return percent_text(value, beside=thresholds) if counting_kind(metric) else score_text(value)
 
 
 def signed_text(difference: float | None) -> str:
@@ -261,11 +267,11 @@ def _other_bounds(interval: LossInterval, check: Check) -> str:
 
 def figures_text(comparison: Comparison) -> str:
     """Both scores and what lies between them."""
-    if comparison.check.metric == "sparsity":
-        before = None if comparison.original is None else float(comparison.original)
-        limits = [threshold.describe() for threshold in comparison.check.thresholds]
-        return f"{percent_text(before)} -> {percent_text(float(comparison.pruned), beside=limits)}"
-    original = None if comparison.original is None else float(comparison.original)
+    original, metric = None if comparison.original is None else float(comparison.original), comparison.check.metric
+    limits = [threshold.describe() for threshold in comparison.check.thresholds]
+    before, after = figure_text(original, metric, ()), figure_text(float(comparison.pruned), metric, limits)
+    if counting_kind(metric):
+        return f"{before} -> {after}"
     difference = None if comparison.difference is None else float(comparison.difference)
     relative = relative_change(comparison.relative_drop)
     changed = (
@@ -273,13 +279,21 @@ def figures_text(comparison: Comparison) -> str:
         if relative is not None
         else "no relative change (the original scores 0)"
     )
-    return f"{score_text(original)} -> {score_text(float(comparison.pruned))}: {signed_text(difference)}, {changed}"
+    return f"{before} -> {after}: {signed_text(difference)}, {changed}"
+
+
+def counted_text(result: CheckResult) -> tuple[str, str] | None:
+    """What was counted in the pruned model's files, and how many of how many; None where models answered."""
+    kind, comparison = counting_kind(result.check.metric), result.comparison
+    if kind is None or comparison is None:
+        return None
+    return kind.what, f"{round(comparison.pruned * comparison.documents):,} of {comparison.documents:,} {kind.unit}"
 
 
 def count_text(documents: int, total: int, unit: str = "documents") -> str:
     """How many documents, or windows of how many tokens, of how many."""
-    if unit == "weights":
-        return f"all {total:,} weights"
+    if is_counted_in(unit):
+        return f"all {total:,} {unit}"
     return f"all {total} {unit}" if documents == total else f"{documents} of {total} {unit}"
 
 

@@ -1,4 +1,4 @@
-"""Joins thresholds.yaml, the options and the index of lm-eval's tasks into the checks of a run.
+"""Tasks and groups of lm-eval: what thresholds.yaml, the options and the index of lm-eval's tasks say of them.
 
 A mistake that only the index can tell (an unknown task, an ambiguous metric) gets the same file and line as
 one of the file itself, and all of them are reported together.
@@ -7,10 +7,12 @@ one of the file itself, and all of them are reported together.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pytest_prunegate.input.thresholds import Decide, Decision, Inconclusive, MetricSpec, TaskSpec
-from pytest_prunegate.tasks.checks import Check, GateTask, Measure, TaskKind
+from pytest_prunegate.input.task_reader import TaskReader
+from pytest_prunegate.input.thresholds import Decide, Inconclusive, MetricSpec, Spec, TaskSpec
+from pytest_prunegate.tasks.checks import AskingKind, Check, GateTask, Measure
+from pytest_prunegate.tasks.guarded import guarded, seeded_as_lm_eval
 from pytest_prunegate.tasks.metric_names import (
     for_metric,
     group_problem,
@@ -21,120 +23,108 @@ from pytest_prunegate.tasks.metric_names import (
     resolve_metric,
     task_problem,
 )
+from pytest_prunegate.tasks.requests import canonical_json
 from pytest_prunegate.tasks.task_info import GroupInfo, TaskInfo
+from pytest_prunegate.tasks.task_loading import FEWSHOT_SEED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from pytest_prunegate.input.thresholds import PerplexitySpec, SparsitySpec, TaskOptions, ThresholdsFile
-    from pytest_prunegate.input.yaml_nodes import Mistakes
-    from pytest_prunegate.tasks.index import TaskIndex
+    from pytest_prunegate.input.threshold_values import Surroundings
+    from pytest_prunegate.input.yaml_nodes import Node
+    from pytest_prunegate.tasks.checks import Preparation, Resolution
+    from pytest_prunegate.tasks.prepared import PreparedTask
 
 _SUGGESTED_FOR = 20  # unknown tasks; each search takes a tenth of a second
-_DEFAULT_TEXT = "wikitext2"
 
 
-def resolve_tasks(
-    file: ThresholdsFile,
-    index: TaskIndex,
-    mistakes: Mistakes,
-    *,
-    only: tuple[str, ...],
-    options: TaskOptions,
-    built_in: ThresholdsFile,
-) -> tuple[GateTask, ...]:
-    """The tasks and checks of a run: what the files say first, then perplexity, then the tasks in the file's order.
+class LmEvalTask(AskingKind):
+    """A task of lm-eval. Its section names tasks, groups and tags; what stands behind a name, lm-eval's index tells."""
 
-    Args:
-        file: the thresholds file as it was read.
-        index: lm-eval's tasks.
-        mistakes: takes what is wrong; the result is usable only if it stays empty.
-        only: the names of ``--prunegate-tasks``: the file's others are left out, unknown ones are added.
-        options: the command line's settings for every task.
-        built_in: the thresholds that ship with the package: metrics for a task that names none.
-    """
-    resolver = _Resolver(file, index, mistakes, built_in, options)
-    found = [_sparsity(file.sparsity, mistakes)] if file.sparsity else []
-    found += [_perplexity(spec, options, mistakes) for spec in file.perplexity]
-    for spec in file.tasks:
-        found += resolver.tasks(spec)
-    known = {name for task in found for name in (task.name, *task.origins)} | {spec.name for spec in file.tasks}
-    for name in dict.fromkeys(only):
-        if name not in known:
-            found += resolver.tasks(TaskSpec(name=name, line=0, decision=file.decision))
-    _refuse_twin_tasks(found, mistakes)
-    return tuple(
-        replace(
-            task, selected=not only or bool({task.name, *task.origins} & set(only)),
-            checks=tuple(replace(check, decision=_decision(check, options, mistakes)) for check in task.checks)
-            if task.kind.is_of_lm_eval else task.checks,
-        ) for task in found
-    )  # fmt: skip
+    key = "task"
+    section: ClassVar[str | None] = "tasks"
+    is_of_lm_eval = True
+
+    def read(self, node: Node, around: Surroundings) -> tuple[Spec, ...]:
+        """Tasks by name, with their settings and metrics."""
+        reader = TaskReader(around)
+        entries = node.entries(what="tasks with their metrics")
+        return tuple(reader.task(name, replace(value, path=name)) for name, value in entries)
+
+    def resolve(self, specs: Sequence[Spec], resolution: Resolution) -> list[GateTask]:
+        """The task or group of each name; for a tag, and a group that aggregates nothing, what stands in it."""
+        resolver = _Resolver(resolution)
+        found = [task for spec in specs if isinstance(spec, TaskSpec) for task in resolver.tasks(spec)]
+        return [replace(task, checks=tuple(_decided(check, resolution) for check in task.checks)) for task in found]
+
+    def marks(self, task: GateTask) -> list[str]:
+        """How it is asked; a task in Python does not say."""
+        types = {part.info.output_type for part in task.parts if part.info is not None and part.info.output_type}
+        return sorted({"generation" if name == "generate_until" else "loglikelihood" for name in types})
+
+    def prepare(self, part: GateTask, preparation: Preparation) -> PreparedTask:
+        """Let lm-eval load it and build its requests."""
+        from pytest_prunegate.tasks.building import prepare_task
+
+        return prepare_task(part, chat_template=preparation.templates.of)
+
+    def depends_on_models(self, part: GateTask) -> bool:
+        """A chat template is a model's."""
+        return bool(part.settings.apply_chat_template)
+
+    def load_data(self, part: GateTask) -> int | None:
+        """Let lm-eval load it."""
+        from pytest_prunegate.tasks.building import loading_message
+        from pytest_prunegate.tasks.task_loading import load_task
+
+        with seeded_as_lm_eval():
+            task, _ = guarded(lambda: load_task(part), loading_message(part))
+        splits = getattr(task, "dataset", None) or {}
+        sizes = [getattr(getattr(split, "data", None), "nbytes", None) for split in splits.values()]
+        known = [int(size) for size in sizes if size is not None]
+        return sum(known) if known else None
+
+    def settled_settings(self, part: GateTask, prepared: PreparedTask) -> dict[str, Any]:
+        """Its examples and generation arguments."""
+        found: dict[str, Any] = {"num_fewshot": prepared.num_fewshot}
+        if prepared.num_fewshot:
+            seed = part.settings.fewshot_seed
+            found["fewshot_seed"] = FEWSHOT_SEED if seed is None else seed
+        if part.settings.gen_kwargs:
+            found["gen_kwargs"] = canonical_json(dict(part.settings.gen_kwargs))
+        return found
 
 
-def _decision(check: Check, options: TaskOptions, mistakes: Mistakes) -> Decision:
-    """How a check of documents is decided, the command line first."""
-    given = replace(check.decision, **options.decision.said())
+class LmEvalGroup(LmEvalTask):
+    """A group of lm-eval's tasks that aggregates their metrics. It is named like a task."""
+
+    key = "group"
+    section = None
+
+
+TASK, GROUP = LmEvalTask(), LmEvalGroup()
+
+
+def _decided(check: Check, resolution: Resolution) -> Check:
+    """A check with how it is decided, the command line first."""
+    given = replace(check.decision, **resolution.options.decision.said())
     if given.decide is Decide.CONFIDENT and given.inconclusive is Inconclusive.CONTINUE:
-        mistakes.add(
+        resolution.mistakes.add(
             check.line, f"{check.label}: `inconclusive: continue` goes on until the full run is known, which says nothing of other "
             "documents. Take it out, or decide: full.",
         )  # fmt: skip
-    return given
-
-
-def _sparsity(spec: SparsitySpec, mistakes: Mistakes) -> GateTask:
-    checks = tuple(
-        Check(
-            task=spec.name, name=threshold.rule.key, measure=Measure.METRIC, metric="sparsity", filter="none",
-            thresholds=(threshold,), file=mistakes.display, line=threshold.line,
-        ) for threshold in spec.thresholds
-    )  # fmt: skip
-    return GateTask(kind=TaskKind.SPARSITY, spec=spec, checks=checks, selected=True)
-
-
-def _text_decision(spec: PerplexitySpec, options: TaskOptions) -> Decision:
-    """How a perplexity is decided, the command line first; not early, for windows of a text are no random sample."""
-    written = spec.decision.settled()
-    given = replace(written, **options.decision.said())
-    decide = written.decide if given.decide is Decide.EARLY else given.decide
-    decide = Decide.FULL if decide is Decide.EARLY else decide  # of the file's defaults
-    return Decision(decide=decide, error_rate=given.error_rate)
-
-
-def _perplexity(spec: PerplexitySpec, options: TaskOptions, mistakes: Mistakes) -> GateTask:
-    if spec.dataset is None and spec.name != _DEFAULT_TEXT:
-        mistakes.add(
-            spec.line, f"perplexity.{spec.name}: only {_DEFAULT_TEXT} is known by name. Give the text of {spec.name} with "
-            "`dataset: {path: text, data_files: {test: my.txt}}`.",
-        )  # fmt: skip
-    check = Check(
-        task=spec.name, name="perplexity", measure=Measure.METRIC, metric="perplexity", filter="none",
-        thresholds=spec.thresholds, file=mistakes.display, line=spec.line, decision=_text_decision(spec, options),
-    )  # fmt: skip
-    return GateTask(kind=TaskKind.PERPLEXITY, spec=spec, checks=(check,), selected=True)
-
-
-def _refuse_twin_tasks(tasks: list[GateTask], mistakes: Mistakes) -> None:
-    seen: dict[str, GateTask] = {}
-    for task in tasks:
-        twin = seen.setdefault(task.name, task)
-        if twin is not task:
-            through = f" through {task.origins[0]}" if task.origins else ""
-            mistakes.add(task.spec.line, f"{task.name}: is there twice{through} (first in line {twin.spec.line}). Keep one.")  # fmt: skip
+    return replace(check, decision=given)
 
 
 class _Resolver:
-    def __init__(
-        self, file: ThresholdsFile, index: TaskIndex, mistakes: Mistakes, built_in: ThresholdsFile, options: TaskOptions
-    ) -> None:
-        self._index = index
-        self._mistakes = mistakes
-        self._options = options
+    def __init__(self, resolution: Resolution) -> None:
+        self._index = resolution.index
+        self._mistakes = resolution.mistakes
+        self._options = resolution.options
         self._unknown = 0
-        self._built_in = {spec.name: spec for spec in built_in.tasks}
-        said = [replace(threshold, text=f"{threshold.text} (built-in)") for threshold in built_in.defaults]
-        self._defaults = file.defaults or tuple(said)
+        self._built_in = {spec.name: spec for spec in resolution.built_in.tasks}
+        said = [replace(threshold, text=f"{threshold.text} (built-in)") for threshold in resolution.built_in.defaults]
+        self._defaults = resolution.file.defaults or tuple(said)
 
     def tasks(self, spec: TaskSpec) -> list[GateTask]:
         """The task or group of a name; for a tag, and a group that aggregates nothing, what stands in it."""
@@ -185,7 +175,7 @@ class _Resolver:
         checks += [self._output(spec, info.output_type, output) for output in spec.outputs]
         self._refuse_twins(checks)
         return GateTask(
-            kind=TaskKind.TASK, spec=self._settled(spec, info), info=info, checks=tuple(checks), selected=True,
+            kind=TASK, spec=self._settled(spec, info), info=info, checks=tuple(checks), selected=True,
         )  # fmt: skip
 
     def _group(self, written: TaskSpec, info: GroupInfo) -> GateTask:
@@ -200,7 +190,7 @@ class _Resolver:
         self._refuse_twins(checks)
         members = tuple(replace(self._member(spec, leaf, checks), copies=info.copies(leaf.name)) for leaf in info.leaves)  # fmt: skip
         return GateTask(
-            kind=TaskKind.GROUP, spec=spec, info=own, checks=tuple(checks), selected=True, members=members,
+            kind=GROUP, spec=spec, info=own, checks=tuple(checks), selected=True, members=members,
             aggregates=info.aggregates,
         )  # fmt: skip
 
@@ -208,7 +198,7 @@ class _Resolver:
         own = replace(spec, name=leaf.name, metrics=(), outputs=())
         has = {metric.name for metric in leaf.metrics}
         return GateTask(
-            kind=TaskKind.TASK, spec=self._settled(own, leaf), info=leaf, selected=True, parent=spec.name,
+            kind=TASK, spec=self._settled(own, leaf), info=leaf, selected=True, parent=spec.name,
             checks=tuple(replace(check, task=leaf.name) for check in checks if check.metric in has and check.filter in leaf.filters),
         )  # fmt: skip
 
