@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.pytester import SysModulesSnapshot
-from scripted import ScriptedExecutor, write_checkpoint, write_data
+from scripted import ScriptedExecutor, ScriptedModel, write_checkpoint, write_data
 
+from pytest_prunegate.execution.registry import EXECUTORS
 from pytest_prunegate.gate.gate import Gate
 from pytest_prunegate.report.page import rendering
 from pytest_prunegate.tasks import index
@@ -98,7 +99,11 @@ class Bench:
 @pytest.fixture
 def bench(real_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A project with scripted models instead of real ones."""
-    monkeypatch.setattr(Gate, "_start_executor", lambda _self, _conditions, _batch_size: real_bench.executor)
+
+    def make(*given: Any) -> ScriptedModel:  # by the bench's executor of the moment
+        return real_bench.executor(*given)
+
+    monkeypatch.setitem(EXECUTORS, "hf", make)
     return real_bench
 
 

@@ -14,14 +14,16 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate.execution.executor import Executor
 from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.tasks.requests import Request
+    from pytest_prunegate.execution.executor import HandOn, Settings
+    from pytest_prunegate.tasks.requests import Conditions, Request
 
 _NUMBER = re.compile(r"number (\d+)")
 
@@ -86,38 +88,43 @@ def write_checkpoint(folder: Path, *, max_length: int = 2048, **script: Any) -> 
 
 @dataclass
 class ScriptedExecutor:
-    """Answers by the script in the model's folder, and counts its calls."""
+    """Makes models that answer by the script in their folder, and counts their calls."""
 
     loads: list[str] = field(default_factory=list)
     requests: list[tuple[str, Request]] = field(default_factory=list)
-    loaded_side: str | None = None
     fail_after: int | None = None
 
-    def load(self, facts: ModelFacts, first: Request) -> None:
-        if self.loaded_side != facts.side:
-            self.loads.append(facts.side)
-            self.loaded_side = facts.side
+    def __call__(self, facts: ModelFacts, conditions: Conditions, settings: Settings) -> ScriptedModel:
+        self.load(facts)
+        return ScriptedModel(facts, conditions, settings, self)
 
-    def run(
-        self,
-        facts: ModelFacts,
-        requests: Sequence[Request],
-        keep: Callable[[Request, Response], None],
-        long: frozenset[Request],
-    ) -> None:
+    def load(self, facts: ModelFacts) -> None:
+        self.loads.append(facts.side)
+
+    def ask(self, facts: ModelFacts, batch: Sequence[Request], hand_on: HandOn) -> None:
         script = json.loads((facts.folder / "script.json").read_text())
         script |= script.get(facts.side, {})  # what it answers otherwise when it is asked again
-        for request in requests:
+        for request in batch:
             if self.fail_after is not None and len(self.requests) >= self.fail_after:
                 raise KeyboardInterrupt
             self.requests.append((facts.side, request))
-            keep(request, _answer(request, script, truncated=request in long))
-
-    def unload(self) -> None:
-        self.loaded_side = None
+            hand_on(request, _answer(request, script))
 
 
-def _answer(request: Request, script: dict[str, Any], *, truncated: bool) -> Response:
+class ScriptedModel(Executor):
+    """One of its models."""
+
+    def __init__(self, facts: ModelFacts, conditions: Conditions, settings: Settings, script: ScriptedExecutor) -> None:
+        self._facts, self._settings, self._script = facts, settings, script
+
+    def at_once(self, kind: str) -> int:
+        return int(self._settings.batch_size) if self._settings.batch_size.isdecimal() else 64
+
+    def ask(self, batch: Sequence[Request], hand_on: HandOn) -> None:
+        self._script.ask(self._facts, batch, hand_on)
+
+
+def _answer(request: Request, script: dict[str, Any]) -> Response:
     if request.tokens is not None:
         return Response(loglikelihood=-script.get("nll", 2.0) * (len(request.tokens) - 1))
     if request.kind == "loglikelihood_rolling":
@@ -138,10 +145,10 @@ def _answer(request: Request, script: dict[str, Any], *, truncated: bool) -> Res
         )  # a model that reads has other numbers for others
         if request.continuation.strip() not in {"yes", "no"}:
             of_prompt += len(request.continuation) * 1e-4 - sum(request.continuation.encode()) * 1e-7
-        return Response(loglikelihood=(-1.0 if likely else -2.0) - of_prompt, greedy=likely, truncated=truncated)
+        return Response(loglikelihood=(-1.0 if likely else -2.0) - of_prompt, greedy=likely)
     right = f" The total is {number}.\n#### {number}" if "Background:" not in request.context else f" word{number}"
     text = "" if empty else " 99999" if wrong else right
-    return Response(text=text, cut=cut, truncated=truncated)
+    return Response(text=text, cut=cut)
 
 
 def write_data(folder: Path, documents: int = 20) -> None:

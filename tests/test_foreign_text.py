@@ -81,9 +81,9 @@ def test_names_of_nodes_and_classes_stay_as_they_are() -> None:
 class Shouting(ScriptedExecutor):
     """A model that writes commands."""
 
-    def run(self, facts: Any, requests: Any, keep: Any, long: Any) -> None:
-        for request in requests:
-            keep(request, Response(text="\n".join(HOSTILE) if facts.side == "pruned" else " 4", cut=False))
+    def ask(self, facts: Any, batch: Any, hand_on: Any) -> None:
+        for request in batch:
+            hand_on(request, Response(text="\n".join(HOSTILE) if facts.side == "pruned" else " 4", cut=False))
 
 
 def test_no_line_of_a_run_is_a_command_but_the_gates_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

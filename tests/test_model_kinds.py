@@ -551,7 +551,7 @@ class TestBackends:
     def test_a_name_that_lm_eval_does_not_have(self, project: Bench) -> None:
         result = run(project, "--prunegate-backend=dumy")
         assert_refused(
-            project, result, "*--prunegate-backend=dumy: lm-eval has no model class of this name. Did you mean *dummy*"
+            project, result, "*--prunegate-backend=dumy: there is no backend of this name. Did you mean *dummy*"
         )
 
     def test_a_model_class_of_the_users_own(self, project: Bench, measured: Mapping[str, Measurement]) -> None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.execution.executor import Executor
     from pytest_prunegate.execution.file_answers import KeptAnswers
+    from pytest_prunegate.execution.models import Models
     from pytest_prunegate.store import Response, Store
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.tasks.requests import Conditions, Request
@@ -44,7 +44,7 @@ class Answering:
         conditions: of each side.
         device: as the user wrote it, for the timings.
         batch_size: as the user wrote it, for the provenance.
-        start_executor: makes the executor once it is needed.
+        models: run requests.
         files: answers of the sides that a file takes the place of; they are never loaded.
         turns: shared with whoever else asks models in this run.
     """
@@ -57,7 +57,7 @@ class Answering:
         conditions: dict[str, Conditions],
         device: str,
         batch_size: str,
-        start_executor: Callable[[dict[str, Conditions]], Executor],
+        models: Models,
         files: Mapping[str, KeptAnswers] | None = None,
         turns: Turns | None = None,
     ) -> None:
@@ -67,12 +67,11 @@ class Answering:
         self.conditions = conditions
         self._device = device
         self._batch_size = batch_size
-        self._start_executor = start_executor
-        self._executor: Executor | None = None
+        self._models = models
         self._probed: set[str] = set()
         self._turns = turns or Turns()
         self._turns.fingerprints |= dict.fromkeys(model.fingerprint for model in facts.values())
-        self._models = {side: model_key(model, conditions[side]) for side, model in facts.items()}
+        self._model_keys = {side: model_key(model, conditions[side]) for side, model in facts.items()}
         self._known_keys: dict[tuple[str, str], dict[Request, str]] = {}
         self._failures_in_a_row: Counter[str] = Counter()
         self.executed: Counter[tuple[str, str]] = Counter()
@@ -81,12 +80,11 @@ class Answering:
     def cheapest_order(self) -> list[str]:
         """The sides, the one whose model is in memory first."""
         sides = list(self.facts)
-        loaded = self._executor.loaded_side if self._executor else None
-        return sorted(sides, key=lambda side: side != loaded)
+        return sorted(sides, key=lambda side: side != self._models.loaded_side)
 
     def missing(self, prepared: PreparedTask, side: str) -> list[Request]:
         """The requests that nothing kept can answer, without those on which the model raised in this run."""
-        keys, failed = self.keys(prepared, side), self._turns.failed_of(self._models[side])
+        keys, failed = self.keys(prepared, side), self._turns.failed_of(self._model_keys[side])
         known = self._kept[side].known(self.facts[side].fingerprint, keys.values())
         return [request for request in prepared.requests if keys[request] not in known and request not in failed]
 
@@ -137,8 +135,8 @@ class Answering:
             first = wanted(side)
             if first is None:  # what is kept needs no model, broken or not
                 continue
-            if self._models[side] in self._turns.broken:
-                raise self._turns.broken[self._models[side]]
+            if self._model_keys[side] in self._turns.broken:
+                raise self._turns.broken[self._model_keys[side]]
             if side not in self._probed:
                 self._load(side, first)
 
@@ -187,7 +185,7 @@ class Answering:
         if cut and not prepared.truncate:
             refuse_truncation(prepared, name_documents(prepared, self.facts[side], cut))
         found = [
-            kept.get(keys[request]) or self._turns.failed_of(self._models[side]).get(request)
+            kept.get(keys[request]) or self._turns.failed_of(self._model_keys[side]).get(request)
             for request in prepared.requests
         ]
         if None in found:
@@ -199,17 +197,15 @@ class Answering:
 
     def close(self) -> None:
         """Free the model's memory."""
-        if self._executor:
-            self._executor.unload()
+        self._models.unload()
 
     def _load(self, side: str, first: Request) -> None:
         self._turns.take(self, self.close)
-        self._executor = self._executor or self._start_executor(self.conditions)
         try:
-            self._executor.load(self.facts[side], first)
+            self._models.load(self.facts[side], first)
             self.facts[side].refuse_changed()
         except ModelError as error:
-            self._turns.broken[self._models[side]] = error
+            self._turns.broken[self._model_keys[side]] = error
             raise
         self._probed.add(side)
 
@@ -235,7 +231,6 @@ class Answering:
             "libraries": {name: installed_version(name) for name in ("torch", "transformers", "tokenizers")},
         }
         self._load(side, requests[0])
-        assert self._executor is not None
         began = time.monotonic()
         answered = 0
 
@@ -246,7 +241,6 @@ class Answering:
                 self._note_failure(prepared, side, request, response, provenance)
                 return
             _refuse_nan(facts, prepared.name, response)
-            facts.refuse_changed()  # a stat for each file: nothing of another model is kept under this fingerprint
             self._store.put(facts.fingerprint, keys[request], response, provenance)
             self._failures_in_a_row[side] = 0
             answered += 1
@@ -254,7 +248,7 @@ class Answering:
             progress(request)
 
         try:
-            self._executor.run(facts, requests, keep, long)
+            self._models.run(facts, requests, keep, long)
         finally:
             if answered and timed:
                 seconds = time.monotonic() - began
@@ -265,7 +259,7 @@ class Answering:
     def _refuse_hopeless(self, prepared: PreparedTask, side: str, failure: Failure) -> None:
         """Where one failure follows the other, the model is broken, and no document is to blame."""
         self._failures_in_a_row[side] += 1
-        failed = sum(request in self._turns.failed_of(self._models[side]) for request in prepared.requests)
+        failed = sum(request in self._turns.failed_of(self._model_keys[side]) for request in prepared.requests)
         has_answered = len(self.missing(prepared, side)) + failed < len(prepared.requests)
         if self._failures_in_a_row[side] >= (_HOPELESS if has_answered else _HOPELESS_FROM_THE_START):
             raise ModelError(
@@ -282,7 +276,7 @@ class Answering:
     ) -> None:
         """Record that a model raised on a request; it is asked again by the next run."""
         facts = self.facts[side]
-        self._turns.failed_of(self._models[side])[request] = failure
+        self._turns.failed_of(self._model_keys[side])[request] = failure
         self._store.add_failure(
             facts.fingerprint, self.keys(prepared, side)[request], traceback=failure.traceback, provenance=provenance
         )

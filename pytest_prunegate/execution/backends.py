@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import json
 from typing import TYPE_CHECKING, Any
@@ -12,38 +11,6 @@ from pytest_prunegate.tasks.guarded import reason_of
 
 if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
-
-
-TRANSFORMERS = ("hf", "hf-auto", "huggingface")
-# What they answer with lies on a server: the checkpoint that was fingerprinted would say nothing about it.
-_SERVED = frozenset({
-    "anthropic-chat", "anthropic-chat-completions", "anthropic-completions", "ggml", "gguf", "litellm", "litellm-chat",
-    "litellm-chat-completions", "local-chat-completions", "local-completions", "openai-chat-completions", "openai-completions",
-    "sglang-generate", "textsynth", "watsonx_llm",
-})  # fmt: skip
-
-
-def canonical_backend(name: str) -> str:
-    """The name under which answers are kept: lm-eval's three names of its transformers backend are one.
-
-    Raises:
-        InputError: lm-eval knows no model class of this name, or it asks a server.
-    """
-    if name in TRANSFORMERS:
-        return "hf"
-    if name in _SERVED:
-        raise InputError(
-            f"--prunegate-backend={name}: asks a server, whatever --original and --pruned are. Name the server as the model: --pruned=NAME=http://HOST:PORT/v1."
-        )
-    from lm_eval.api.registry import model_registry
-    from lm_eval.models import MODEL_MAPPING
-
-    known = sorted({*MODEL_MAPPING, *model_registry})
-    if name in known:
-        return name
-    near = difflib.get_close_matches(name, known, n=3)
-    hint = f" Did you mean {', '.join(near)}?" if near else ""
-    raise InputError(f"--prunegate-backend={name}: lm-eval has no model class of this name.{hint} It has: {', '.join(known)}.")  # fmt: skip
 
 
 def refuse_unloadable(model: ModelFacts, backend: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _length(request: Request) -> int:
 
 def first_batch(groups: Sequence[Group], size: int) -> list[Group]:
     """The next groups that may share a batch: at most so many, all with the same generation arguments."""
-    return [group for group in groups[:size] if group[0].gen_kwargs == groups[0][0].gen_kwargs]
+    return [group for group in islice(groups, size) if group[0].gen_kwargs == groups[0][0].gen_kwargs]
 
 
 class BatchSize:

@@ -1,38 +1,97 @@
-"""What executes requests, wherever that is."""
+"""What answers requests, wherever that is: the one seam to engines, servers and whatever is to come."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pytest_prunegate.tasks.requests import WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.store import Response
-    from pytest_prunegate.tasks.requests import Failure, Request
+    from pytest_prunegate.tasks.requests import Conditions, Request
+
+    HandOn = Callable[[Request, Response], None]
+
+GENERATION, LOGLIKELIHOOD, ROLLING = "generate_until", "loglikelihood", "loglikelihood_rolling"
+KINDS = (GENERATION, LOGLIKELIHOOD, ROLLING, WINDOW)
+"""All kinds of requests, in the order in which they run."""
 
 
-class Executor(Protocol):
-    """Executes requests on models. Where a response was made is nobody else's business."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How models are run, as the user wrote it; none of it changes an answer beyond rounding."""
 
-    @property
-    def loaded_side(self) -> str | None:
-        """The side that costs no swap."""
+    batch_size: str
+    device: str
 
-    def load(self, facts: ModelFacts, first: Request) -> None:
-        """Make a model ready, and see that it gives numbers for its first request."""
 
-    def run(
-        self,
-        facts: ModelFacts,
-        requests: Sequence[Request],
-        keep: Callable[[Request, Response | Failure], None],
-        long: frozenset[Request],
-    ) -> None:
-        """Execute requests on the model that was loaded last, and hand each response to `keep` as soon as it exists, in any order.
+class Executor(ABC):
+    """Answers requests with one model. The batches, what is asked again, and what is kept, are somebody else's business.
 
-        A request that the model raises on, and again when it is asked alone, is handed over as a failure; the others go on.
+    Making one makes the model ready. `kinds` are the requests that it answers. An executor that `holds_weights` is closed
+    before another one that does is made. `where` names its place in messages.
+
+    Args:
+        facts: the model.
+        conditions: what its answers depend on.
+        settings: of the run.
+
+    Raises:
+        ModelError: the model cannot be made ready.
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset(KINDS)
+    holds_weights: ClassVar[bool] = True
+    where: str = "the device"
+    measures_memory: bool = False
+    """Whether memory has to be measured beforehand, because what does not fit ends the process."""
+
+    @abstractmethod
+    def __init__(self, facts: ModelFacts, conditions: Conditions, settings: Settings) -> None: ...
+
+    @abstractmethod
+    def ask(self, batch: Sequence[Request], hand_on: HandOn) -> None:
+        """Answer requests of one kind, with the same generation arguments, in any order.
+
+        Args:
+            batch: distinct requests, as many as `at_once` allows.
+            hand_on: takes a request and its response as soon as there is one.
+
+        Raises:
+            Exception: whatever the model raises; the requests that have no answer are then asked again, alone. A PrunegateError
+                that is no ResponseError ends the task.
         """
 
-    def unload(self) -> None:
+    @abstractmethod
+    def at_once(self, kind: str) -> int:
+        """How many requests of a kind may be asked at once; continuations of one context count as one.
+
+        Raises:
+            ModelError: it cannot be found out.
+        """
+
+    def probe(self, first: Request) -> None:  # noqa: B027 - not every executor has to
+        """See that the model answers before anything is counted on.
+
+        Args:
+            first: the first request that it will have to answer.
+
+        Raises:
+            ModelError: it gives no finite numbers.
+            TaskError: it cannot answer requests of this kind.
+        """
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Whether an exception says that a smaller batch might fit."""
+        return False
+
+    def free_memory(self) -> None:  # noqa: B027 - likewise
+        """Free what a batch that did not fit has left behind."""
+
+    def close(self) -> None:  # noqa: B027 - likewise
         """Free the model's memory."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,8 @@ class GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
     """lm-eval's transformers backend for a gate.
 
     A model that lacks weights, or an adapter that does not fit its base, is an error: transformers would fill in random
-    numbers, and peft would leave the base as it is. `unverified` counts the tensors that could not be compared with the files. Of each
-    generated text it is known whether it was cut.
+    numbers, and peft would leave the base as it is. `unverified` counts the tensors that could not be compared with the files.
+    `last_cut` says whether the text that was decoded last was cut at the token limit; None where that is not known.
     """
 
     _model: Any
@@ -33,7 +32,8 @@ class GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
         self, *args: Any, weights: Sequence[Path], quantization: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
         self._weights, self._quantization = weights, quantization
-        self.cut_rows: deque[bool] = deque()
+        self._cuts: dict[tuple[int, ...], bool] = {}
+        self.last_cut: bool | None = None
         self.unverified = 0
         super().__init__(*args, **kwargs)
 
@@ -76,14 +76,21 @@ class GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
         output = super()._model_generate(context=context, max_length=max_length, stop=stop, **kwargs)
         room = max_length - context.shape[1]
         rows = output[:, context.shape[1] :].tolist()  # (batch, generated tokens)
-        self.cut_rows.extend(self._is_cut(row, room, stop) for row in rows)
+        self._cuts = {tuple(row): self._is_cut(row, room, stop) for row in rows}
         return output
+
+    def tok_decode(self, tokens: Any, *args: Any, **kwargs: Any) -> str:
+        """The text of generated tokens, which lm-eval hands on next; of those of a thinking model, the end."""
+        if isinstance(tokens, list):
+            ends = (cut for row, cut in self._cuts.items() if row[len(row) - len(tokens) :] == tuple(tokens))
+            self.last_cut = self._cuts.get(tuple(tokens), next(ends, None))
+        return str(super().tok_decode(tokens, *args, **kwargs))
 
     def _is_cut(self, row: list[int], room: int, stop: list[str]) -> bool:
         ends = {self.eot_token_id, *_as_list(self.model.generation_config.eos_token_id)}
         if len(row) < room or ends.intersection(row):
             return False
-        text = self.tok_decode(row)
+        text = str(super().tok_decode(row))
         return not any(marker and marker in text for marker in stop)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +24,20 @@ _NEEDED = ("aiohttp", "requests", "tenacity")  # of lm-eval's class
 _FINISHED = {"length": True, "stop": False}  # whether a text was cut, by what the server says
 
 
+class ServedText(str):
+    """A text of a server with what it says of its end: True for one that was cut, None where it does not say."""
+
+    __slots__ = ("cut",)
+    cut: bool | None
+
+
+def was_cut(text: str) -> bool | None:
+    """Whether a text of a server was cut at the token limit; None where nobody knows."""
+    return text.cut if isinstance(text, ServedText) else None
+
+
 class ServedLM(LocalCompletionsAPI):  # type: ignore[misc]  # lm-eval publishes no types
     """A model behind a server. Prompts are encoded here, as for a local model, and sent as token ids.
-
-    `cut_rows` tells of each text whether it was cut at the token limit; None where the server does not say.
 
     Raises:
         ModelError: what lm-eval's class needs is not installed.
@@ -56,7 +65,6 @@ class ServedLM(LocalCompletionsAPI):  # type: ignore[misc]  # lm-eval publishes 
         self._client = client_of(facts)
         self._threads = ThreadPoolExecutor(self._concurrent)
         self._failure: PrunegateError | None = None
-        self.cut_rows: deque[bool | None] = deque()
         self.tokenizer = load_tokenizer(facts)
         self.tokenizer_backend = "huggingface"
         self.tokenized_requests = facts.arguments.get("tokenized_requests") is not False
@@ -140,10 +148,8 @@ class ServedLM(LocalCompletionsAPI):  # type: ignore[misc]  # lm-eval publishes 
         return answers
 
     def parse_generations(self, outputs: Any, **_: Any) -> list[str]:
-        """The texts of an answer, in the order of their prompts."""
-        choices = _in_order(outputs)
-        self.cut_rows.extend(_FINISHED.get(str(choice.get("finish_reason"))) for choice in choices)
-        return [str(choice.get("text") or "") for choice in choices]
+        """The texts of an answer, in the order of their prompts, each with what is said of its end."""
+        return [_text(choice) for choice in _in_order(outputs)]
 
     def parse_logprobs(
         self, outputs: Any, tokens: Sequence[Sequence[int]] | None = None, ctxlens: Sequence[int] | None = None, **_: Any
@@ -173,6 +179,12 @@ class ServedLM(LocalCompletionsAPI):  # type: ignore[misc]  # lm-eval publishes 
         normal = dict(normalize_gen_kwargs(gen_kwargs, self._max_gen_toks)) if generate else None
         payload = super()._create_payload(messages, generate=generate, gen_kwargs=normal, seed=seed, eos=self.eos_string)  # fmt: skip
         return dict(payload)
+
+
+def _text(choice: dict[str, Any]) -> ServedText:
+    found = ServedText(choice.get("text") or "")
+    found.cut = _FINISHED.get(str(choice.get("finish_reason")))
+    return found
 
 
 def _index(choice: Any) -> int:

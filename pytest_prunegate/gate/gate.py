@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pytest_prunegate.baseline.records import Baseline
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.execution.answering import Answering
-    from pytest_prunegate.execution.executor import Executor
     from pytest_prunegate.gate.progress import Progress
     from pytest_prunegate.gate.second_asking import NoiseFloor
     from pytest_prunegate.gate.shared import Shared
@@ -122,14 +121,16 @@ class Gate:
         """
         from pytest_prunegate.baseline.keeping import Baselines
         from pytest_prunegate.execution.answering import Answering
+        from pytest_prunegate.execution.executor import Settings
         from pytest_prunegate.execution.file_answers import FileAnswers
+        from pytest_prunegate.execution.models import Models
         from pytest_prunegate.gate.run_notes import run_notes
         from pytest_prunegate.tasks.chat import ChatTemplates
 
         self.shared = shared
         self._answering = Answering(
             shared.store, self.facts, conditions=self.conditions, device=self.options.device, batch_size=self.options.batch_size,
-            start_executor=lambda conditions: self._start_executor(conditions, self.options.batch_size),
+            models=Models(self.conditions, Settings(batch_size=self.options.batch_size, device=self.options.device), self.stop),
             files={side: FileAnswers(self.facts[side].fingerprint, file.responses) for side, file in self.files.items()},
             turns=shared.turns,
         )  # fmt: skip
@@ -283,11 +284,6 @@ class Gate:
         if self.noise_floor is None:
             self.noise_floor = NoiseFloor(SecondAsking(
                 self.shared.store, self.facts["original"], conditions=self.conditions["original"], device=self.options.device,
-                batch_size=self.options.batch_size, start_executor=self._start_executor, progress=self.progress, turns=self.shared.turns,
+                batch_size=self.options.batch_size, stop=self.stop, progress=self.progress, turns=self.shared.turns,
             ))  # fmt: skip
         return self.noise_floor.of(task, check, self.measurements[task.name])
-
-    def _start_executor(self, conditions: dict[str, Conditions], batch_size: str) -> Executor:
-        from pytest_prunegate.execution.served import models_by_side
-
-        return models_by_side(conditions, batch_size=batch_size, device=self._device, stop=self.stop)

@@ -169,10 +169,10 @@ def _refuse_large_weights(gate: Gate) -> None:
 
 
 def _refuse_missing_backend(gate: Gate) -> None:
-    from pytest_prunegate.execution.backends import backend_class
+    from pytest_prunegate.execution.registry import refuse_missing
 
-    for backend in {gate.conditions[side].backend for side in _asked_sides(gate)} - {"hf"}:
-        backend_class(backend)
+    for backend in {gate.conditions[side].backend for side in _asked_sides(gate)}:
+        refuse_missing(backend)
 
 
 def _sides(gate: Gate) -> Iterator[tuple[ModelFacts, Conditions]]:

@@ -7,21 +7,24 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.execution.answering import Answering
+from pytest_prunegate.execution.executor import Settings
+from pytest_prunegate.execution.models import Models
 from pytest_prunegate.gate.progress import DocumentCounter
 from pytest_prunegate.tasks.requests import Conditions, canonical_json
 from pytest_prunegate.tasks.scoring import Scorer
 from pytest_prunegate.verdict.noise import SIDE, Noise, noise_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.execution.executor import Executor
+    from pytest_prunegate.execution.interruption import StopRequest
+    from pytest_prunegate.execution.running import Keep
     from pytest_prunegate.execution.turns import Turns
     from pytest_prunegate.gate.progress import Progress
-    from pytest_prunegate.store import Response, Store
+    from pytest_prunegate.store import Store
     from pytest_prunegate.tasks.checks import Check, GateTask
-    from pytest_prunegate.tasks.requests import Failure, Request
+    from pytest_prunegate.tasks.requests import Request
     from pytest_prunegate.verdict.measurement import Measurement
 
 
@@ -41,7 +44,7 @@ class SecondAsking:
         conditions: the original's.
         device: as the user wrote it.
         batch_size: of the first asking.
-        start_executor: makes an executor with conditions and a batch size.
+        stop: asked between two batches.
         progress: is told how it goes on.
         turns: shared with the first asking.
     """
@@ -54,7 +57,7 @@ class SecondAsking:
         conditions: Conditions,
         device: str,
         batch_size: str,
-        start_executor: Callable[[dict[str, Conditions], str], Executor],
+        stop: StopRequest,
         progress: Progress,
         turns: Turns,
     ) -> None:
@@ -63,15 +66,11 @@ class SecondAsking:
             {"arguments": conditions.arguments, "asked again": f"batch size {self.batch_size}, regrouped"}
         )
         self._progress = progress
+        own = {SIDE: replace(conditions, arguments=said)}
         self._answering = Answering(
-            store,
-            {SIDE: replace(original, side=SIDE)},
-            conditions={SIDE: replace(conditions, arguments=said)},
-            device=device,
-            batch_size=self.batch_size,
-            start_executor=lambda own: _Regrouped(start_executor(own, self.batch_size)),
-            turns=turns,
-        )
+            store, {SIDE: replace(original, side=SIDE)}, conditions=own, device=device, batch_size=self.batch_size,
+            models=_Regrouped(own, Settings(batch_size=self.batch_size, device=device), stop), turns=turns,
+        )  # fmt: skip
 
     def ask(self, measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
         """Ask for what was measured once more.
@@ -133,29 +132,10 @@ class NoiseFloor:
             return None
 
 
-class _Regrouped:
-    """An executor that is asked from the other end and in two halves: what shared a batch is apart."""
+class _Regrouped(Models):
+    """Models that are asked from the other end and in two halves: what shared a batch is apart."""
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-
-    @property
-    def loaded_side(self) -> str | None:
-        return self._executor.loaded_side
-
-    def load(self, facts: ModelFacts, first: Request) -> None:
-        self._executor.load(facts, first)
-
-    def run(
-        self,
-        facts: ModelFacts,
-        requests: Sequence[Request],
-        keep: Callable[[Request, Response | Failure], None],
-        long: frozenset[Request],
-    ) -> None:
+    def run(self, facts: ModelFacts, requests: Sequence[Request], keep: Keep, long: frozenset[Request]) -> None:
         other_end = requests[::-1]
         for half in (other_end[::2], other_end[1::2]):
-            self._executor.run(facts, half, keep, long)
-
-    def unload(self) -> None:
-        self._executor.unload()
+            super().run(facts, half, keep, long)

@@ -11,10 +11,11 @@ from pytest_prunegate.checkpoint.facts import read_facts
 from pytest_prunegate.checkpoint.location import locate
 from pytest_prunegate.checkpoint.scan_memory import ScanMemory
 from pytest_prunegate.errors import InputError, Problems, PrunegateError
-from pytest_prunegate.execution.backends import canonical_backend, refuse_unloadable
+from pytest_prunegate.execution.backends import refuse_unloadable
 from pytest_prunegate.execution.conditions import conditions_of
 from pytest_prunegate.execution.environment import prepare_environment
 from pytest_prunegate.execution.inspector import TorchInspector
+from pytest_prunegate.execution.registry import canonical_backend
 from pytest_prunegate.execution.served_facts import with_served
 from pytest_prunegate.tasks.index import default_cache_dir
 

@@ -119,7 +119,8 @@ def resolve_tasks(
     """
     resolution = Resolution(file=file, index=index, mistakes=mistakes, built_in=built_in, options=options)
     kinds = sections()
-    files_first = sorted(kinds.items(), key=lambda entry: isinstance(entry[1], AskingKind))
+    cheapest_first = [*kinds.items()][::-1]
+    files_first = sorted(cheapest_first, key=lambda entry: isinstance(entry[1], AskingKind))
     found = [task for name, kind in files_first for task in kind.resolve(file.below(name), resolution)]
     known = {name for task in found for name in (task.name, *task.origins)} | {spec.name for spec in file.tasks}
     added = [TaskSpec(name=name, line=0, decision=file.decision) for name in dict.fromkeys(only) if name not in known]

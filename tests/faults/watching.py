@@ -97,9 +97,9 @@ class Watch:
     def _watch_model(self) -> None:
         from transformers.models.llama.modeling_llama import LlamaModel
 
-        from pytest_prunegate.execution import models
+        from pytest_prunegate.execution import lm_eval_model
 
-        forward, probe = LlamaModel.forward, models._probe
+        forward, probe = LlamaModel.forward, lm_eval_model._probe
 
         def watched(model: Any, *args: Any, **kwargs: Any) -> Any:
             ids = args[0] if args else kwargs.get("input_ids")
@@ -117,7 +117,7 @@ class Watch:
                 self._probing = False
 
         LlamaModel.forward = watched
-        models._probe = probed
+        lm_eval_model._probe = probed
 
     def _watch_reports(self) -> None:
         replace, results = os.replace, self._path.parent / "prunegate-results"

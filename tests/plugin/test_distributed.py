@@ -20,21 +20,21 @@ from pathlib import Path
 
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from scripted import ScriptedExecutor
-from pytest_prunegate.gate.gate import Gate
+from pytest_prunegate.execution.registry import EXECUTORS
 
 
 class Recording(ScriptedExecutor):
-    def load(self, facts, first):
-        super().load(facts, first)
+    def load(self, facts):
+        super().load(facts)
         self._note("loads", facts.side)
 
-    def run(self, facts, requests, keep, long):
+    def ask(self, facts, batch, hand_on):
         def noted(request, response):
-            keep(request, response)
+            hand_on(request, response)
             self._note("asked", facts.side)
             if os.environ.get("KILL_AFTER") == str(len(Path("asked").read_text().splitlines())):
                 os.kill(os.getpid(), signal.SIGKILL)
-        super().run(facts, requests, noted, long)
+        super().ask(facts, batch, noted)
 
     def _note(self, name, side):
         with open(name, "a") as file:
@@ -42,8 +42,7 @@ class Recording(ScriptedExecutor):
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    executor = Recording()
-    Gate._start_executor = lambda *_: executor
+    EXECUTORS["hf"] = Recording()
 """
 
 

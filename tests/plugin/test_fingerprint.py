@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from conftest import Bench
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.execution.executor import HandOn
     from pytest_prunegate.store import Response
     from pytest_prunegate.tasks.requests import Request
 
@@ -41,7 +42,6 @@ def project(bench: Bench) -> Bench:
 def asked(project: Bench, *arguments: str, models: tuple[str, ...] = MODELS) -> dict[str, int]:
     """How many requests each side had to answer in a run that succeeds."""
     project.executor.requests.clear()
-    project.executor.loaded_side = None
     result = project.run(*arguments, models=models)
     assert result.ret == 0, "\n".join(result.outlines + result.errlines)
     return dict(Counter(side for side, _ in project.executor.requests))
@@ -202,21 +202,15 @@ class Meddling(ScriptedExecutor):
         self._after, self._act = after, act
         self.kept = 0
 
-    def run(
-        self,
-        facts: ModelFacts,
-        requests: Sequence[Request],
-        keep: Callable[[Request, Response], None],
-        long: frozenset[Request],
-    ) -> None:
+    def ask(self, facts: ModelFacts, batch: Sequence[Request], hand_on: HandOn) -> None:
         def counting(request: Request, response: Response) -> None:
-            keep(request, response)
+            hand_on(request, response)
             if facts.side == "pruned":
                 self.kept += 1
                 if self.kept == self._after:
                     self._act()
 
-        super().run(facts, requests, counting, long)
+        super().ask(facts, batch, counting)
 
 
 @pytest.fixture
@@ -265,8 +259,8 @@ def test_a_file_that_changes_while_the_model_is_loaded(fresh: Bench) -> None:
     path = fresh.path / "pruned" / "model.safetensors"
 
     class Slow(ScriptedExecutor):
-        def load(self, facts: ModelFacts, first: Request) -> None:
-            super().load(facts, first)
+        def load(self, facts: ModelFacts) -> None:
+            super().load(facts)
             if facts.side == "pruned":
                 flip_one_bit(path)
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from scripted import SQUAD, TWO_TASKS, ScriptedExecutor
 
-from pytest_prunegate.gate.gate import Gate
 from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:
     from conftest import Bench
+
+    from pytest_prunegate.checkpoint.facts import ModelFacts
 
 THRESHOLDS = TWO_TASKS
 
@@ -64,7 +65,9 @@ def test_a_nan_loglikelihood_is_no_verdict_and_is_not_kept(project: Bench, monke
         result = project.run("-m", "boolq")
     result.assert_outcomes(errors=1)
     assert result.ret == 10
-    result.stdout.fnmatch_lines(["original model original: the log-likelihood of a request of boolq is nan*"])
+    result.stdout.fnmatch_lines(
+        ["original model original: failed while it answered: *the log-likelihood of a request of boolq is nan*"]
+    )
     assert project.run("-m", "boolq").ret == 0, "asked again, since nothing was kept"
 
 
@@ -105,13 +108,12 @@ def test_a_broken_candidate_costs_no_answers_of_the_original(project: Bench, mon
     from pytest_prunegate.errors import ModelError
 
     class Broken(ScriptedExecutor):
-        def load(self, facts: object, first: object) -> None:
-            self.loads.append(facts.side)  # type: ignore[attr-defined]
+        def load(self, facts: ModelFacts) -> None:
+            self.loads.append(facts.side)
             if self.loads[-1] == "pruned":
                 raise ModelError("pruned model: cannot be loaded")
 
-    executor = Broken()
-    monkeypatch.setattr(Gate, "_start_executor", lambda _self, _conditions, _batch_size: executor)
+    executor = project.executor = Broken()
     result = project.run()
     result.assert_outcomes(errors=2)
     assert executor.requests == []

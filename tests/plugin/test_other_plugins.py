@@ -143,7 +143,6 @@ def test_shuffled_tests_ask_the_same(project: Bench) -> None:
     for seed in (1, 2, 3):
         project.executor.requests.clear()
         project.executor.loads.clear()
-        project.executor.loaded_side = None
         result = project.run(*where, "-p", "randomly", f"--randomly-seed={seed}", f"--prunegate-store=store{seed}")
         assert result.parseoutcomes() == {"passed": 8, "failed": 1}
         assert set(project.executor.requests) == expected

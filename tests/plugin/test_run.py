@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from scripted import GSM8K, SQUAD, TWO_TASKS, ScriptedExecutor
 
-from pytest_prunegate.gate.gate import Gate
+from pytest_prunegate.execution.registry import EXECUTORS
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -318,7 +318,7 @@ def test_quiet_and_without_capture(project: Bench) -> None:
 
 def test_the_executor_is_a_seam(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     other = ScriptedExecutor()
-    monkeypatch.setattr(Gate, "_start_executor", lambda _self, _conditions, _batch_size: other)
+    monkeypatch.setitem(EXECUTORS, "hf", other)
     project.run()
     assert other.loads
     assert not project.executor.loads

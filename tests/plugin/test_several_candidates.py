@@ -9,15 +9,13 @@ from xml.etree import ElementTree as ET
 import pytest
 from scripted import BOOLQ, GSM8K, ScriptedExecutor, write_checkpoint, write_data
 
-from pytest_prunegate.gate.gate import Gate
-from pytest_prunegate.tasks.requests import Failure
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conftest import Bench
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.execution.executor import HandOn
     from pytest_prunegate.tasks.requests import Request
 
 THRESHOLDS = f"""
@@ -215,13 +213,12 @@ def test_a_broken_candidate_breaks_its_own_checks(project: Bench, monkeypatch: p
     from pytest_prunegate.errors import ModelError
 
     class Broken(ScriptedExecutor):
-        def load(self, facts: ModelFacts, first: Request) -> None:
+        def load(self, facts: ModelFacts) -> None:
             if facts.name == "llm":
                 raise ModelError("pruned model llm: cannot be loaded")
-            super().load(facts, first)
+            super().load(facts)
 
-    executor = Broken()
-    monkeypatch.setattr(Gate, "_start_executor", lambda _self, _conditions, _batch_size: executor)
+    project.executor = Broken()
     result = project.run("-v", models=models("wanda", "llm", "none"))
     assert result.ret == 10
     result.assert_outcomes(passed=4, errors=2)
@@ -238,14 +235,13 @@ def test_a_broken_original_is_not_tried_for_each_candidate(project: Bench, monke
     tried = []
 
     class Broken(ScriptedExecutor):
-        def load(self, facts: ModelFacts, first: Request) -> None:
+        def load(self, facts: ModelFacts) -> None:
             if facts.side == "original":
                 tried.append(facts.name)
                 raise ModelError("original model: cannot be loaded")
-            super().load(facts, first)
+            super().load(facts)
 
-    executor = Broken()
-    monkeypatch.setattr(Gate, "_start_executor", lambda _self, _conditions, _batch_size: executor)
+    project.executor = Broken()
     result = project.run(models=models("wanda", "llm", "none"))
     result.assert_outcomes(errors=6)
     assert len(tried) == 1
@@ -253,18 +249,18 @@ def test_a_broken_original_is_not_tried_for_each_candidate(project: Bench, monke
 
 def test_a_request_on_which_the_original_raises_is_asked_once(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     class Raising(ScriptedExecutor):
-        def run(self, facts: ModelFacts, requests: Sequence[Request], keep: Any, long: frozenset[Request]) -> None:
-            broken = {request for request in requests if facts.side == "original" and "number 5?" in request.context}
-            for request in broken:
-                self.requests.append((facts.side, request))
-                keep(request, Failure(reason="RuntimeError: it broke", traceback=""))
-            super().run(facts, [request for request in requests if request not in broken], keep, long)
+        def ask(self, facts: ModelFacts, batch: Sequence[Request], hand_on: HandOn) -> None:
+            if facts.side == "original" and "number 5?" in batch[0].context:
+                self.requests.append((facts.side, batch[0]))
+                raise RuntimeError("it broke")
+            super().ask(facts, batch, hand_on)
 
-    executor = project.executor = Raising()
-    monkeypatch.setattr(Gate, "_start_executor", lambda _self, _conditions, _batch_size: executor)
+    project.executor = Raising()
     result = project.run("-m", "gsm8k", models=models("wanda", "llm", "none"))
     result.assert_outcomes(errors=3)
-    assert asked(project) == {"original": GSM8K_REQUESTS, "pruned": 3 * GSM8K_REQUESTS}
+    assert asked(project) == {"original": GSM8K_REQUESTS + 1, "pruned": 3 * GSM8K_REQUESTS}, (
+        "and that one a second time, alone"
+    )
 
 
 class TestDays:

@@ -114,14 +114,14 @@ class TestOnlyErrors:
     ) -> None:
         assert_one_story(run(project))
         shutil.rmtree(project.path / ".prunegate")
-        usual = project.executor.run
+        usual = project.executor.ask
 
         def broken(facts: Any, *asked: Any) -> None:
             if facts.side == "pruned":
                 raise ModelError(f"{facts.title}: failed while it answered.")
             usual(facts, *asked)
 
-        monkeypatch.setattr(project.executor, "run", broken)
+        monkeypatch.setattr(project.executor, "ask", broken)
         outputs = run(project)
         assert_one_story(outputs)
         assert outputs.headline == "INCOMPLETE, ERROR: 0 of 4 checks measured: 4 ended in an error"

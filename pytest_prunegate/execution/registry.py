@@ -1,0 +1,100 @@
+"""The executors by the names of backends: lm-eval's model classes, servers, and what installed packages bring.
+
+A package brings one by an entry point of the group `pytest_prunegate.executors`; its name is what ``--prunegate-backend`` takes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from pytest_prunegate.errors import InputError, ModelError
+from pytest_prunegate.execution.backends import backend_class
+from pytest_prunegate.execution.conditions import SERVED
+from pytest_prunegate.tasks.guarded import reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.execution.executor import Executor, Settings
+    from pytest_prunegate.tasks.requests import Conditions
+
+    Make = Callable[[ModelFacts, Conditions, Settings], Executor]
+
+TRANSFORMERS = ("hf", "hf-auto", "huggingface")
+# What they answer with lies on a server: the checkpoint that was fingerprinted would say nothing about it.
+_SERVED = frozenset({
+    "anthropic-chat", "anthropic-chat-completions", "anthropic-completions", "ggml", "gguf", "litellm", "litellm-chat",
+    "litellm-chat-completions", "local-chat-completions", "local-completions", "openai-chat-completions", "openai-completions",
+    "sglang-generate", "textsynth", "watsonx_llm",
+})  # fmt: skip
+GROUP = "pytest_prunegate.executors"
+EXECUTORS: dict[str, Make] = {}
+"""Those that a process brings itself, by name; they come before all others."""
+
+
+def brought() -> tuple[str, ...]:
+    """The names of executors that are not this package's own."""
+    return tuple(dict.fromkeys([*EXECUTORS, *(point.name for point in entry_points(group=GROUP))]))
+
+
+def executor_for(backend: str) -> Make:
+    """What makes the executors of a backend; its packages are imported now.
+
+    Raises:
+        ModelError: an installed package brings one that cannot be imported.
+    """
+    if backend in EXECUTORS:
+        return EXECUTORS[backend]
+    if found := [point for point in entry_points(group=GROUP) if point.name == backend]:
+        try:
+            made: Make = found[0].load()
+        except Exception as error:  # a package of others may fail in any way
+            raise ModelError(f"--prunegate-backend={backend}: {found[0].value} cannot be imported: {reason_of(error)}") from error  # fmt: skip
+        return made
+    if backend == SERVED:
+        from pytest_prunegate.execution.served import ServedModel
+
+        return ServedModel
+    from pytest_prunegate.execution.lm_eval_model import LmEvalModel
+
+    return LmEvalModel
+
+
+def canonical_backend(name: str) -> str:
+    """The name under which answers are kept: lm-eval's three names of its transformers backend are one.
+
+    Raises:
+        InputError: neither lm-eval nor an installed package has a backend of this name, or it asks a server.
+    """
+    if name in TRANSFORMERS:
+        return "hf"
+    if name in (others := brought()):
+        return name
+    if name in _SERVED:
+        raise InputError(
+            f"--prunegate-backend={name}: asks a server, whatever --original and --pruned are. Name the server as the model: --pruned=NAME=http://HOST:PORT/v1."
+        )
+    from lm_eval.api.registry import model_registry
+    from lm_eval.models import MODEL_MAPPING
+
+    known = sorted({*MODEL_MAPPING, *model_registry, *others})
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f" Did you mean {', '.join(near)}?" if near else ""
+    raise InputError(f"--prunegate-backend={name}: there is no backend of this name.{hint} There are: {', '.join(known)}.")  # fmt: skip
+
+
+def refuse_missing(name: str) -> None:
+    """See that a backend can be imported.
+
+    Raises:
+        ModelError: what it needs is not installed.
+    """
+    if name in brought():
+        executor_for(name)
+    elif name != "hf":
+        backend_class(name)
