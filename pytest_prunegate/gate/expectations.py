@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate.measuring import Measuring
     from pytest_prunegate.gate.plan import Plan
     from pytest_prunegate.tasks.checks import Check, GateTask
-    from pytest_prunegate.verdict.protocol import Protocol
+    from pytest_prunegate.verdict.ledger import Commitment
 
 
 def outlooks(
-    plan: Plan, tasks: Sequence[GateTask], measuring: Measuring, protocols: Mapping[str, Protocol]
+    plan: Plan, tasks: Sequence[GateTask], measuring: Measuring, commitments: Mapping[str, Commitment]
 ) -> tuple[tuple[Outlook, ...], dict[Check, str]]:
     """What is expected of the checks that a model has to answer for, and what is wrong with their baselines; a comparison needs two models.
 
@@ -24,7 +24,7 @@ def outlooks(
         plan: of the run.
         tasks: of the run.
         measuring: knows the order of the documents, and what the store can answer.
-        protocols: what was fixed for each task, by task.
+        commitments: what was fixed for each task, by task.
     """
     found: list[Outlook | None] = []
     warned: dict[Check, str] = {}
@@ -36,7 +36,7 @@ def outlooks(
         warnings = {check: baseline_warning(task, check, kept) for check in task.checks if kept}
         warned |= {check: warning for check, warning in warnings.items() if warning}
         found += [
-            outlook(task, check, draws, protocols[task.name].terms(task, check, draws), kept=kept, sides=sides)
+            outlook(task, check, draws, commitments[task.name].terms(task, check, draws), kept=kept, sides=sides)
             for check in task.checks
         ]
     return tuple(one for one in found if one is not None), warned

@@ -16,7 +16,7 @@ from pytest_prunegate.tasks.checks import CountingKind, Preparation
 from pytest_prunegate.verdict.check_scores import member_results, scores_of
 from pytest_prunegate.verdict.compare import Comparison, Outcome, compare_counted
 from pytest_prunegate.verdict.judging import Judge
-from pytest_prunegate.verdict.protocol import Protocols
+from pytest_prunegate.verdict.ledger import Ledger
 from pytest_prunegate.verdict.result import CheckResult
 from pytest_prunegate.verdict.verdicts import Basis, Verdict
 
@@ -64,7 +64,7 @@ class Gate:
     """With the other candidates of the run."""
     judging: Judge | None = None
     _measuring: Measuring | None = None
-    _protocols: Protocols | None = None
+    _ledger: Ledger | None = None
     _answering: Answering | None = None
 
     @property
@@ -93,9 +93,9 @@ class Gate:
         return tuple(self._measuring.prompt_notes) if self._measuring else ()
 
     @property
-    def protocol_notes(self) -> tuple[str, ...]:
+    def ledger_notes(self) -> tuple[str, ...]:
         """Where this run asks for what was fixed otherwise before."""
-        return self._protocols.notes if self._protocols else ()
+        return self._ledger.notes if self._ledger else ()
 
     @property
     def prepared(self) -> Mapping[str, tuple[PreparedTask, ...]]:
@@ -136,21 +136,21 @@ class Gate:
         )  # fmt: skip
         self.baselines = Baselines(shared.store, self._answering, self.files, dtype=self.options.dtype)
         templates = ChatTemplates(self.facts)
-        self._protocols = Protocols(
+        self._ledger = Ledger(
             shared.store, self.facts, self._answering.keys, seed=self.options.seed, checks=self.thresholds,
             candidates=shared.candidates,
         )  # fmt: skip
         self._measuring = Measuring(
             self._answering, Preparation(facts=self.facts, conditions=self.conditions, templates=templates),
-            progress=self.progress, protocols=self._protocols,
+            progress=self.progress, ledger=self._ledger,
             baselines=self.baselines, shared=shared, candidate=self.candidate,
         )  # fmt: skip
-        self.judging = Judge(self._measuring.draws, self._protocols.of)
+        self.judging = Judge(self._measuring.draws, self._ledger.of)
         plans = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)
         plan = Plan(facts=self.facts, conditions=self.conditions, tasks=plans, device=self.options.device)
         # Where nothing is asked, torch is not imported to look; and a resumed run says what an undisturbed one says.
         device = NO_DEVICE if len(self.files) == len(self.facts) else self._device() if plan.pending else plan.device
-        expected, self.warned = outlooks(plan, self.tasks, self._measuring, self._protocols.of)
+        expected, self.warned = outlooks(plan, self.tasks, self._measuring, self._ledger.of)
         plan = replace(plan, device=device, outlooks=expected)
         self.plan = replace(
             plan,
@@ -161,7 +161,7 @@ class Gate:
                     templates,
                     files=self.files,
                     prepared=self.prepared,
-                    told=(*self.protocol_notes, *self.prompt_notes),
+                    told=(*self.ledger_notes, *self.prompt_notes),
                     warned=self.warned.values(),
                 )
             ),

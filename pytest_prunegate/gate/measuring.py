@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.tasks.requests import Request
     from pytest_prunegate.tasks.scoring import Scorer
-    from pytest_prunegate.verdict.drawing import Draws
-    from pytest_prunegate.verdict.protocol import Protocols
+    from pytest_prunegate.verdict.ledger import Ledger
+    from pytest_prunegate.verdict.sampling import Draws
 
 
 _log = logging.getLogger("pytest_prunegate")
@@ -42,7 +42,7 @@ class Measuring:
         answering: gets a request answered.
         preparation: what requests are made of.
         progress: is told how it goes on.
-        protocols: what is fixed for a pair of models, by the pair and the task.
+        ledger: what is fixed for a pair of models on a task.
         baselines: files in a model's place, which have to answer a task.
         shared: with the other candidates of the run.
         candidate: the pruned model's name, where there are several.
@@ -54,7 +54,7 @@ class Measuring:
         preparation: Preparation,
         *,
         progress: Progress,
-        protocols: Protocols,
+        ledger: Ledger,
         baselines: Baselines,
         shared: Shared,
         candidate: str | None,
@@ -63,7 +63,7 @@ class Measuring:
         self._facts = answering.facts
         self._preparation = preparation
         self._progress = progress
-        self._protocols = protocols
+        self._ledger = ledger
         self._baselines = baselines
         self._shared = shared
         self._candidate = candidate
@@ -83,8 +83,8 @@ class Measuring:
         try:
             if task.name not in self.prepared:
                 self.prepared[task.name] = tuple(self._prepare(part) for part in task.parts)
-                self.draws[task.name] = self._protocols.draw(task, self.prepared[task.name])
-                self._baselines.attend(task, self._may_be_asked(task.name), seed=self._protocols.of[task.name].seed)
+                self.draws[task.name] = self._ledger.draw(task, self.prepared[task.name])
+                self._baselines.attend(task, self._may_be_asked(task.name), seed=self._ledger.of[task.name].seed)
                 self._refuse_other_encoding(task.name)
                 self._look_at_prompts(task.name)
                 self._uncomputable[task.name] = self._refuse_uncomputable(task)
@@ -160,7 +160,7 @@ class Measuring:
         measured: tuple[Measurement, ...] = ()
         if not draws.parts:  # counted in files
             return measured
-        self._protocols.fix(task)
+        self._ledger.fix(task)
         for count in self._rounds(task):
             measured = self._answered(draws.first(count), started)
             if not undecided(measured):
@@ -291,7 +291,7 @@ class Measuring:
         for part in draws.first(self._rounds(self._tasks[name])[0]):
             if self._answering.missing(part, side):
                 self._note_long_prompts([part])
-                self._protocols.fix(self._tasks[name])
+                self._ledger.fix(self._tasks[name])
                 self._answering.time_requests(part, side, self._long[part.key][side])
                 return
 

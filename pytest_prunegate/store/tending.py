@@ -12,8 +12,8 @@ from pytest_prunegate.errors import InputError, StoreError
 from pytest_prunegate.store import reading, schema
 from pytest_prunegate.store.copying import checked_rows, copy_rows, copy_timings
 from pytest_prunegate.store.opening import FILE, connect_to_read
-from pytest_prunegate.store.pages import rows_in
 from pytest_prunegate.store.schema import DamagedError, Format
+from pytest_prunegate.store.sqlite_pages import rows_in
 from pytest_prunegate.store.trouble import explain
 
 if TYPE_CHECKING:

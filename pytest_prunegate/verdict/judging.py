@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.scores import DocumentKey
-    from pytest_prunegate.verdict.drawing import Draws
+    from pytest_prunegate.verdict.ledger import Commitment, Terms
     from pytest_prunegate.verdict.measurement import Measurement
-    from pytest_prunegate.verdict.protocol import Protocol, Terms
+    from pytest_prunegate.verdict.sampling import Draws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,26 +37,26 @@ class Judge:
 
     Args:
         draws: the order of each task's documents, by task.
-        protocols: what was fixed for each, by task.
+        commitments: what was fixed for each, by task.
     """
 
-    def __init__(self, draws: Mapping[str, Draws], protocols: Mapping[str, Protocol]) -> None:
+    def __init__(self, draws: Mapping[str, Draws], commitments: Mapping[str, Commitment]) -> None:
         self._draws = draws
-        self._protocols = protocols
+        self._commitments = commitments
         self._settled: dict[Check, tuple[Comparison, Verdict]] = {}
 
     def is_undecided(self, task: GateTask, measured: Sequence[Measurement]) -> bool:
         """Whether a check of a task needs more documents; those that do not are judged."""
         open_checks = 0
-        draws, protocol = self._draws[task.name], self._protocols[task.name]
+        draws, commitment = self._draws[task.name], self._commitments[task.name]
         for check in task.checks:
             if check in self._settled:
                 continue
-            if is_undecided(task, check, measured, draws, protocol):
+            if is_undecided(task, check, measured, draws, commitment):
                 open_checks += 1
                 continue
             with contextlib.suppress(EvaluationError):  # told by the check's own item
-                self._settled[check] = judge_check(task, check, measured, draws, protocol)
+                self._settled[check] = judge_check(task, check, measured, draws, commitment)
         return open_checks > 0
 
     def judge(self, task: GateTask, check: Check, measured: Sequence[Measurement]) -> tuple[Comparison, Verdict]:
@@ -67,14 +67,14 @@ class Judge:
         """
         if check not in self._settled:
             self._settled[check] = judge_check(
-                task, check, measured, self._draws[task.name], self._protocols[task.name]
+                task, check, measured, self._draws[task.name], self._commitments[task.name]
             )
         return self._settled[check]
 
     def look(self, task: GateTask, check: Check, measured: Sequence[Measurement]) -> Look:
         """Which of a task's documents a check may look at by now, those behind the one that decided it included."""
         draws = self._draws[task.name]
-        terms = self._protocols[task.name].terms(task, check, draws)
+        terms = self._commitments[task.name].terms(task, check, draws)
         return Look(draws=draws, count=_looked_at(terms, measured, draws), is_sequential=terms.is_sequential)
 
 
@@ -83,7 +83,7 @@ def judge_check(
     check: Check,
     measured: Sequence[Measurement],
     draws: Draws,
-    protocol: Protocol,
+    commitment: Commitment,
 ) -> tuple[Comparison, Verdict]:
     """Judge a check of a task.
 
@@ -92,12 +92,12 @@ def judge_check(
         check: one of its checks.
         measured: the task's parts, with the documents that were executed.
         draws: their order.
-        protocol: what was fixed beforehand.
+        commitment: what was fixed beforehand.
 
     Raises:
         TaskError: the metric cannot be computed or compared.
     """
-    terms = protocol.terms(task, check, draws)
+    terms = commitment.terms(task, check, draws)
     looked_at = _looked_at(terms, measured, draws)
     is_complete = looked_at == draws.total
     paired = paired_scores(task, check, measured, draws, looked_at) if check.thresholds else None
@@ -120,10 +120,10 @@ def judge_check(
 
 
 def is_undecided(
-    task: GateTask, check: Check, measured: Sequence[Measurement], draws: Draws, protocol: Protocol
+    task: GateTask, check: Check, measured: Sequence[Measurement], draws: Draws, commitment: Commitment
 ) -> bool:
     """Whether more documents may decide a check. One that cannot be scored is not drawn for; silence is not judged early."""
-    terms = protocol.terms(task, check, draws)
+    terms = commitment.terms(task, check, draws)
     looked_at = _looked_at(terms, measured, draws)
     if not terms.is_sequential or looked_at == draws.total:
         return False

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.prepared import Document
     from pytest_prunegate.tasks.scores import MetricScores
-    from pytest_prunegate.verdict.drawing import Draws
+    from pytest_prunegate.verdict.ledger import Terms
     from pytest_prunegate.verdict.measurement import Measurement
-    from pytest_prunegate.verdict.protocol import Terms
+    from pytest_prunegate.verdict.sampling import Draws
 
 
 _USUAL_SCORE, _USUAL_CHANGE = 0.5, 0.1  # where nothing is known yet

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.prepared import OwnScorer
     from pytest_prunegate.tasks.scores import DocumentKey, MetricScores
-    from pytest_prunegate.verdict.drawing import Draws
     from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.sampling import Draws
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.input.thresholds import Threshold
     from pytest_prunegate.stats.margins import Margin
     from pytest_prunegate.tasks.checks import Check
+    from pytest_prunegate.verdict.ledger import Terms
     from pytest_prunegate.verdict.paired import Paired
-    from pytest_prunegate.verdict.protocol import Terms
 
 _WEIGHTS = "The interval weights the group's tasks as the full run would, the scores as they were measured."
 _HOPELESS = 1e6  # times nearer to the threshold than the interval is wide: no number of documents would tell

@@ -93,7 +93,9 @@ def test_it_is_asked_in_batches_one_model_at_a_time(project: Bench) -> None:
     assert {"batch 8", "batch 4", "batch 1"} <= set(noted), "halved, and alone where the model raised"
     found = json.loads((project.results / "comparison_results.json").read_text())
     assert found["models"]["original"]["backend"] == "parrot"
-    result.stdout.fnmatch_lines(["*raised on document 9 (ResponseError: *1 of 1 requests came back without an answer)*"])
+    result.stdout.fnmatch_lines(
+        ["*raised on document 9 (ResponseError: *1 of 1 requests came back without an answer)*"]
+    )
     assert project.executor.requests == [], "lm-eval's own models are asked for nothing"
 
 

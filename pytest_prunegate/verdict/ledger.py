@@ -16,7 +16,7 @@ import xxhash
 
 from pytest_prunegate.input.thresholds import Decide, Inconclusive
 from pytest_prunegate.store.copying import DRAW
-from pytest_prunegate.verdict.drawing import draw
+from pytest_prunegate.verdict.sampling import draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.tasks.requests import Request
-    from pytest_prunegate.verdict.drawing import Draws
+    from pytest_prunegate.verdict.sampling import Draws
 
 _EARLY = "early"
 _BY_RULE, _BY_SAMPLE = "rule", "sample"
@@ -75,7 +75,7 @@ class Terms:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class Commitment:
     """The permutation, the number of thresholds and of candidates, and each check's error rate, indifference and looks, by its metric.
 
     `bases` decide the permutation of each part. `draws` are digests of the orders in which the documents were looked at, `draw` the
@@ -126,7 +126,7 @@ def kept_seed(kept: Mapping[str, Any] | None, asked: int) -> int:
 
 def settle(
     kept: Mapping[str, Any] | None, task: GateTask, draws: Draws, *, seed: int, in_file: int, candidates: int = 1
-) -> Protocol:
+) -> Commitment:
     """What holds for this run: what was fixed before, with this run's looks added.
 
     Args:
@@ -160,7 +160,7 @@ def settle(
             f"{task.name}: its documents were drawn with seed {own} before, and that draw is kept: another one ({seed} is asked for) "
             "would be a second chance."
         )
-    return Protocol(
+    return Commitment(
         seed=own, asked_seed=seed, checks=max(in_file, int(kept["checks"]) if kept else 0),
         candidates=max(candidates, int(kept.get("candidates", 1)) if kept else 1), bases=draws.bases, draws=orders, draw=place,
         rules=rules, notes=tuple(notes),
@@ -213,8 +213,8 @@ def _judge(task: GateTask, check: Check, draws: Draws, look: str, *, again: bool
     return _BY_RULE if look.startswith(_EARLY) or takes_over else _BY_SAMPLE
 
 
-class Protocols:
-    """The protocols of a run: drawn by at the plan, fixed in the store before a task's first document.
+class Ledger:
+    """The commitments of a run: drawn by at the plan, fixed in the store before a task's first document.
 
     Args:
         store: keeps them.
@@ -236,7 +236,7 @@ class Protocols:
         self._checks = checks
         self._candidates = candidates
         self._pairs: dict[str, str] = {}
-        self.of: dict[str, Protocol] = {}
+        self.of: dict[str, Commitment] = {}
 
     def draw(self, task: GateTask, parts: tuple[PreparedTask, ...]) -> Draws:
         """The order of a task's documents, by the seed of the first run of this pair."""
@@ -250,14 +250,14 @@ class Protocols:
 
     def fix(self, task: GateTask) -> None:
         """Keep what holds for a task, where it is drawn from at all; a baseline alone is no look at a pair."""
-        protocol = self.of[task.name]
-        if protocol.rules and len(self._facts) > 1:
-            self._store.fix_protocol(self._pairs[task.name], protocol.as_json())
+        commitment = self.of[task.name]
+        if commitment.rules and len(self._facts) > 1:
+            self._store.fix_protocol(self._pairs[task.name], commitment.as_json())
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Where this run asks for what was fixed otherwise before."""
-        return tuple(note for protocol in self.of.values() for note in protocol.notes)
+        return tuple(note for commitment in self.of.values() for note in commitment.notes)
 
     def _pair(self, task: GateTask, parts: tuple[PreparedTask, ...]) -> str:
         """A digest of both models and of everything that they may be asked, whatever the task is called, and in whatever order it stands."""
