@@ -110,6 +110,18 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert left == {}
 
 
+def test_what_is_private_is_imported_by_nobody() -> None:
+    """Names that begin with an underscore, within a room too: what two modules need has a name for both."""
+    assert [
+        (module, alias.name)
+        for module in MODULES
+        for node in ast.walk(ast.parse(MODULES[module].read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pytest_prunegate")
+        for alias in node.names
+        if alias.name.startswith("_")
+    ] == []
+
+
 def test_the_root_is_small_and_every_room_says_what_it_holds() -> None:
     assert len([module for module in MODULES if "." not in module]) <= 8
     assert [

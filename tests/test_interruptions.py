@@ -273,14 +273,14 @@ def test_documents_that_were_named_are_named_again_by_the_next_run(project: Benc
 
 def test_a_kept_task_needs_no_model_that_cannot_be_loaded(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     from pytest_prunegate.errors import ModelError
-    from pytest_prunegate.execution import models
+    from pytest_prunegate.execution import lm_eval_model
 
     project.run("-m", "boolq").assert_outcomes(passed=1)
 
     def broken(facts: Any, *_: Any) -> None:
         raise ModelError(f"{facts.title}: out of memory while it was loaded.")
 
-    monkeypatch.setattr(models, "_probe", broken)
+    monkeypatch.setattr(lm_eval_model, "_probe", broken)
     result = project.run("-p", "no:randomly", "thresholds.yaml::gsm8k", "thresholds.yaml::boolq")
     result.assert_outcomes(passed=1, errors=1)
 

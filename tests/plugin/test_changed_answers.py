@@ -366,9 +366,9 @@ def test_hostile_questions_answers_outputs_and_fields(
         [{"question": f"{text} number {n}", "answer": text, "subject": text} for n, text in enumerate(asked)],
     )
 
-    def answer(request: Any, script: dict[str, Any], *, truncated: bool) -> Response:
+    def answer(request: Any, script: dict[str, Any]) -> Response:
         number = int(re.findall(r"number (\d+)", request.context)[-1])
-        return Response(text=f"{texts[number]} #### {script['says']}", cut=False, truncated=truncated)
+        return Response(text=f"{texts[number]} #### {script['says']}", cut=False)
 
     monkeypatch.setattr(scripted, "_answer", answer)
     (bench.path / "own").mkdir()
