@@ -6,8 +6,10 @@ import gc
 import re
 import sys
 import textwrap
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,6 +124,8 @@ def real_bench(
     ):
         monkeypatch.setenv(name, "1")  # so that what a run sets is undone
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    at_once = SimpleNamespace(**vars(time) | {"sleep": lambda _: None})
+    monkeypatch.setattr("huggingface_hub.utils._http.time", at_once)  # imported before, it would wait and try again
     for name in ("PYTEST_XDIST_WORKER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):  # of the run of this suite itself
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(

@@ -6,6 +6,7 @@ which numbers a model gets wrong, leaves empty, or has cut.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.execution.executor import Executor
+from pytest_prunegate.execution.registry import EXECUTORS
 from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:
@@ -109,6 +111,22 @@ class ScriptedExecutor:
                 raise KeyboardInterrupt
             self.requests.append((facts.side, request))
             hand_on(request, _answer(request, script))
+
+
+def answer_by_script(executor: ScriptedExecutor) -> None:
+    """Have a process of its own answer by the script, without what takes seconds to import: torch, model classes, plots."""
+    from transformers import PreTrainedTokenizerFast
+
+    from pytest_prunegate.report.page import rendering
+    from pytest_prunegate.tasks import tokenizers
+
+    @functools.lru_cache
+    def load(source: Any, _settings: Any) -> Any:
+        return PreTrainedTokenizerFast.from_pretrained(str(source.folder))
+
+    EXECUTORS["hf"] = executor
+    tokenizers._load = load
+    rendering._drawn = lambda summary: {"plots": {}, "plots_problem": None}  # type: ignore[assignment]  # it takes a summary
 
 
 class ScriptedModel(Executor):

@@ -101,7 +101,10 @@ def project(bench: Bench, index_dir: Path, monkeypatch: pytest.MonkeyPatch) -> B
     bench.thresholds(TWO_TASKS.replace("acc: 50%", "acc: 5%"))
     (bench.path / "conftest.py").write_text(CONFTEST.replace('if "PYTEST_XDIST_WORKER" in os.environ:', "if True:"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("PYTEST_ADDOPTS", f"--prunegate-cache-dir={index_dir} -p no:hypothesispytest -p no:randomly")
+    monkeypatch.setenv(
+        "PYTEST_ADDOPTS",
+        f"--prunegate-cache-dir={index_dir} --prunegate-device=cpu -p no:hypothesispytest -p no:randomly",
+    )
     for name, value in {"ORIGINAL": "original", "PRUNED": "wanda50=pruned"}.items():
         monkeypatch.setenv(name, value)
     return bench

@@ -19,8 +19,7 @@ import os, signal, sys
 from pathlib import Path
 
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from scripted import ScriptedExecutor
-from pytest_prunegate.execution.registry import EXECUTORS
+from scripted import ScriptedExecutor, answer_by_script
 
 
 class Recording(ScriptedExecutor):
@@ -42,12 +41,13 @@ class Recording(ScriptedExecutor):
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    EXECUTORS["hf"] = Recording()
+    answer_by_script(Recording())
 """
 
 
 @pytest.fixture
-def project(bench: Bench) -> Bench:
+def project(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--prunegate-device=cpu")  # torch is not imported to look
     bench.models(pruned={"wrong": [3, 7]})
     bench.thresholds(f"""
         tasks:

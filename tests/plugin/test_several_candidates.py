@@ -479,9 +479,10 @@ class TestFixtures:
         assert asked(project)["pruned"] == 60, "the other candidate is not asked"
 
 
-def test_on_a_worker(project: Bench) -> None:
+def test_on_a_worker(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     from test_distributed import CONFTEST
 
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--prunegate-device=cpu")
     (project.path / "conftest.py").write_text(CONFTEST)
     arguments = ("-n2", "--prunegate-require=any")
     result = project.run(*arguments, models=models("random", "llm", "none"))
@@ -495,4 +496,3 @@ def test_on_a_worker(project: Bench) -> None:
     assert [line.split()[1] for line in lines].count("original") == 60
     assert len({line.split()[0] for line in lines}) == 1, "one process held the models"
     assert project.run("-n2", models=models("random", "llm", "none")).ret == 1
-    assert project.run(*arguments, models=models("random", "magnitude")).ret == 1
