@@ -126,7 +126,7 @@ def answer_by_script(executor: ScriptedExecutor) -> None:
 
     EXECUTORS["hf"] = executor
     tokenizers._load = load
-    rendering._drawn = lambda summary: {"plots": {}, "plots_problem": None}  # type: ignore[assignment]  # it takes a summary
+    rendering._drawn = lambda summary: {"plots": {}, "plots_problem": None}
 
 
 class ScriptedModel(Executor):
