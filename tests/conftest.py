@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import shutil
 import sys
 import textwrap
 import time
@@ -22,7 +23,7 @@ from pytest_prunegate.report.page import rendering
 from pytest_prunegate.tasks import index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pytest_prunegate.verdict.measurement import Measurement
 
@@ -86,6 +87,19 @@ class Bench:
             *arguments,
             no_reraise_ctrlc=True,
         )
+
+    def once(self, kept: Path, make: Callable[[], object]) -> None:
+        """Make what the folder is to hold, or copy what was made before.
+
+        Args:
+            kept: where it is kept for the tests that follow.
+            make: makes it in this folder.
+        """
+        if kept.exists():
+            shutil.copytree(kept, self.path, dirs_exist_ok=True)
+        else:
+            make()
+            shutil.copytree(self.path, kept)
 
     def executed(self, task: str) -> dict[str, int]:
         """Requests of a task that the last run asked a model, by side, as evaluation.log has it."""

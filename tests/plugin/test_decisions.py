@@ -886,11 +886,12 @@ def test_an_estimate_is_told_in_words(large: Bench) -> None:
 def test_more_checks_raise_the_bar_for_a_sample_too(large: Bench) -> None:
     large.models(pruned={"wrong": every(4)})
     large.thresholds(TestSamples.THRESHOLDS)
-    outcomes = {}
-    for limit in range(30, 80, 2):
+
+    def outcome_at(limit: int) -> str:
         large.run(f"--prunegate-limit={limit}", f"--prunegate-store=alone-{limit}")
-        outcomes[limit] = check(large)["outcome"]
-    first = min(limit for limit, outcome in outcomes.items() if outcome == "fail")
+        return str(check(large)["outcome"])
+
+    first = next(limit for limit in range(30, 80, 2) if outcome_at(limit) == "fail")
     metrics = "{acc: {max_relative_drop: 10%, max_absolute_drop: 0.9, min_score: 0.01, min_recovery: 1%}}"
     large.thresholds(TestSamples.THRESHOLDS.replace("[acc]", metrics))
     large.run(f"--prunegate-limit={first}", "--prunegate-store=four")

@@ -511,10 +511,13 @@ tasks:
 
 class TestRatchet:
     @pytest.fixture
-    def measured(self, large: Bench) -> Bench:
-        large.models(original={"empty": every(4)}, pruned={"wrong": every(10), "empty": every(4)})
-        large.thresholds(RATCHET)
-        large.run(RECORD)
+    def measured(self, large: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+        def record() -> None:
+            large.models(original={"empty": every(4)}, pruned={"wrong": every(10), "empty": every(4)})
+            large.thresholds(RATCHET)
+            large.run(RECORD)
+
+        large.once(tmp_path_factory.getbasetemp() / "recorded for a ratchet", record)
         return large
 
     def need(self, bench: Bench, label: str, kind: str = "relative") -> float:
@@ -774,10 +777,15 @@ tasks:
 
 class TestMistakes:
     @pytest.fixture
-    def measured(self, large: Bench, capsys: pytest.CaptureFixture[str]) -> Bench:
-        large.models(pruned={"wrong": every(10)})
-        large.thresholds(PLAIN)
-        large.run(RECORD)
+    def measured(
+        self, large: Bench, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
+    ) -> Bench:
+        def record() -> None:
+            large.models(pruned={"wrong": every(10)})
+            large.thresholds(PLAIN)
+            large.run(RECORD)
+
+        large.once(tmp_path_factory.getbasetemp() / "recorded plainly", record)
         capsys.readouterr()
         return large
 
@@ -844,6 +852,8 @@ class TestMistakes:
         assert self.said(capsys, "--from=prunegate-results", *arguments).startswith(message)
 
     def test_data_that_is_gone(self, measured: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+        measured.run(RECORD)  # with the data of this very folder
+        capsys.readouterr()
         (measured.path / "data" / "boolq.jsonl").unlink()
         said = self.said(capsys, "--from=prunegate-results")
         assert said.startswith(
