@@ -51,7 +51,7 @@ ROOMS = {
         "report.summary", "resources", "store", "tasks",
     ),
     "session": (
-        "baseline", "errors", "execution", "flags", "gate", "input", "plain", "report.ci", "report.files", "report.history", "report.page",
+        "errors", "execution", "flags", "gate", "input", "plain", "report.ci", "report.files", "report.history", "report.page",
         "report.screen", "report.summary", "tasks", "verdict",
     ),
     "plugin": ("flags", "session", "verdict"),

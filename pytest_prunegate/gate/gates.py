@@ -1,12 +1,13 @@
-"""The gates of a run: one for each candidate, that is for each pair of the original and a pruned model, on one store."""
+"""The comparisons of a run: one for each candidate, that is for each pair of the original and a pruned model, on one store."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.execution.interruption import StopRequest
 from pytest_prunegate.gate.gate import Gate
+from pytest_prunegate.gate.pair import Pair
 from pytest_prunegate.gate.plan import RunPlan
 from pytest_prunegate.gate.shared import Shared
 from pytest_prunegate.input.options import Require
@@ -16,40 +17,44 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_prunegate.gate.progress import Progress
+    from pytest_prunegate.gate.sides import Sides
     from pytest_prunegate.input.options import Options
     from pytest_prunegate.store import Store
-    from pytest_prunegate.tasks.checks import GateTask
+    from pytest_prunegate.tasks.checks import Check, GateTask
+    from pytest_prunegate.verdict.result import CheckResult
 
     Needed = Mapping[str | None, Sequence[str]]
     """Names of the tasks that will be measured, by candidate; nothing for one of which no check was selected."""
 
 
-@dataclass(kw_only=True)
 class Gates:
-    """All gates of a run. `opened` are those of which a check was selected."""
+    """All comparisons of a run, each of a pair of models, and the gates of those of which a check was selected.
 
-    options: Options
-    tasks: tuple[GateTask, ...]
-    progress: Progress
-    stop: StopRequest = field(default_factory=StopRequest)
-    opened: tuple[Gate, ...] = ()
-    plan: RunPlan | None = None
-    _store: Store | None = None
+    Args:
+        options: of the run.
+        tasks: of the run.
+        progress: is told how it goes on.
+        stop: asked between two batches.
+    """
 
-    def __post_init__(self) -> None:
-        self._all = tuple(
-            Gate(options=options, tasks=self.tasks, progress=self.progress, stop=self.stop)
-            for options in self.options.by_candidate()
-        )
-
-    def __iter__(self) -> Iterator[Gate]:
+    def __init__(
+        self, *, options: Options, tasks: tuple[GateTask, ...], progress: Progress, stop: StopRequest | None = None
+    ) -> None:
+        self.options = options
+        self.tasks = tasks
+        self.stop = stop or StopRequest()
+        self.pairs = tuple(Pair(own, tasks) for own in options.by_candidate())
         """One for each candidate in the user's order; one alone for a baseline."""
-        return iter(self._all)
+        self.sides: dict[str | None, Sides] = {}
+        """What was found of the models, by candidate."""
+        self.opened: tuple[Gate, ...] = ()
+        self._progress = progress
+        self._store: Store | None = None
 
     @property
     def are_several(self) -> bool:
         """Whether there is more than one candidate."""
-        return len(self._all) > 1
+        return len(self.pairs) > 1
 
     @property
     def baseline_only(self) -> bool:
@@ -64,11 +69,15 @@ class Gates:
     @property
     def candidates(self) -> tuple[str | None, ...]:
         """The names of several candidates; None for a single one."""
-        return tuple(gate.candidate for gate in self._all)
+        return tuple(pair.candidate for pair in self.pairs)
 
     def of(self, candidate: str | None) -> Gate:
-        """The gate of a candidate, which there is."""
-        return next(gate for gate in self._all if gate.candidate == candidate)
+        """The gate of a candidate, which was opened."""
+        return next(gate for gate in self.opened if gate.candidate == candidate)
+
+    def result(self, candidate: str | None, check: Check) -> CheckResult | None:
+        """How a check of a candidate ended; None where it did not run."""
+        return next((gate.results.get(check) for gate in self.opened if gate.candidate == candidate), None)
 
     def find_models(self, needed: Needed) -> None:
         """Find the files of the models that will be measured, and read what they say. Writes nothing outside the cache.
@@ -78,9 +87,9 @@ class Gates:
         """
         from pytest_prunegate.gate.sides import find_sides
 
-        chosen = [gate for gate in self._all if needed.get(gate.candidate)]
-        for gate, sides in zip(chosen, find_sides([gate.options for gate in chosen]), strict=True):
-            gate.adopt(sides)
+        chosen = [pair for pair in self.pairs if needed.get(pair.candidate)]
+        found = find_sides([pair.options for pair in chosen])
+        self.sides = {pair.candidate: sides for pair, sides in zip(chosen, found, strict=True)}
 
     def open(self, needed: Needed, store: Path) -> RunPlan:
         """Open the store, and build the needed tasks.
@@ -95,12 +104,14 @@ class Gates:
         from pytest_prunegate.store import Store
 
         self._store = Store(store)
-        shared = Shared(self._store, candidates=len(self._all))
-        self.opened = tuple(gate for gate in self._all if needed.get(gate.candidate))
+        shared = Shared(self._store, candidates=len(self.pairs))
+        for pair in self.pairs:
+            if names := needed.get(pair.candidate):
+                sides = self.sides[pair.candidate]
+                self.opened += (Gate(pair, sides, names, shared, progress=self._progress, stop=self.stop),)
         for gate in self.opened:
-            plan = gate.open(needed[gate.candidate], shared)
-            gate.plan = replace(plan, notes=(*self._store.notes, *self._twins(gate), *plan.notes))
-        return self._planned()
+            gate.plan = replace(gate.plan, notes=(*self._store.notes, *self._twins(gate), *gate.plan.notes))
+        return self.plan
 
     def _twins(self, gate: Gate) -> Iterator[str]:
         """That a candidate is another one under a second name, which costs nothing and says nothing."""
@@ -114,19 +125,20 @@ class Gates:
             gate.probe()
         for gate in self.opened[1:]:
             gate.plan_again()
-        return self._planned()
+        return self.plan
 
     def close(self) -> None:
         """Free the models and close the store."""
-        for gate in self._all:
+        for gate in self.opened:
             gate.close()
         store, self._store = self._store, None
         if store:
             store.close()
 
-    def _planned(self) -> RunPlan:
-        self.plan = RunPlan(by_candidate={gate.candidate: gate.plan for gate in self.opened if gate.plan})
-        return self.plan
+    @property
+    def plan(self) -> RunPlan:
+        """The plans of all that was opened."""
+        return RunPlan(by_candidate={gate.candidate: gate.plan for gate in self.opened})
 
 
 def _pruned(gate: Gate) -> object:

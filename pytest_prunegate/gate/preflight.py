@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.gate.gate import Gate
     from pytest_prunegate.gate.gates import Gates, Needed
+    from pytest_prunegate.gate.pair import Pair
     from pytest_prunegate.gate.plan import RunPlan
+    from pytest_prunegate.gate.sides import Sides
     from pytest_prunegate.input.model_argument import ModelArgument
     from pytest_prunegate.input.options import Options
     from pytest_prunegate.tasks.requests import Conditions, Request
@@ -75,7 +77,7 @@ def look_before_opening(gates: Gates, needed: Needed) -> None:
         InputError: with every problem.
     """
     options, problems = gates.options, Problems()
-    chosen = [gate for gate in gates if needed.get(gate.candidate)]
+    chosen = [pair for pair in gates.pairs if needed.get(pair.candidate)]
     with problems.collected():
         refuse_unwritable(options.cache_dir, "--prunegate-cache-dir", "downloads")
         _refuse_large_downloads(chosen)
@@ -88,10 +90,11 @@ def look_before_opening(gates: Gates, needed: Needed) -> None:
     ):
         with problems.collected():
             refuse_unwritable(folder, flag, what)
-    for gate in chosen:
-        if gate.conditions and _asks_for_certain(gate, needed[gate.candidate]):
+    for pair in chosen:
+        sides = gates.sides.get(pair.candidate)
+        if sides and _asks_for_certain(pair, needed[pair.candidate]):
             with problems.collected():
-                _refuse_large_weights(gate)
+                _refuse_large_weights(list(_local(sides, set(sides.facts))), pair.options.device)
     if problems.found:
         problems.found += unreachable(gates, needed)
     problems.raise_any()
@@ -106,7 +109,7 @@ def look_at_plan(gates: Gates, plan: RunPlan) -> Findings:
         with problems.collected():
             _refuse_missing_backend(gate)
         with problems.collected():
-            _refuse_large_weights(gate)
+            _refuse_large_weights(list(_local(gate, _asked_sides(gate))), options.device)
     kept = kept_estimate(asked for gate in gates.opened for asked in _asked(gate))
     for flag, folder in (("--prunegate-store", options.store), ("--prunegate-output", options.output)):
         with problems.collected():
@@ -129,35 +132,35 @@ def unreachable(gates: Gates, needed: Needed) -> list[str]:
     return problems.found
 
 
-def _hub_models(gates: Sequence[Gate]) -> list[ModelArgument]:
-    models = {argument.where: argument for gate in gates for argument in gate.options.models.values()}
+def _hub_models(pairs: Sequence[Pair]) -> list[ModelArgument]:
+    models = {argument.where: argument for pair in pairs for argument in pair.options.models.values()}
     arguments = (argument for argument in models.values() if argument.url is None and argument.file is None)
     return [argument for argument in arguments if (argument.base or argument).folder is None]
 
 
-def _refuse_large_downloads(gates: Sequence[Gate]) -> None:
+def _refuse_large_downloads(pairs: Sequence[Pair]) -> None:
     from pytest_prunegate.checkpoint.location import hub_cache
 
-    if models := _hub_models(gates):
-        cache_dir = gates[0].options.cache_dir
+    if models := _hub_models(pairs):
+        cache_dir = pairs[0].options.cache_dir
         refuse_full_disk(hub_cache(cache_dir), download_estimate(models, cache_dir), "--prunegate-cache-dir")
 
 
-def _asks_for_certain(gate: Gate, names: Sequence[str]) -> bool:
+def _asks_for_certain(pair: Pair, names: Sequence[str]) -> bool:
     """Whether a model has to answer something, whatever the tasks turn out to be: there is no store yet."""
-    asked = any(task.name in names and task.asks_models for task in gate.tasks)
-    return asked and not (gate.options.store / STORE_FILE).exists()
+    asked = any(task.name in names and task.asks_models for task in pair.tasks)
+    return asked and not (pair.options.store / STORE_FILE).exists()
 
 
-def _refuse_large_weights(gate: Gate) -> None:
-    if not any(_sides(gate)):  # torch is not imported to look at a device that nothing is put on
+def _refuse_large_weights(models: Sequence[tuple[ModelFacts, Conditions]], asked_device: str) -> None:
+    if not models:  # torch is not imported to look at a device that nothing is put on
         return
-    device = resolve_device(gate.options.device)
+    device = resolve_device(asked_device)
     found = free_memory(device)
     if found is None:
         return
     problems = Problems()
-    for facts, conditions in _sides(gate):
+    for facts, conditions in models:
         weights = weights_estimate(facts, conditions)
         if is_knowable(facts, conditions) and weights.size > found[0]:
             problems.found.append(
@@ -175,18 +178,16 @@ def _refuse_missing_backend(gate: Gate) -> None:
         refuse_missing(backend)
 
 
-def _sides(gate: Gate) -> Iterator[tuple[ModelFacts, Conditions]]:
-    """The models that are loaded here: where it is planned already, those that have something to answer."""
-    asked = _asked_sides(gate)
+def _local(sides: Sides | Gate, asked: set[str]) -> Iterator[tuple[ModelFacts, Conditions]]:
+    """The models of some sides that are loaded here."""
     return (
-        (facts, gate.conditions[side]) for side, facts in gate.facts.items()
+        (facts, sides.conditions[side]) for side, facts in sides.facts.items()
         if facts.served is None and facts.file is None and side in asked
     )  # fmt: skip
 
 
 def _asked_sides(gate: Gate) -> set[str]:
-    if gate.plan is None:
-        return set(gate.facts)
+    """The sides that have something to answer."""
     again = {"original"} if gate.options.noise_floor else set()
     return again | {side for task in gate.plan.tasks for side, missing in task.missing.items() if missing}
 
@@ -195,7 +196,7 @@ def _memory(gate: Gate, device: str) -> Iterator[Memory]:
     """Of each side; one of them is in memory at a time."""
     found = free_memory(device)
     parts = [part for parts in gate.prepared.values() for part in parts]
-    for facts, conditions in _sides(gate) if found else ():
+    for facts, conditions in _local(gate, _asked_sides(gate)) if found else ():
         if found and is_knowable(facts, conditions):
             cache = cache_estimate(facts, conditions, parts, gate.options.batch_size)
             weights = weights_estimate(facts, conditions)
@@ -226,7 +227,7 @@ def _disk_lines(options: Options, kept: Estimate) -> Iterator[str]:
 
 def _asked(gate: Gate) -> Iterator[tuple[Request, Conditions]]:
     """What models have to answer at most; how much of each task, the plan says."""
-    for task in gate.plan.tasks if gate.plan else ():
+    for task in gate.plan.tasks:
         requests = [request for part in gate.prepared.get(task.name, ()) for request in part.requests]
         for side, missing in task.missing.items():
             yield from ((request, gate.conditions[side]) for request in requests[:missing])

@@ -111,7 +111,7 @@ def _section(ended: Ended) -> Section:
     return Section(
         title="original alone" if gate.baseline_only else f"original against {gate.candidate or 'pruned'}",
         table=tuple(table_rows(summary)), passing=tuple(passing_lines(summary)),
-        lines=tuple(closing_lines(summary, said=gate.plan.notes if gate.plan else ())),
+        lines=tuple(closing_lines(summary, said=gate.plan.notes)),
         report=str(ended.written[-1]) if ended.written else None, verdict=summary.verdict, headline=summary.headline,
     )  # fmt: skip
 

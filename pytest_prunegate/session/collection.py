@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pytest_prunegate.gate.gate import Gate
+    from pytest_prunegate.gate.pair import Pair
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.verdict.answers import ChangedDocument
     from pytest_prunegate.verdict.result import CheckResult
@@ -58,11 +59,11 @@ def mark_names(task: GateTask) -> list[str]:
 class ThresholdsFile(pytest.File):
     """The collected thresholds file."""
 
-    gates: Iterable[Gate]
+    gates: Gates
 
     @classmethod
-    def from_gates(cls, parent: pytest.Collector, *, gates: Iterable[Gate], **kwargs: Any) -> ThresholdsFile:
-        """Make the node, with the gates that its items ask."""
+    def from_gates(cls, parent: pytest.Collector, *, gates: Gates, **kwargs: Any) -> ThresholdsFile:
+        """Make the node, with the gates that its items ask once they are open."""
         node: ThresholdsFile = cls.from_parent(parent, **kwargs)
         node.gates = gates
         return node
@@ -72,10 +73,10 @@ class ThresholdsFile(pytest.File):
 
         The tasks of several candidates have the same names, so that ``thresholds.yaml::gsm8k`` selects that of each.
         """
-        for gate in self.gates:
-            for task in gate.tasks:
-                if task.selected and (task.asks_models or not gate.baseline_only):
-                    yield TaskCollector.from_task(self, task=task, gate=gate)
+        for pair in self.gates.pairs:
+            for task in pair.tasks:
+                if task.selected and (task.asks_models or not pair.baseline_only):
+                    yield TaskCollector.from_task(self, task=task, pair=pair)
 
 
 class TaskCollector(pytest.Collector):
@@ -83,18 +84,23 @@ class TaskCollector(pytest.Collector):
 
     parent: ThresholdsFile
     task: GateTask
-    gate: Gate
+    pair: Pair
 
     @classmethod
-    def from_task(cls, parent: ThresholdsFile, *, task: GateTask, gate: Gate) -> TaskCollector:
+    def from_task(cls, parent: ThresholdsFile, *, task: GateTask, pair: Pair) -> TaskCollector:
         """Make the node with the task's marks."""
         node: TaskCollector = cls.from_parent(parent, name=one_line(task.name))
         node.task = task
-        node.gate = gate
+        node.pair = pair
         for name in mark_names(task):
             node.add_marker(name)
         node.add_marker(pytest.mark.prunegate)
         return node
+
+    @property
+    def gate(self) -> Gate:
+        """The gate of the candidate, which is open by now."""
+        return self.parent.gates.of(self.pair.candidate)
 
     def collect(self) -> Iterator[CheckItem]:
         """One item for each check."""
@@ -126,7 +132,7 @@ class CheckItem(pytest.Item):
     @classmethod
     def from_check(cls, parent: TaskCollector, *, check: Check) -> CheckItem:
         """Make the node; a named candidate stands behind the check's name, in brackets."""
-        pruned = parent.gate.options.pruned
+        pruned = parent.pair.options.pruned
         candidate = pruned.name if pruned else None
         node: CheckItem = cls.from_parent(
             parent, name=one_line(f"{check.name}[{candidate}]" if candidate else check.name)
@@ -136,8 +142,13 @@ class CheckItem(pytest.Item):
 
     @property
     def gate(self) -> Gate:
-        """The gate of the candidate."""
+        """The gate of the candidate, which is open by now."""
         return self.parent.gate
+
+    @property
+    def candidate(self) -> str | None:
+        """The pruned model's name, where it is one of several."""
+        return self.parent.pair.candidate
 
     def setup(self) -> None:
         """Compare; what broke is an error, not a failure."""
@@ -216,14 +227,15 @@ def wanted_checks(items: Iterable[pytest.Item]) -> dict[str | None, list[str]]:
     found: dict[str | None, list[str]] = {}
     for item in items:
         if isinstance(item, CheckItem):
-            found.setdefault(item.gate.candidate, []).append(item.nodeid)
+            found.setdefault(item.candidate, []).append(item.nodeid)
     return found
 
 
 def outcomes_of(items: Iterable[pytest.Item]) -> dict[str, Outcome]:
     """How the checks among some items ended, as far as they ran, by node id."""
     checks = [item for item in items if isinstance(item, CheckItem)]
-    return {item.nodeid: item.gate.results[item.check].outcome for item in checks if item.check in item.gate.results}
+    found = {item.nodeid: item.parent.parent.gates.result(item.candidate, item.check) for item in checks}
+    return {name: result.outcome for name, result in found.items() if result}
 
 
 def asks_the_gate(item: pytest.Item) -> bool:

@@ -36,7 +36,7 @@ class Prunegate:
     @property
     def candidates(self) -> tuple[str, ...]:
         """The names of the candidates; none where a single one has no name."""
-        named = (gate.options.pruned.name for gate in self._gates if gate.options.pruned)
+        named = (pair.options.pruned.name for pair in self._gates.pairs if pair.options.pruned)
         return tuple(name for name in named if name is not None)
 
     def compare(self, task: str, metric: str, *, candidate: str | None = None) -> Comparison:
@@ -60,12 +60,11 @@ class Prunegate:
             return gate.comparison(find_check(gate.task(task), metric))
 
     def _gate_of(self, candidate: str | None) -> Gate:
-        gates = list(self._gates)
-        if candidate is None and len(gates) == 1:
-            return gates[0]
-        for gate in gates:
-            if candidate is not None and gate.options.pruned and gate.options.pruned.name == candidate:
-                return gate
+        pairs = self._gates.pairs
+        named = {pair.options.pruned.name: pair for pair in pairs if pair.options.pruned and pair.options.pruned.name}
+        pair = pairs[0] if candidate is None and len(pairs) == 1 else named.get(str(candidate))
+        if pair:
+            return self._gates.of(pair.candidate)
         known = (
             f"candidate= is one of {', '.join(self.candidates)}"
             if self.candidates
@@ -112,7 +111,7 @@ def measured_tasks(request: pytest.FixtureRequest) -> Prunegate:
             pytrace=False,
         )
     gates = _comparing_gates(request)
-    _or_error(lambda: [gate.measure(task) for gate in gates for task in tasks])
+    _or_error(lambda: [gate.measure(task) for gate in gates.opened for task in tasks])
     return Prunegate(gates, tasks)
 
 

@@ -40,7 +40,7 @@ def restore_order(items: list[pytest.Item], collected: Sequence[pytest.Item]) ->
 
 
 def _candidate(item: pytest.Item) -> str | None:
-    return item.gate.candidate if isinstance(item, CheckItem) else None
+    return item.candidate if isinstance(item, CheckItem) else None
 
 
 def spare_timeouts(config: pytest.Config, items: Sequence[pytest.Item]) -> None:

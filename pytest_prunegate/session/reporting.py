@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_prunegate.baseline.keeping import Baselines
     from pytest_prunegate.gate.gate import Gate
     from pytest_prunegate.gate.gates import Gates
     from pytest_prunegate.input.thresholds import ThresholdsFile
@@ -91,8 +90,7 @@ class Reporting:
         self.ended.append(ended)
         if gate.baseline_only:
             ended.written = files.write_baseline(ended.summary, folder)
-            if gate.baselines is not None:
-                self._write_baseline(gate, gate.baselines, folder)
+            self._write_baseline(gate, folder)
             return
         ended.written = files.write_reports(ended.summary, folder, names)
         own, problems = write_own(ended.summary, gate.options.templates, folder, names)
@@ -147,14 +145,14 @@ class Reporting:
         problem = append_step_summary(summaries, lead=lead)
         self.told += [problem] if problem else []
 
-    def _write_baseline(self, gate: Gate, baselines: Baselines, folder: Path) -> None:
+    def _write_baseline(self, gate: Gate, folder: Path) -> None:
         """Write the answers themselves, so that the file can take the model's place."""
         asked = [name for name, measured in gate.measurements.items() if measured]
         if not asked:
             self.told += ["No task was measured, and no baseline was written."]
             return
         try:
-            _, told = baselines.write(folder, asked)
+            _, told = gate.baselines.write(folder, asked)
         except EvaluationError as error:
             self.problems.append(f"{folder}: the baseline could not be written: {error}")
             return

@@ -143,7 +143,7 @@ class GateRun:
         needed: dict[str | None, dict[str, None]] = {candidate: {} for candidate in self._gates.candidates}
         for item in session.items:
             if isinstance(item, CheckItem):
-                needed[item.gate.candidate][item.check.task] = None
+                needed[item.candidate][item.check.task] = None
             for candidate, names in declared_tasks(item, self._gates):
                 needed[candidate] |= dict.fromkeys(names)
         unknown = {name for names in needed.values() for name in names} - {task.name for task in self._gates.tasks}

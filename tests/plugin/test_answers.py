@@ -15,20 +15,18 @@ from pytest_prunegate.verdict.answers import ChangedDocument, changed_documents,
 if TYPE_CHECKING:
     from conftest import Bench
 
-    from pytest_prunegate.gate.sides import Sides
-
 
 @pytest.fixture
 def gates(monkeypatch: pytest.MonkeyPatch) -> list[Gate]:
     """The gates of inner runs."""
     found: list[Gate] = []
-    adopt = Gate.adopt
+    begin = Gate.__init__
 
-    def spy(self: Gate, sides: Sides) -> None:
+    def spy(self: Gate, *given: Any, **more: Any) -> None:
         found.append(self)
-        adopt(self, sides)
+        begin(self, *given, **more)
 
-    monkeypatch.setattr(Gate, "adopt", spy)
+    monkeypatch.setattr(Gate, "__init__", spy)
     return found
 
 

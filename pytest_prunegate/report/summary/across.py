@@ -125,7 +125,7 @@ def _answered(entry: CandidateEntry, own: CheckSummary) -> Answered | None:
     """What a candidate's gate measured of a check's task; None where there is nothing of it."""
     gate = entry.gate
     measured = gate.measurements.get(own.task)
-    if not measured or gate.judging is None:
+    if not measured:
         return None
     task = gate.task(own.task)
     check = next(check for check in gate.checks if (check.task, check.name) == (own.task, own.name))

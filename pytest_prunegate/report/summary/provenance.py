@@ -38,8 +38,6 @@ def with_provenance(summary: Summary, gate: Gate) -> Summary:
 def answered_in(gate: Gate, task: str) -> dict[str, tuple[Environment, ...]]:
     """Where the answers to a measured task were made, by side."""
     parts = [measurement.prepared for measurement in gate.measurements[task]]
-    if gate.baselines is None:
-        return {}
     return {side: joined(map(environment_of, gate.baselines.environments(side, parts))) for side in gate.facts}
 
 

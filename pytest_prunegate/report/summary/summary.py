@@ -74,7 +74,6 @@ def build_summary(
         changes: the answers that changed; None of a baseline alone.
         interrupted: whether it was stopped before its end.
     """
-    assert gate.plan is not None
     begun, command = started.isoformat(timespec="seconds"), shlex.join(["pytest", *arguments])
     checks = tuple(_check(gate, check, identities, earlier, begun) for check in gate.checks)
     outcomes = [Outcome(check.outcome) for check in checks]
@@ -133,7 +132,6 @@ def _unfinished(gate: Gate) -> Iterator[str]:
 
 def _notes(gate: Gate) -> Iterator[str]:
     """What a reader must know before believing the verdict."""
-    assert gate.plan is not None
     if gate.plan.is_same_model:
         yield "Both models are the same: no comparison finds a loss, and none says anything about pruning."
     yield from gate.plan.notes
