@@ -103,6 +103,23 @@ def test_arrows_run_downwards() -> None:
     ] == []
 
 
+def drawing() -> str:
+    """The rooms as a Mermaid graph, without arrows that others imply; what stands at the root is left out."""
+    folders = {module.rpartition(".")[0] for module in FACES}
+    rooms = {room: set(others) & folders for room, others in ROOMS.items() if room in folders}
+    below: dict[str, set[str]] = {}
+    for room, others in rooms.items():  # from the ground up
+        below[room] = others.union(*(below[other] for other in others))
+    implied = {room: set().union(*(below[other] for other in others)) for room, others in rooms.items()}
+    lines = [f"    {room} --> {other}" for room in reversed(rooms) for other in sorted(rooms[room] - implied[room])]
+    return "\n".join(["```mermaid", "graph TD", *lines, "```"])
+
+
+def test_the_drawing_is_that_of_the_imports() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
+    assert drawing() in page, f"replace the drawing in docs/architecture.md:\n{drawing()}"
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     left = {module: set(imports(module)) - FACES.keys() for module in MODULES.keys() - FACES.keys()}
     while ground := [module for module, others in left.items() if not others]:
