@@ -9,8 +9,8 @@ import pytest
 from scripted import BOOLQ_AND_GSM8K
 from tiny import write_tiny_llama
 
+from pytest_prunegate.execution import batches as memory
 from pytest_prunegate.execution import lm_eval_model as execution
-from pytest_prunegate.execution import memory
 from pytest_prunegate.execution.gate_lm import GateLM
 
 if TYPE_CHECKING:

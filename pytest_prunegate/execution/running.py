@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import ModelError, PrunegateError, ResponseError, TaskError
-from pytest_prunegate.execution.batches import BatchSize, first_batch, groups_of, length_of
+from pytest_prunegate.execution.batches import BatchSize, MemoryBound, first_batch, groups_of, length_of
 from pytest_prunegate.execution.executor import KINDS
-from pytest_prunegate.execution.memory import MemoryBound
 from pytest_prunegate.tasks.guarded import reason_of
 from pytest_prunegate.tasks.requests import failure_of
 

@@ -11,7 +11,7 @@ from lm_eval.models.openai_completions import LocalCompletionsAPI
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from pytest_prunegate.errors import ModelError, PrunegateError, TaskError
-from pytest_prunegate.execution.served_facts import client_of
+from pytest_prunegate.execution.server import client_of
 from pytest_prunegate.tasks.tokenizers import encodings, load_tokenizer
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from pytest_prunegate.execution.answering import Answering
 from pytest_prunegate.execution.executor import Settings
 from pytest_prunegate.execution.file_answers import FileAnswers
 from pytest_prunegate.execution.models import Models
-from pytest_prunegate.gate.expectations import outlooks
-from pytest_prunegate.gate.measuring import Measuring
+from pytest_prunegate.gate.measuring import Measuring, outlooks
 from pytest_prunegate.gate.pair import Pair
 from pytest_prunegate.gate.plan import NO_DEVICE, Plan
 from pytest_prunegate.gate.run_notes import run_notes

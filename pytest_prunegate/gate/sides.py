@@ -16,7 +16,7 @@ from pytest_prunegate.execution.conditions import conditions_of
 from pytest_prunegate.execution.environment import prepare_environment
 from pytest_prunegate.execution.inspector import TorchInspector
 from pytest_prunegate.execution.registry import canonical_backend
-from pytest_prunegate.execution.served_facts import with_served
+from pytest_prunegate.execution.server import with_served
 from pytest_prunegate.tasks.index import default_cache_dir
 
 if TYPE_CHECKING:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_prunegate.execution import devices, memory
-from pytest_prunegate.execution.batches import BatchSize, first_batch, groups_of, length_of
+from pytest_prunegate.execution import batches, devices
+from pytest_prunegate.execution.batches import BatchSize, MemoryBound, first_batch, groups_of, length_of
 from pytest_prunegate.execution.devices import available_memory
-from pytest_prunegate.execution.memory import MemoryBound
 from pytest_prunegate.tasks.requests import Request
 
 
@@ -76,7 +75,7 @@ class TestMemoryBound:
     def bound(self, monkeypatch: pytest.MonkeyPatch) -> MemoryBound:
         self.resident, self.free = 1000, 8000
         monkeypatch.setattr(MemoryBound, "_resident", lambda _self: self.resident)
-        monkeypatch.setattr(memory, "available_memory", lambda: self.free)
+        monkeypatch.setattr(batches, "available_memory", lambda: self.free)
         return MemoryBound()
 
     def take(self, bound: MemoryBound, requests: int, taken: int) -> None:
