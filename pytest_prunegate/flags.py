@@ -98,7 +98,7 @@ DTYPE = Flag(
 BACKEND = Flag(
     "--prunegate-backend",
     "NAME",
-    "lm-eval's model class: hf, vllm, ...",
+    "lm-eval's model class: hf, vllm, ...; or an installed package's executor",
     ini="prunegate_backend",
     default="hf",
 )
