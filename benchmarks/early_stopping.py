@@ -4,7 +4,7 @@
 
 The true relative drop r and the threshold tau run over a grid, r != tau, with 0/1 scores of accuracy 0.15, 0.45 and 0.8.
 Beside each mean (and 90th percentile) of the share of documents used stands that of the derivation's simulation, whose
-flip rates are not known to this file: `usual_gain` in tests/populations.py is the rule with two constants that came
+flip rates are not known to this file: `usual_gain` in tests/support/populations.py is the rule with two constants that came
 nearest to its figures, with 4 to 32% of documents flipping. That the figures agree says that this is the same rule on
 populations as hard as those; how many documents a real model needs depends on its own flips.
 
@@ -27,7 +27,7 @@ from pytest_prunegate.stats.early_stopping import EarlyStopping
 from pytest_prunegate.stats.margins import relative_margin
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from populations import random_orders, stops, usual_gain, zero_one
+from support.populations import random_orders, stops, usual_gain, zero_one
 
 SEED = 7
 ERROR_RATE = 0.01

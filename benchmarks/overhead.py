@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
+from support.scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
 RUNS = 9
 THRESHOLDS = f"""

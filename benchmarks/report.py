@@ -21,10 +21,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from headless import FLAGS
-from made_summary import made_summary
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from support.headless import FLAGS
+from support.made_summary import made_summary
 
 from pytest_prunegate.report.page.rendering import render
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore, Marked

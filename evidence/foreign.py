@@ -159,7 +159,7 @@ def evidence_of(tool: str, folder: Path, base: Path) -> dict[str, Any]:
 def main(folder: Path, output: Path, chosen: tuple[str, ...]) -> int:
     """Make the checkpoints, judge them, and write the evidence."""
     sys.path.insert(0, str(HERE.parent / "tests"))
-    from tiny import write_tiny_llama
+    from support.tiny import write_tiny_llama
 
     folder.mkdir(parents=True, exist_ok=True)
     base = write_tiny_llama(folder.resolve() / "base")

@@ -2,7 +2,7 @@
 
     python evidence/validity.py OUTPUT.json
 
-Four parts, on the synthetic populations of tests/populations.py:
+Four parts, on the synthetic populations of tests/support/populations.py:
 
 - rule U where it is hardest: the true drop equals the threshold to within one document, on either side of it. The wrong
   verdict comes at most as often as the error rate says; the cell with most errors is run again, since the largest of many
@@ -39,7 +39,7 @@ from pytest_prunegate.stats.margins import relative_margin
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from clustered import LOOK_DOCUMENTS, clustered, few, repeated
-from populations import (
+from support.populations import (
     Population,
     f1_like,
     f1_like_at,

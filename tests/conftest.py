@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.pytester import SysModulesSnapshot
-from scripted import ScriptedExecutor, ScriptedModel, write_checkpoint, write_data
+from support.scripted import ScriptedExecutor, ScriptedModel, write_checkpoint, write_data
 
 from pytest_prunegate.execution.registry import EXECUTORS
 from pytest_prunegate.gate.gate import Gate
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.verdict.measurement import Measurement
 
-pytest_plugins = ["pytester", "headless"]
+pytest_plugins = ["pytester", "support.headless"]
 NO_PLOTS: dict[str, Any] = {"plots": {}, "plots_problem": None}
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -154,6 +154,17 @@ def test_heavy_packages_are_imported_where_models_run_and_tasks_are_built() -> N
     assert {room_of(module) for module in MODULES if "torch" in foreign(module)} == {"execution"}
 
 
+def test_no_test_imports_another() -> None:
+    """What several of them need stands in tests/support."""
+    tests = Path(__file__).parent
+    assert [
+        path.name
+        for path in tests.rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").rpartition(".")[2].startswith("test_")
+    ] == []
+
+
 def modules_after(code: str, cwd: Path) -> set[str]:
     probe = f"import sys\n{code}\nprint(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=cwd)

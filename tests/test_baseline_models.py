@@ -9,11 +9,10 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from families import write_choice_task, write_group
-from scripted import BOOLQ
-from test_chat import DATED, TEMPLATE, set_template
-from test_perplexity import TEXT
-from tiny import write_gguf, write_tiny_llama
+from support.chat_templates import DATED, TEMPLATE, set_template
+from support.families import write_choice_task, write_group
+from support.scripted import BOOLQ
+from support.tiny import TEXT, write_gguf, write_tiny_llama
 
 from pytest_prunegate.baseline.container import write_container
 from pytest_prunegate.tasks.tokenizers import _load

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from reference import evaluate_with_lm_eval
-from scripted import BOOLQ_AND_GSM8K, SQUAD
-from tiny import write_tiny_llama
+from support.chat_templates import DATED, TEMPLATE, set_template
+from support.reference import evaluate_with_lm_eval
+from support.scripted import BOOLQ_AND_GSM8K, SQUAD
+from support.tiny import write_tiny_llama
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from conftest import Bench
 
     from pytest_prunegate.verdict.measurement import Measurement
 
-TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}</s>"
-    "{% endfor %}{% if add_generation_prompt %}<assistant>{% if enable_thinking is defined %}"
-    "{{ 'think ' if enable_thinking else 'no think ' }}{% endif %}{% endif %}"
-)
-DATED = TEMPLATE.replace("{{ bos_token }}", "{{ bos_token }}{{ date_string or strftime_now('%d %b %Y') }} ")
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + TEMPLATE
 APPLY = "--prunegate-apply-chat-template=true"
-
-
-def set_template(folder: Path, template: str | list[dict[str, str]] | None) -> None:
-    (folder / "chat_template.jinja").unlink(missing_ok=True)
-    path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "chat_template": template}))
 
 
 @pytest.fixture

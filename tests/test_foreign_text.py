@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import BOOLQ, GSM8K, ScriptedExecutor, write_data
+from support.scripted import BOOLQ, GSM8K, ScriptedExecutor, write_data
 
 from pytest_prunegate.__main__ import main
 from pytest_prunegate.checkpoint.safetensors_header import read_header

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import html.parser
 import json
 import re
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scripted import BOOLQ, BOOLQ_AND_GSM8K, GSM8K
+from support.hostile_texts import HOSTILE, Page, parsed, structure, summary_with
+from support.scripted import BOOLQ, BOOLQ_AND_GSM8K, GSM8K
 
 from pytest_prunegate.errors import InputError, TaskError
 from pytest_prunegate.input.thresholds import TaskOptions
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
 from pytest_prunegate.report.page.rendering import render
-from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
-from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance
-from pytest_prunegate.report.summary.records import CheckSummary, ModelSummary, PartSummary, Summary, TaskSummary
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.tasks.index import TaskIndex
 from pytest_prunegate.tasks.thresholds_file import load_thresholds, resolve_tasks
@@ -278,116 +274,6 @@ def test_crafted_files_in_a_whole_run(bench: Bench, name: str) -> None:
     assert max(map(len, result.errlines)) < 11_000
 
 
-HOSTILE = {
-    "script": "<script>alert(1)</script>",
-    "script in capitals": "<ScRiPt src=//evil.example/x.js></sCrIpT >",
-    "end of the title": "</title><script>alert(1)</script>",
-    "end of the code": "</code></pre></td></table><h1 id=evil>x</h1>",
-    "comment": "--><img src=x onerror=alert(1)><!--",
-    "attribute": '" onmouseover="alert(1)" x="',
-    "attribute in single quotes": "' onfocus='alert(1)' autofocus='",
-    "image": "<img src=x onerror=alert(1)>",
-    "svg": "<svg/onload=alert(1)>",
-    "frame": "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
-    "style": "</style><style>body{display:none}</style>",
-    "base": '<base href="//evil.example/">',
-    "refresh": '<meta http-equiv=refresh content="0;url=//evil.example">',
-    "link": "[click](javascript:alert(1))",
-    "picture": "![x](http://evil.example/pixel.png)",
-    "link with a reference": "[x][1]\n\n[1]: javascript:alert(1)",
-    "autolink": "<http://evil.example>",
-    "table": "| a | b |\n| --- | --- |\n| <b>x</b> | y |",
-    "heading": "# PASS: everything is fine",
-    "fence": "```\n</pre><script>alert(1)</script>\n```",
-    "backticks": "`` ` `<b>x</b>` ``",
-    "template": "{{ 7 * 7 }}{% for x in range(10**9) %}x{% endfor %}{{ ''.__class__.__mro__ }}",
-    "ANSI": "\x1b[2J\x1b[31mred\x1b]0;title\x07\x9b31m",
-    "NUL": "a\x00b\x01\x7f\x85",
-    "return": "all is well\rFAIL\x08\x08",
-    "direction": "\u202egpj.exe\u2066\u2069\u200f\u061c",
-    "invisible": "a\u200bb\ufeffc\U000e0041",
-    "half a character": "x\ud800y\udfff",
-    "10 MB": "A" * 10_000_000,
-    "many lines": "\n" * 300_000,
-    "entity": "&lt;script&gt; &#x202e; &#0; &amp;",
-    "CDATA": "]]><script>alert(1)</script>",
-}  # fmt: skip
-
-
-class Page(html.parser.HTMLParser):
-    """A document's elements with their attributes, and its text."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, tuple[tuple[str, str | None], ...]]] = []
-        self.text = ""
-        self.scripts: dict[str | None, str] = {}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, tuple(attrs)))
-
-    def handle_comment(self, data: str) -> None:
-        self.elements.append(("comment", ()))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if self.elements and self.elements[-1][0] == "script":
-            kind = dict(self.elements[-1][1]).get("type")
-            self.scripts[kind] = self.scripts.get(kind, "") + data
-
-
-def parsed(document: str) -> Page:
-    page = Page()
-    page.feed(document)
-    page.close()
-    return page
-
-
-def summary_with(text: str) -> Summary:
-    """A summary in which every text that can be foreign is this one."""
-    model = ModelSummary(
-        side="pruned", name=None, path=text, revision=text, base=text, fingerprint="f" * 32, architecture=text, parameters=1, size=1,
-        quantised=text, backend=text, dtype=text, arguments={text: text}, max_length=1, sparsity=None, zeros=None, weights=None,
-        sparsity_problem=text, base_sparsity=None, router_zeros=0, router_weights=0, wikitext_ppl=1.0, wikitext_windows=text,
-    )  # fmt: skip
-    check = CheckSummary(
-        task=text, name=text, metric="acc", filter="none", location=text, line=1, thresholds=(text,), outcome="fail", original=0.5, pruned=0.4,
-        difference=-0.1, relative=-0.2, recovery=0.8, interval={"of_full_run": False, "text": text}, decision=None, noise=None, broken=(text,),
-        silent=None,
-        documents=1, total_documents=2, unit=text, lost=1, gained=0, reason=text, members=(
-            {"name": text, "documents": 1, "original": 0.5, "pruned": 0.4, "lost": 1, "gained": 0, "difference": -0.1},
-        ), exact=None, identity=None, measured=text, is_earlier=True,
-    )  # fmt: skip
-    outputs: dict[str, Any] = {text: {"outputs": 1, "empty": 0.5, "cut": None}}
-    task = TaskSummary(
-        name=text, version=text, num_fewshot=0, documents=1, total_documents=1, unit=text, data_fingerprint="", requests=1,
-        outputs=outputs, started="", seconds=0.0,
-    )  # fmt: skip
-    answer = ChangedAnswer(
-        task=text, member=text, doc_id=7, change="lost", size=1.0, scores=(ChangedScore(check=text, original=1.0, pruned=0.0, change="lost"),),
-        prompt=(0, 0), gold=text, original=((text, False), (text, True)), pruned=((text, True),),
-        original_note=text, pruned_note=text,
-    )  # fmt: skip
-    changed = ChangedAnswers(total=2, lost=2, gained=0, shown=(answer, answer), blocks=(text,), file=text)
-    part = PartSummary(
-        by=text, name=text, documents=1, original=0.5, pruned=0.4, difference=-0.1, relative=-0.2, lost=1, gained=0
-    )
-    check = replace(check, parts=(part,))
-    others = [replace(check, outcome=outcome) for outcome in ("not run", "pass", "error")]
-    place = Environment(hardware=text, libraries={text: text}, batch_sizes=(text,), answers=1, first=text, last=text)
-    provenance = ModelProvenance(
-        path=text, name=text, revision=text, base=text, fingerprint="f" * 32, file=text, backend=text, dtype=text, arguments={text: text},
-        max_length=1, lm_eval=text, environments=(place,),
-    )  # fmt: skip
-    return Summary(
-        version=3, verdict="fail", headline=text, notes=(text,), differences=(text,), stale=({"task": text, "name": text, "measured": text, "reason": text},),
-        archive=text, checks_measured=1, checks_total=1, models={"original": replace(model, side="original", name=text), "pruned": model},
-        checks=(check, *others), tasks=(task,), asked={}, thresholds_file=text, built_in_thresholds=False, seed=1, batch_size=text, device=text,
-        command=f"pytest {text}", started=text, finished=text, python=text, libraries={text: text}, changed=changed,
-        provenance={"original": provenance, "pruned": provenance},
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def usual() -> Page:
     return parsed(render(summary_with("usual"), "report.html.j2"))
@@ -405,11 +291,6 @@ def test_nothing_in_the_page_comes_of_a_text(name: str, usual: Page) -> None:
     json.loads(page.scripts["application/json"])
     if len(HOSTILE[name]) < 1000 and HOSTILE[name].isascii() and HOSTILE[name].isprintable():
         assert HOSTILE[name] in page.text, "nothing is lost"
-
-
-def structure(document: str) -> list[str]:
-    """What begins each line of a Markdown document: the part that makes headings, items, tables and fences."""
-    return [re.match(r"(#+ |- |\||```|\d+\.)?", line).group() for line in document.splitlines()]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

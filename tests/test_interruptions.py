@@ -7,8 +7,8 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import BOOLQ_AND_GSM8K
-from tiny import write_tiny_llama
+from support.scripted import BOOLQ_AND_GSM8K
+from support.tiny import write_tiny_llama
 
 from pytest_prunegate.execution.gate_lm import GateLM
 from pytest_prunegate.execution.interruption import RunStopped, StopRequest

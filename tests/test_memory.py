@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import BOOLQ_AND_GSM8K
-from tiny import write_tiny_llama
+from support.scripted import BOOLQ_AND_GSM8K
+from support.tiny import write_tiny_llama
 
 from pytest_prunegate.execution import batches as memory
 from pytest_prunegate.execution import lm_eval_model as execution

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import BOOLQ, GSM8K
-from tiny import write_adapter, write_gguf, write_merged, write_tiny_llama
+from support.scripted import BOOLQ, GSM8K
+from support.tiny import write_adapter, write_gguf, write_merged, write_tiny_llama
 
 from pytest_prunegate.checkpoint.gguf import read_gguf
 from pytest_prunegate.input.model_argument import parse_model

@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tiny import write_tiny_llama
+from support.tiny import TEXT, write_tiny_llama
 
 from pytest_prunegate.execution import windows
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
-TEXT = "What is the number? It is so. Question: 1 2 3 passage\n\nand even and odd, true False yes no 4567. " * 40
 THRESHOLDS = """
 perplexity:
   wikitext2:

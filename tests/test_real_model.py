@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from reference import evaluate_with_lm_eval
-from scripted import BOOLQ_AND_GSM8K
-from tiny import write_tiny_llama
+from support.reference import evaluate_with_lm_eval
+from support.scripted import BOOLQ_AND_GSM8K
+from support.tiny import write_tiny_llama
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from completion_server import CompletionServer, serving
-from scripted import BOOLQ, BOOLQ_AND_GSM8K, GSM8K
-from tiny import write_tiny_llama
+from support.completion_server import CompletionServer, serving
+from support.scripted import BOOLQ, BOOLQ_AND_GSM8K, GSM8K
+from support.tiny import write_tiny_llama
 from tokenizers import Tokenizer, processors
 
 if TYPE_CHECKING:

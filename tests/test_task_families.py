@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from families import (
+from support.families import (
     ANY_LOSS,
     FAMILIES,
     Family,
@@ -18,8 +18,8 @@ from families import (
     write_task,
     write_yaml,
 )
-from scripted import BOOLQ, GSM8K
-from tiny import write_tiny_llama
+from support.scripted import BOOLQ, GSM8K
+from support.tiny import write_tiny_llama
 
 from pytest_prunegate.tasks.index import TaskIndex
 from pytest_prunegate.tasks.task_info import TaskInfo

@@ -8,8 +8,8 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import BOOLQ, GSM8K
-from tiny import write_tiny_llama
+from support.scripted import BOOLQ, GSM8K
+from support.tiny import write_tiny_llama
 
 if TYPE_CHECKING:
     from pathlib import Path

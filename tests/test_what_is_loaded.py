@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import write_adapter, write_tiny_llama
+from support.tiny import write_adapter, write_tiny_llama
 
 from pytest_prunegate.checkpoint.facts import ModelFacts, read_facts
 from pytest_prunegate.checkpoint.location import locate

@@ -9,17 +9,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from made_summary import made_changes, made_summary
 from selenium.common.exceptions import NoAlertPresentException
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
-from test_hostile import HOSTILE, summary_with
+from support.hostile_texts import HOSTILE, summary_with
+from support.made_summary import made_changes, made_summary
 
 from pytest_prunegate.plain import plain
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
 
 if TYPE_CHECKING:
-    from headless import Browser
+    from support.headless import Browser
 
     from pytest_prunegate.report.summary.records import Summary
 

@@ -13,8 +13,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from scripted import BOOLQ_AND_GSM8K, write_data
-from tiny import write_tiny_llama
+from support.scripted import BOOLQ_AND_GSM8K, write_data
+from support.tiny import write_tiny_llama
 
 TOLERANCE = 1e-4  # of log-probabilities, where batches are put together otherwise
 FILES = (

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from families import write_task
-from scripted import BOOLQ, GSM8K, SQUAD
+from support.families import write_task
+from support.scripted import BOOLQ, GSM8K, SQUAD
 
 from pytest_prunegate.gate.gate import Gate
 from pytest_prunegate.verdict.answers import ChangedDocument, changed_documents, texts_of

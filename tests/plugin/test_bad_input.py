@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted import BOOLQ, write_checkpoint
+from support.scripted import BOOLQ, write_checkpoint
 
 if TYPE_CHECKING:
     from conftest import Bench

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import GSM8K, SQUAD, TWO_TASKS
+from support.scripted import GSM8K, SQUAD, TWO_TASKS
 
 from pytest_prunegate.baseline import container
 from pytest_prunegate.baseline.container import write_container

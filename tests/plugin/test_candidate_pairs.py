@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
+from support.scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
 from pytest_prunegate.report.summary.across import CandidateEntry
 from pytest_prunegate.report.summary.candidates import build_candidates

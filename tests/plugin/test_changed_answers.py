@@ -9,10 +9,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import scripted
-from families import write_group, write_jsonl, write_task
-from scripted import BOOLQ, GSM8K, SQUAD, TWO_TASKS, write_checkpoint, write_data
-from test_hostile import HOSTILE
+from support import scripted
+from support.families import write_group, write_jsonl, write_task
+from support.hostile_texts import HOSTILE
+from support.scripted import BOOLQ, GSM8K, SQUAD, TWO_TASKS, write_checkpoint, write_data
 
 from pytest_prunegate.session.reporting import Reporting
 from pytest_prunegate.store import Response

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from junitparser import JUnitXml
-from scripted import TWO_TASKS
-from test_distributed import CONFTEST
+from support.scripted import CONFTEST, TWO_TASKS
 
 if TYPE_CHECKING:
     from conftest import Bench

@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import TWO_TASKS, write_checkpoint
+from support.scripted import TWO_TASKS, write_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

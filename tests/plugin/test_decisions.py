@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from families import write_group, write_task
-from scripted import BOOLQ, GSM8K, SQUAD, write_data
+from support.families import write_group, write_task
+from support.scripted import BOOLQ, GSM8K, SQUAD, write_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable

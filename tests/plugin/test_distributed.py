@@ -4,45 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
-from scripted import BOOLQ, GSM8K, SQUAD
+from support.scripted import BOOLQ, CONFTEST, GSM8K, SQUAD
 
 if TYPE_CHECKING:
     from conftest import Bench
-
-CONFTEST = f"""
-import os, signal, sys
-from pathlib import Path
-
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from scripted import ScriptedExecutor, answer_by_script
-
-
-class Recording(ScriptedExecutor):
-    def load(self, facts):
-        super().load(facts)
-        self._note("loads", facts.side)
-
-    def ask(self, facts, batch, hand_on):
-        def noted(request, response):
-            hand_on(request, response)
-            self._note("asked", facts.side)
-            if os.environ.get("KILL_AFTER") == str(len(Path("asked").read_text().splitlines())):
-                os.kill(os.getpid(), signal.SIGKILL)
-        super().ask(facts, batch, noted)
-
-    def _note(self, name, side):
-        with open(name, "a") as file:
-            file.write(f"{{os.getpid()}} {{side}}\\n")
-
-
-if "PYTEST_XDIST_WORKER" in os.environ:
-    answer_by_script(Recording())
-"""
 
 
 @pytest.fixture

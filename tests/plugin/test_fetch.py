@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from hub import SHA, serving
-from tiny import write_tiny_llama
+from support.hub import SHA, serving
+from support.tiny import write_tiny_llama
 
 from pytest_prunegate.tasks.index import index_file
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from hub import Hub
+    from support.hub import Hub
 
 README = """---
 configs:

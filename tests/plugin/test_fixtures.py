@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
-from scripted import BOOLQ, GSM8K, SQUAD
+from support.scripted import BOOLQ, GSM8K, SQUAD
 
 if TYPE_CHECKING:
     from conftest import Bench

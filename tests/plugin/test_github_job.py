@@ -6,8 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted import TWO_TASKS, write_checkpoint
-from test_distributed import CONFTEST
+from support.scripted import CONFTEST, TWO_TASKS, write_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import TWO_TASKS, write_checkpoint
+from support.scripted import TWO_TASKS, write_checkpoint
 
 from pytest_prunegate.__main__ import main
 from pytest_prunegate.report.history.records import HISTORY_FILE, read_history

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from junitparser import Error, Failure, JUnitXml, Properties
-from scripted import BOOLQ, GSM8K, SQUAD
-from test_distributed import CONFTEST
+from support.scripted import BOOLQ, CONFTEST, GSM8K, SQUAD
 
 if TYPE_CHECKING:
     from conftest import Bench

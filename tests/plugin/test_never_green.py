@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted import SQUAD, TWO_TASKS, ScriptedExecutor
+from support.scripted import SQUAD, TWO_TASKS, ScriptedExecutor
 
 from pytest_prunegate.store import Response
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted import BOOLQ, GSM8K
+from support.scripted import BOOLQ, GSM8K
 
 if TYPE_CHECKING:
     from conftest import Bench

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted import GSM8K
+from support.scripted import GSM8K
 
 from pytest_prunegate.input.rules import RULES, MaxAbsoluteDrop
 

@@ -6,7 +6,7 @@ import json
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from families import write_task
+from support.families import write_task
 
 from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.tasks.prepared import OwnScorer

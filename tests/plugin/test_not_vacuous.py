@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from families import write_task
-from scripted import BOOLQ, GSM8K
+from support.families import write_task
+from support.scripted import BOOLQ, GSM8K
 
 if TYPE_CHECKING:
     from conftest import Bench

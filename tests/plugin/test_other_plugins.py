@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from scripted import BOOLQ, GSM8K, SQUAD
+from support.scripted import BOOLQ, GSM8K, SQUAD
 
 from pytest_prunegate.errors import ModelError
 

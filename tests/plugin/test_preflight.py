@@ -6,7 +6,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted import BOOLQ, TWO_TASKS
+from support.scripted import BOOLQ, TWO_TASKS
 
 from pytest_prunegate.gate import places, preflight
 

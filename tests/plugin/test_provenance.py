@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import BOOLQ_AND_GSM8K
+from support.scripted import BOOLQ_AND_GSM8K
 
 from pytest_prunegate.execution import answering
 from pytest_prunegate.store import Response, Store

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted import GSM8K, SQUAD, TWO_TASKS, ScriptedExecutor
+from support.scripted import GSM8K, SQUAD, TWO_TASKS, ScriptedExecutor
 
 from pytest_prunegate.execution.registry import EXECUTORS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted import BOOLQ, GSM8K, SQUAD
+from support.scripted import BOOLQ, GSM8K, SQUAD
 
 if TYPE_CHECKING:
     from conftest import Bench

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from scripted import BOOLQ, GSM8K, ScriptedExecutor, write_checkpoint, write_data
+from support.scripted import BOOLQ, GSM8K, ScriptedExecutor, write_checkpoint, write_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -480,7 +480,7 @@ class TestFixtures:
 
 
 def test_on_a_worker(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from test_distributed import CONFTEST
+    from support.scripted import CONFTEST
 
     monkeypatch.setenv("PYTEST_ADDOPTS", "--prunegate-device=cpu")
     (project.path / "conftest.py").write_text(CONFTEST)

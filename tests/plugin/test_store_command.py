@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import BOOLQ, write_checkpoint, write_data
+from support.scripted import BOOLQ, write_checkpoint, write_data
 
 from pytest_prunegate.__main__ import main
 from pytest_prunegate.store import Response, Store

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted import TWO_TASKS
-from test_distributed import CONFTEST
+from support.scripted import CONFTEST, TWO_TASKS
 
 if TYPE_CHECKING:
     from conftest import Bench

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
-from golden import assert_golden
-from scripted import BOOLQ, GSM8K, SQUAD
+from support.golden import assert_golden
+from support.scripted import BOOLQ, GSM8K, SQUAD
 
 if TYPE_CHECKING:
     from conftest import Bench

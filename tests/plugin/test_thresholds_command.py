@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from families import write_group, write_task
 from safetensors.numpy import load_file, save_file
-from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
+from support.families import write_group, write_task
+from support.scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
 from pytest_prunegate.__main__ import main
 from pytest_prunegate.tasks.thresholds_file import load_thresholds

@@ -8,8 +8,8 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from all_outputs import Outputs, assert_one_story, history_of, text_of
-from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
+from support.all_outputs import Outputs, assert_one_story, history_of, text_of
+from support.scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
 from pytest_prunegate.errors import ModelError
 

@@ -13,11 +13,11 @@ from urllib.parse import unquote
 
 import jsonschema
 import pytest
-from golden import assert_golden
-from made_candidates import NAMES, made_candidates, made_entry, six_entries
-from made_summary import made_check, not_measured
 from markdown_it import MarkdownIt
-from test_hostile import HOSTILE, parsed, structure, summary_with
+from support.golden import assert_golden
+from support.hostile_texts import HOSTILE, parsed, structure, summary_with
+from support.made_candidates import NAMES, made_candidates, made_entry, six_entries
+from support.made_summary import made_check, not_measured
 
 from pytest_prunegate.report.files.overview import write_candidates
 from pytest_prunegate.report.page import candidate_page

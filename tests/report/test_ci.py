@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from golden import assert_golden
-from made_summary import made_check, made_model, made_summary, ten_checks
-from test_hostile import HOSTILE
+from support.golden import assert_golden
+from support.hostile_texts import HOSTILE
+from support.made_summary import made_check, made_model, made_summary, ten_checks
 
 from pytest_prunegate.report.ci.annotations import check_annotations
 from pytest_prunegate.report.ci.step_summary import LIMIT, append_step_summary

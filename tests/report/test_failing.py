@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from _pytest._io import TerminalWriter
-from golden import assert_golden
-from test_hostile import HOSTILE
+from support.golden import assert_golden
+from support.hostile_texts import HOSTILE
 
 from pytest_prunegate.input.rules import (
     MAX_ABSOLUTE_DROP,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from made_summary import made_check, made_model, made_summary, not_measured
+from support.made_summary import made_check, made_model, made_summary, not_measured
 
 from pytest_prunegate.__main__ import main
 from pytest_prunegate.report.history.records import HISTORY_FILE, append_run, read_history

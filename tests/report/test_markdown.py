@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from golden import assert_golden
-from made_summary import made_check, made_summary, ten_checks
 from markdown_it import MarkdownIt
-from test_hostile import HOSTILE, summary_with
+from support.golden import assert_golden
+from support.hostile_texts import HOSTILE, summary_with
+from support.made_summary import made_check, made_summary, ten_checks
 
 from pytest_prunegate.report.page.rendering import render
 from pytest_prunegate.report.summary.changed_records import ChangedAnswers

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from made_summary import made_check, made_model, made_summary
+from support.made_summary import made_check, made_model, made_summary
 
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.report.files.writing import BASELINE

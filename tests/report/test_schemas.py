@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
-from families import write_group, write_task
 from jsonschema.exceptions import best_match
-from made_summary import made_summary
-from scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
+from support.families import write_group, write_task
+from support.made_summary import made_summary
+from support.scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
 from pytest_prunegate.input.rules import RULES
 from pytest_prunegate.input.thresholds import Decide, Inconclusive

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from golden import assert_golden
-from made_summary import made_check, made_summary, not_measured
-from test_hostile import HOSTILE
+from support.golden import assert_golden
+from support.hostile_texts import HOSTILE
+from support.made_summary import made_check, made_summary, not_measured
 
 from pytest_prunegate.report.screen.marked_lines import text_of, width_of, wrapped
 from pytest_prunegate.report.screen.table import table_lines, table_rows

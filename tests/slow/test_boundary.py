@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from populations import f1_like_at, random_orders, stops, zero_one_at
+from support.populations import f1_like_at, random_orders, stops, zero_one_at
 
 from pytest_prunegate.stats.margins import relative_margin
 

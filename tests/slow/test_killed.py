@@ -11,8 +11,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import BOOLQ, write_data
-from tiny import write_tiny_llama
+from support.scripted import BOOLQ, write_data
+from support.tiny import write_tiny_llama
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from reference import evaluate_with_lm_eval
-from scripted import BOOLQ_AND_GSM8K
+from support.reference import evaluate_with_lm_eval
+from support.scripted import BOOLQ_AND_GSM8K
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from scripted import write_checkpoint, write_safetensors
+from support.scripted import write_checkpoint, write_safetensors
 
 from pytest_prunegate.checkpoint.facts import read_facts
 from pytest_prunegate.checkpoint.files import weight_files

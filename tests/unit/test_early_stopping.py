@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from populations import f1_like, stops, usual_gain, zero_one
+from support.populations import f1_like, stops, usual_gain, zero_one
 
 from pytest_prunegate.stats.betting import Bets
 from pytest_prunegate.stats.early_stopping import EarlyStopping, Step

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_hostile import HOSTILE
+from support.hostile_texts import HOSTILE
 
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedScore, Marked
 from pytest_prunegate.report.summary.embedding import Change, blocks, chosen, embedded, marked

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from made_summary import made_changes, made_check, made_summary, not_measured
+from support.made_summary import made_changes, made_check, made_summary, not_measured
 
 from pytest_prunegate.report.page.rendering import embedded, render
 

@@ -12,8 +12,8 @@ from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 import pytest
-from made_summary import made_check, made_model, made_summary, not_measured
-from test_hostile import HOSTILE
+from support.hostile_texts import HOSTILE
+from support.made_summary import made_check, made_model, made_summary, not_measured
 
 from pytest_prunegate.report.page import plots as drawing
 from pytest_prunegate.report.page.plots import plots_of
@@ -178,7 +178,7 @@ def test_no_warning_reaches_the_user() -> None:
         assert plots_of(named("漢字 👩 \u05d0"))
 
 
-DRAW = "from made_summary import made_summary; from pytest_prunegate.report.page.rendering import _drawn; found = _drawn(made_summary())\n"
+DRAW = "from support.made_summary import made_summary; from pytest_prunegate.report.page.rendering import _drawn; found = _drawn(made_summary())\n"
 
 
 def run_python(code: str, tests: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -195,7 +195,7 @@ def test_a_home_that_cannot_be_written_neither_breaks_nor_prints(pytestconfig: p
 
 
 def test_only_html_loads_matplotlib(pytestconfig: pytest.Config) -> None:
-    code = "from made_summary import made_summary; from pytest_prunegate.report.page.rendering import render\n"
+    code = "from support.made_summary import made_summary; from pytest_prunegate.report.page.rendering import render\n"
     code += "render(made_summary(), 'report.md.j2'); print('matplotlib' in sys.modules)"
     assert run_python(code, pytestconfig.rootpath / "tests").stdout == "False\n"
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from populations import random_orders, stops, usual_gain, zero_one
+from support.populations import random_orders, stops, usual_gain, zero_one
 
 from pytest_prunegate.stats.intervals import relative_drop_interval
 from pytest_prunegate.stats.margins import relative_margin

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted import write_checkpoint
-from tiny import write_gguf, write_tiny_llama
+from support.scripted import write_checkpoint
+from support.tiny import write_gguf, write_tiny_llama
 
 from pytest_prunegate.checkpoint import hashing
 from pytest_prunegate.checkpoint.facts import read_facts

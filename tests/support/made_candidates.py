@@ -7,11 +7,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from made_summary import made_check, made_model, made_summary, not_measured, ten_checks
-
 from pytest_prunegate.report.summary.across import CandidateEntry
 from pytest_prunegate.report.summary.candidates import build_candidates
 from pytest_prunegate.report.summary.records import LossOnScale
+from support.made_summary import made_check, made_model, made_summary, not_measured, ten_checks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-FOLDER = Path(__file__).with_name("golden")
+FOLDER = Path(__file__).parents[1] / "golden"
 RENEW = "PRUNEGATE_RENEW_GOLDEN"
 
 

@@ -13,6 +13,7 @@ import math
 import re
 import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.execution.executor import Executor
@@ -21,7 +22,6 @@ from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.execution.executor import HandOn, Settings
@@ -226,4 +226,35 @@ tasks:
     num_fewshot: 1
     max_gen_toks: 12
     metrics: {{"exact_match,flexible-extract": {{max_absolute_drop: 1}}}}
+"""
+
+
+CONFTEST = f"""
+import os, signal, sys
+from pathlib import Path
+
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from support.scripted import ScriptedExecutor, answer_by_script
+
+
+class Recording(ScriptedExecutor):
+    def load(self, facts):
+        super().load(facts)
+        self._note("loads", facts.side)
+
+    def ask(self, facts, batch, hand_on):
+        def noted(request, response):
+            hand_on(request, response)
+            self._note("asked", facts.side)
+            if os.environ.get("KILL_AFTER") == str(len(Path("asked").read_text().splitlines())):
+                os.kill(os.getpid(), signal.SIGKILL)
+        super().ask(facts, batch, noted)
+
+    def _note(self, name, side):
+        with open(name, "a") as file:
+            file.write(f"{{os.getpid()}} {{side}}\\n")
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    answer_by_script(Recording())
 """

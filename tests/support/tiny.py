@@ -151,3 +151,6 @@ def _gguf_name(name: str) -> str:
     ):  # fmt: skip
         name = name.replace(theirs, ours)
     return name
+
+
+TEXT = "What is the number? It is so. Question: 1 2 3 passage\n\nand even and odd, true False yes no 4567. " * 40
