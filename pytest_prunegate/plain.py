@@ -27,9 +27,10 @@ def plain(text: str) -> str:
 
     Newlines and tabs stay. Markup of HTML and Markdown is another matter: it depends on where the text goes.
     """
-    kept, cut = text[:_ALL], len(text) - _ALL
-    lines = [_short(_without_commands(_ACTIVE.sub(_written_out, line))) for line in kept.split("\n")]
-    return "\n".join(lines) + (f" ... and {cut:,} characters more" if cut > 0 else "")
+    kept, cut = _without_commands(_ACTIVE.sub(_written_out, text[:_ALL])), len(text) - _ALL
+    if len(kept) > _LINE:
+        kept = "\n".join(line if len(line) <= _LINE else _short(line) for line in kept.split("\n"))
+    return kept + (f" ... and {cut:,} characters more" if cut > 0 else "")
 
 
 def one_line(text: str) -> str:
@@ -56,14 +57,14 @@ def markdown_code(text: str) -> str:
     return one_line(text).replace("`", "'").replace("|", r"\|")
 
 
-def _without_commands(line: str) -> str:
-    if "##" in line:  # a page has thousands of lines, and hardly one with either
-        line = _HOLDS_A_COMMAND.sub(r"#\\#", line)
-    return _BEGINS_A_COMMAND.sub(r"\\::", line) if "::" in line else line
+def _without_commands(text: str) -> str:
+    if "##" in text:  # a page has thousands of texts, and hardly one with either
+        text = _HOLDS_A_COMMAND.sub(r"#\\#", text)
+    return _BEGINS_A_COMMAND.sub(r"\\::", text) if "::" in text else text
 
 
 def _short(line: str) -> str:
-    return line if len(line) <= _LINE else f"{line[:_LINE]} ... and {len(line) - _LINE:,} characters more in this line"
+    return f"{line[:_LINE]} ... and {len(line) - _LINE:,} characters more in this line"
 
 
 def _written_out(found: re.Match[str]) -> str:

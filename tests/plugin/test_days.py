@@ -275,7 +275,7 @@ def test_an_error_of_the_same_check_keeps_the_earlier_figure_in_the_archive(
 ) -> None:
     project.run("-m", "boolq")
     with monkeypatch.context() as patch:
-        patch.setattr("scripted._answer", lambda *_args, **_kwargs: 1 / 0)
+        patch.setattr("support.scripted._answer", lambda *_args, **_kwargs: 1 / 0)
         result = project.run("-m", "boolq", "--prunegate-store=new")
     result.stdout.fnmatch_lines(["Stale: boolq::acc of *: this run's ended in an error.", "INCOMPLETE, ERROR: 0 of 2*"])
     project.run("-m", "squadv2").stdout.fnmatch_lines(["PASS: 2 of 2 checks measured (1 by earlier runs)*"])

@@ -61,7 +61,7 @@ def test_all_checks_deselected_beside_own_tests(project: Bench) -> None:
 def test_a_nan_loglikelihood_is_no_verdict_and_is_not_kept(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     nan = Response(loglikelihood=float("nan"), greedy=False)
     with monkeypatch.context() as patch:
-        patch.setattr("scripted._answer", lambda *_args, **_kwargs: nan)
+        patch.setattr("support.scripted._answer", lambda *_args, **_kwargs: nan)
         result = project.run("-m", "boolq")
     result.assert_outcomes(errors=1)
     assert result.ret == 10

@@ -186,7 +186,7 @@ def test_output_shares_have_thresholds(bench: Bench) -> None:
 
 
 def test_an_unexpected_exception_is_an_error_with_its_traceback(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripted._answer", lambda *_args, **_kwargs: 1 / 0)
+    monkeypatch.setattr("support.scripted._answer", lambda *_args, **_kwargs: 1 / 0)
     bench.models()
     bench.thresholds(ACCURACY)
     result = bench.run()
