@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 from markdown_it import MarkdownIt
 from support.golden import assert_golden
-from support.hostile_texts import HOSTILE, parsed, structure, summary_with
+from support.hostile_texts import HOSTILE, interval_in_words, parsed, structure, summary_with
 from support.made_candidates import NAMES, made_candidates, made_entry, six_entries
 from support.made_summary import made_check, not_measured
 
@@ -208,8 +208,7 @@ def test_a_single_candidate_has_nothing_to_be_compared_with(tmp_path: Path) -> N
 def hostile(text: str) -> CandidatesSummary:
     """Two candidates in whose summaries every text that can be foreign is this one; one of them is not measured."""
     made = summary_with(text)
-    interval = {"text": text, "relative_change": [-0.3, None]}
-    summary = replace(made, checks=tuple(replace(check, interval=interval) for check in made.checks))
+    summary = replace(made, checks=tuple(replace(check, interval=interval_in_words(text)) for check in made.checks))
     entries = [CandidateEntry(name=name, gate=passing().gate, summary=summary) for name in ("one", "two")]
     overview = build_candidates(entries, require="all")
     told = replace(made_candidates().checks[2].pairs[0], candidate="one", against="two", problem=text)

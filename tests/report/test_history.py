@@ -295,8 +295,8 @@ def test_plots_that_cannot_be_drawn_cost_no_table(tmp_path: Path, told: Any, mon
 def test_unbounded_intervals_are_drawn_and_said(tmp_path: Path, told: Any) -> None:
     interval = made_check("boolq", "acc", "pass", 0.5, 0.5).interval
     assert interval is not None
-    add(tmp_path, 1, check(0.01, interval={**interval, "relative": [None, None]}))
-    add(tmp_path, 2, check(0.01, interval={**interval, "relative": [-0.02, None]}))
+    add(tmp_path, 1, check(0.01, interval=replace(interval, relative=(None, None))))
+    add(tmp_path, 2, check(0.01, interval=replace(interval, relative=(-0.02, None))))
     assert len(page(tmp_path, told, tmp_path).figures) == 1
     out = told(tmp_path)[1]
     assert "unbounded" in out

@@ -14,7 +14,7 @@ from support.made_summary import made_check, made_summary, ten_checks
 
 from pytest_prunegate.report.page.rendering import render
 from pytest_prunegate.report.summary.changed_records import ChangedAnswers
-from pytest_prunegate.report.summary.records import PartSummary
+from pytest_prunegate.report.summary.records import DecisionSummary, PartSummary
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -99,12 +99,15 @@ def test_a_renderer_makes_nothing_of_a_text(name: str) -> None:
 
 
 def test_a_pass_on_a_part_says_of_what_it_is_an_estimate() -> None:
-    decision = {"is_estimate": True, "note": None, "outcome": "pass"}
+    decision = DecisionSummary(
+        asked={}, outcome="pass", basis="early", error_rate=0.01, indifference=0.0, documents=90, of=400, is_estimate=True, estimate_of=None,
+        needed=None, seed=1, checks=1, candidates=1, earlier_looks=(), strictest={}, note=None,
+    )  # fmt: skip
     check = made_check(
         "boolq", "acc", "pass", 0.8, 0.79, decision=decision, reason="boolq acc: PASS after 90 of 400 documents."
     )
     assert "- boolq acc: PASS after 90 of 400 documents." in report(made_summary((check,)))
-    full = replace(check, decision=decision | {"is_estimate": False})
+    full = replace(check, decision=replace(decision, is_estimate=False))
     assert "after 90" not in report(made_summary((full,))), "its row says it all"
 
 

@@ -9,7 +9,15 @@ from typing import Any
 
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
 from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance
-from pytest_prunegate.report.summary.records import CheckSummary, ModelSummary, PartSummary, Summary, TaskSummary
+from pytest_prunegate.report.summary.records import (
+    CheckSummary,
+    IntervalSummary,
+    MemberSummary,
+    ModelSummary,
+    PartSummary,
+    Summary,
+    TaskSummary,
+)
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",
@@ -76,6 +84,15 @@ def parsed(document: str) -> Page:
     return page
 
 
+def interval_in_words(text: str) -> IntervalSummary:
+    """An interval whose words are a text of others."""
+    bounds = (None, -0.3)
+    return IntervalSummary(
+        relative=bounds, absolute=bounds, pruned=bounds, of_full_run=False, is_anytime=False, unit="documents", confidence=0.95,
+        relative_change=(-0.3, None), text=text, subject=text,
+    )  # fmt: skip
+
+
 def summary_with(text: str) -> Summary:
     """A summary in which every text that can be foreign is this one."""
     model = ModelSummary(
@@ -85,10 +102,10 @@ def summary_with(text: str) -> Summary:
     )  # fmt: skip
     check = CheckSummary(
         task=text, name=text, metric="acc", filter="none", location=text, line=1, thresholds=(text,), outcome="fail", original=0.5, pruned=0.4,
-        difference=-0.1, relative=-0.2, recovery=0.8, interval={"of_full_run": False, "text": text}, decision=None, noise=None, broken=(text,),
+        difference=-0.1, relative=-0.2, recovery=0.8, interval=interval_in_words(text), decision=None, noise=None, broken=(text,),
         silent=None,
         documents=1, total_documents=2, unit=text, lost=1, gained=0, reason=text, members=(
-            {"name": text, "documents": 1, "original": 0.5, "pruned": 0.4, "lost": 1, "gained": 0, "difference": -0.1},
+            MemberSummary(name=text, documents=1, original=0.5, pruned=0.4, lost=1, gained=0, difference=-0.1, exact=("1/2", "2/5")),
         ), exact=None, identity=None, measured=text, is_earlier=True,
     )  # fmt: skip
     outputs: dict[str, Any] = {text: {"outputs": 1, "empty": 0.5, "cut": None}}

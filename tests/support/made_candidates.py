@@ -75,10 +75,11 @@ def _moved(check: CheckSummary, times: float) -> CheckSummary:
     scale = check.scale and LossOnScale(
         drop=-relative, low=-relative - 0.03, high=-relative + 0.03, limit=check.scale.limit
     )
-    interval = made.interval and made.interval | {
-        "relative_change": [relative - 0.03, relative + 0.03],
-        "text": f"{relative - 0.03:+.1%} to {relative + 0.03:+.1%}",
-    }
+    interval = made.interval and replace(
+        made.interval,
+        relative_change=(relative - 0.03, relative + 0.03),
+        text=f"{relative - 0.03:+.1%} to {relative + 0.03:+.1%}",
+    )
     return replace(made, relative=relative, scale=scale, interval=interval, location=check.location)
 
 

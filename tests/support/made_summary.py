@@ -17,6 +17,7 @@ from pytest_prunegate.report.summary.provenance_records import (
 from pytest_prunegate.report.summary.records import (
     SUMMARY_VERSION,
     CheckSummary,
+    IntervalSummary,
     LayerSparsity,
     LossOnScale,
     ModelSummary,
@@ -55,11 +56,11 @@ def made_check(task: str, name: str, outcome: str, original: float, pruned: floa
         "task": task, "name": name, "metric": name, "filter": "none", "location": "thresholds.yaml:7", "line": 7,
         "thresholds": ("relative drop at most 5%",), "outcome": outcome, "original": original, "pruned": pruned,
         "difference": pruned - original, "relative": relative, "recovery": pruned / (original or 1.0),
-        "interval": {
-            "relative": [-high, -low], "absolute": [-high * original, -low * original], "pruned": [0.0, 1.0], "of_full_run": False,
-            "is_anytime": False, "unit": "documents", "confidence": 0.95, "relative_change": [low, high],
-            "text": f"{low:+.1%} to {high:+.1%}", "subject": "other documents like these",
-        },
+        "interval": IntervalSummary(
+            relative=(-high, -low), absolute=(-high * original, -low * original), pruned=(0.0, 1.0), of_full_run=False,
+            is_anytime=False, unit="documents", confidence=0.95, relative_change=(low, high),
+            text=f"{low:+.1%} to {high:+.1%}", subject="other documents like these",
+        ),
         "decision": None, "noise": None, "broken": ("relative drop at most 5%",) if outcome == "fail" else (), "silent": None,
         "documents": 200, "total_documents": 200, "unit": "documents", "lost": 21, "gained": 6, "reason": sentence, "members": (),
         "exact": None, "identity": None, "measured": "2026-11-25T10:00:00+00:00", "is_earlier": False,

@@ -123,7 +123,7 @@ def model_results(summary: Summary, side: str) -> dict[str, Any]:
         tasks.setdefault(check.task, {})[check.name] = check.original if side == "original" else check.pruned
         scored.setdefault(check.task, {})[check.name] = check.documents
         for member in check.members:
-            members.setdefault(check.task, {}).setdefault(member["name"], {})[check.name] = member[side]
+            members.setdefault(check.task, {}).setdefault(member.name, {})[check.name] = getattr(member, side)
     return {
         "version": MODEL_RESULTS_VERSION,
         "model_path": model.path,

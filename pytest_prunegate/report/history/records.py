@@ -177,7 +177,7 @@ def _model(model: ModelSummary) -> HistoryModel:
 
 
 def _check(check: CheckSummary) -> HistoryCheck:
-    interval = check.interval["relative"] if check.interval else None
+    interval = check.interval.relative if check.interval else None
     return HistoryCheck(
         task=check.task, name=check.name, outcome=check.outcome, original=check.original, pruned=check.pruned,
         relative_drop=None if check.relative is None else 0.0 - check.relative,

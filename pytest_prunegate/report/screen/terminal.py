@@ -196,7 +196,7 @@ def _needs_words(check: CheckSummary) -> bool:
         check.outcome in {Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE} and not check.is_earlier
     ):  # its item said it
         return False
-    return check.outcome == Outcome.INCONCLUSIVE or bool(check.decision and check.decision["is_estimate"])
+    return check.outcome == Outcome.INCONCLUSIVE or bool(check.decision and check.decision.is_estimate)
 
 
 def _broken_outputs(summary: Summary) -> Iterator[str]:

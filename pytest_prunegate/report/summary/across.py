@@ -62,10 +62,10 @@ def _across(owns: Sequence[_Own], confidence: float | None) -> CheckAcross:
 
 
 def _figures(entry: CandidateEntry, own: CheckSummary) -> CheckOfCandidate:
-    low, high = own.interval["relative_change"] if own.interval else (None, None)
+    low, high = own.interval.relative_change if own.interval else (None, None)
     return CheckOfCandidate(
         candidate=entry.name, outcome=own.outcome, original=own.original, score=own.pruned, relative=own.relative, low=low, high=high,
-        interval=own.interval["text"] if own.interval else None, documents=own.documents, total_documents=own.total_documents,
+        interval=own.interval.text if own.interval else None, documents=own.documents, total_documents=own.total_documents,
         measured=own.measured, is_earlier=own.is_earlier, reason=own.reason,
     )  # fmt: skip
 

@@ -121,7 +121,7 @@ def _panels(entries: Sequence[CandidateEntry]) -> Iterator[PlotPanel]:
 
 def _point(number: int, entry: CandidateEntry, check: CheckSummary, sparsity: float) -> PlotPoint:
     assert check.relative is not None
-    low, high = check.interval["relative_change"] if check.interval else (None, None)
+    low, high = check.interval.relative_change if check.interval else (None, None)
     return PlotPoint(
         number=number, name=entry.name, outcome=check.outcome, sparsity=sparsity, relative=check.relative, low=low, high=high
     )  # fmt: skip

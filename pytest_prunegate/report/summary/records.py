@@ -10,9 +10,11 @@ from pytest_prunegate.tasks.kinds import counting_kind
 
 if TYPE_CHECKING:
     from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance, RunProvenance
+    from pytest_prunegate.verdict.noise import Noise
 
 SUMMARY_VERSION = 6
 RESULTS_FILE = "comparison_results.json"
+Bounds = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,66 @@ class LossOnScale:
     low: float | None
     high: float | None
     limit: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalSummary:
+    """95% bounds of a loss, relative and absolute (positive is worse, None where unbounded), and of the pruned model's score.
+
+    `relative_change` has the sign that people know, and `text` says it. `of_full_run`, `unit` and `subject` tell whose bounds they are,
+    `is_anytime` that they hold although the data decided when to stop.
+    """
+
+    relative: Bounds
+    absolute: Bounds
+    pruned: Bounds
+    of_full_run: bool
+    is_anytime: bool
+    unit: str
+    confidence: float
+    relative_change: Bounds
+    text: str
+    subject: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionSummary:
+    """How a check was decided: what was `asked` for, what the verdict rests on (`basis`: measured, sample, confident, early), and its errors.
+
+    Where `is_estimate`, the scores on `documents` are an estimate of those on all `of` them. `strictest` has the threshold, by its
+    rule, that an interval at that error rate would just meet. `checks` and `candidates` share the error rate, as do `earlier_looks`.
+    """
+
+    asked: dict[str, str]
+    outcome: str
+    basis: str
+    error_rate: float | None
+    indifference: float
+    documents: int
+    of: int | None
+    is_estimate: bool
+    estimate_of: str | None
+    needed: tuple[int, int] | None
+    seed: int | None
+    checks: int | None
+    candidates: int
+    earlier_looks: tuple[str, ...]
+    strictest: dict[str, float | None]
+    note: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberSummary:
+    """What a task of a group scored; `exact` are both scores as fractions."""
+
+    name: str
+    documents: int
+    original: float
+    pruned: float
+    difference: float
+    exact: tuple[str, str]
+    lost: int | None
+    gained: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +157,6 @@ class ModelSummary:
 class CheckSummary:
     """A check. `relative` has the sign that people know (negative is a loss); `reason` is a sentence.
 
-    `interval` has 95% bounds of the drop, relative and absolute (positive is worse, null where unbounded), and of
-    `relative_change` (as `relative` has its sign); `of_full_run` tells whose they are.
-    `decision` says how it was decided: what was asked for, what the verdict rests on (measured, sample, confident, early), the
-    largest probability of error, and, where `is_estimate`, of what the scores are an estimate; `strictest` has the threshold, by
-    its rule, that an interval at that error rate would just meet.
     `noise` is what moved when the original was asked twice: answers, and shares of its score.
     `documents` and `total_documents` count what `unit` says. `exact` holds the figures as fractions, `identity` what they
     depend on, `measured` when the run began that measured them, `is_earlier` whether that was another run.
@@ -118,9 +175,9 @@ class CheckSummary:
     difference: float | None
     relative: float | None
     recovery: float | None
-    interval: dict[str, Any] | None
-    decision: dict[str, Any] | None
-    noise: dict[str, Any] | None
+    interval: IntervalSummary | None
+    decision: DecisionSummary | None
+    noise: Noise | None
     broken: tuple[str, ...]
     silent: str | None
     documents: int | None
@@ -129,7 +186,7 @@ class CheckSummary:
     lost: int | None
     gained: int | None
     reason: str
-    members: tuple[dict[str, Any], ...]
+    members: tuple[MemberSummary, ...]
     exact: dict[str, str | None] | None
     identity: dict[str, str] | None
     measured: str | None

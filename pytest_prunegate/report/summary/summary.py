@@ -17,7 +17,10 @@ from pytest_prunegate.report.summary.provenance import answered_in, environment_
 from pytest_prunegate.report.summary.records import (
     SUMMARY_VERSION,
     CheckSummary,
+    DecisionSummary,
+    IntervalSummary,
     LayerSparsity,
+    MemberSummary,
     ModelSummary,
     Summary,
     TaskSummary,
@@ -186,7 +189,7 @@ def _check(gate: Gate, check: Check, identities: Identities, earlier: Earlier, b
         thresholds=tuple(threshold.describe() for threshold in check.thresholds),
         outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=_interval(result),
         decision=_decision(result, earlier.results[check].decision if is_earlier else {}),
-        noise=asdict(result.noise) if result and result.noise else None,
+        noise=result.noise if result else None,
         reason=reason(result),
         documents=result.documents if result else None, total_documents=result.total if result else None,
         unit=result.unit if result else "documents", members=_members(result), exact=_exact(comparison),
@@ -223,51 +226,47 @@ def _exact(comparison: Comparison | None) -> dict[str, str | None] | None:
     return {name: None if value is None else str(value) for name, value in values.items()}
 
 
-def _interval(result: CheckResult | None) -> dict[str, Any] | None:
+def _interval(result: CheckResult | None) -> IntervalSummary | None:
     interval = result.verdict.interval if result and result.verdict else None
     if interval is None:
         return None
     change = change_bounds(interval.relative)
-    return asdict(interval) | {
-        "confidence": CONFIDENCE, "relative_change": change, "text": interval_text(*change), "subject": interval.subject,
-    }  # fmt: skip
+    return IntervalSummary(
+        **asdict(interval),
+        confidence=CONFIDENCE,
+        relative_change=change,
+        text=interval_text(*change),
+        subject=interval.subject,
+    )
 
 
-def _decision(result: CheckResult | None, kept: Mapping[str, Any]) -> dict[str, Any] | None:
+def _decision(result: CheckResult | None, kept: Mapping[str, Any]) -> DecisionSummary | None:
     """How a check was decided: what was asked for, what the verdict rests on, and of what its figures are an estimate."""
     if result is None or result.verdict is None:
         return None
     verdict, asked = result.verdict, result.check.decision
     terms = verdict.terms
-    return {
-        "asked": {name: str(value) for name, value in asdict(asked).items()},
-        "outcome": verdict.outcome.value,
-        "basis": verdict.basis.value,
-        "error_rate": verdict.error_rate,
-        "indifference": verdict.indifference,
-        "documents": verdict.used,
-        "of": verdict.total,
-        "is_estimate": verdict.is_estimate,
-        "estimate_of": f"the scores on all {verdict.total} {result.unit}" if verdict.is_estimate else None,
-        "needed": verdict.needed,
-        "seed": terms.seed if terms and verdict.is_estimate else kept.get("seed"),
-        "checks": terms.checks if terms else kept.get("checks"),
-        "candidates": terms.candidates if terms else kept.get("candidates", 1),
-        "earlier_looks": [at for at, _ in terms.looks] if terms else kept.get("earlier_looks", []),
-        "strictest": {
-            threshold.rule.key: value for threshold, value in zip(result.check.thresholds, verdict.strictest, strict=False)
-        },
-        "note": verdict.note,
-    }  # fmt: skip
+    return DecisionSummary(
+        asked={name: str(value) for name, value in asdict(asked).items()},
+        outcome=verdict.outcome.value, basis=verdict.basis.value, error_rate=verdict.error_rate, indifference=verdict.indifference,
+        documents=verdict.used, of=verdict.total, is_estimate=verdict.is_estimate,
+        estimate_of=f"the scores on all {verdict.total} {result.unit}" if verdict.is_estimate else None, needed=verdict.needed,
+        seed=terms.seed if terms and verdict.is_estimate else kept.get("seed"),
+        checks=terms.checks if terms else kept.get("checks"),
+        candidates=terms.candidates if terms else kept.get("candidates", 1),
+        earlier_looks=tuple(at for at, _ in terms.looks) if terms else tuple(kept.get("earlier_looks", ())),
+        strictest={threshold.rule.key: value for threshold, value in zip(result.check.thresholds, verdict.strictest, strict=False)},
+        note=verdict.note,
+    )  # fmt: skip
 
 
-def _members(result: CheckResult | None) -> tuple[dict[str, Any], ...]:
+def _members(result: CheckResult | None) -> tuple[MemberSummary, ...]:
     return tuple(
-        {
-            "name": member.name, "documents": member.documents, "original": float(member.original), "pruned": float(member.pruned),
-            "difference": float(member.pruned - member.original), "exact": [str(member.original), str(member.pruned)],
-            "lost": member.lost, "gained": member.gained,
-        } for member in (result.members if result else ())
+        MemberSummary(
+            name=member.name, documents=member.documents, original=float(member.original), pruned=float(member.pruned),
+            difference=float(member.pruned - member.original), exact=(str(member.original), str(member.pruned)),
+            lost=member.lost, gained=member.gained,
+        ) for member in (result.members if result else ())
     )  # fmt: skip
 
 
