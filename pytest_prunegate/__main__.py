@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.commands.fetch import add_fetch
 from pytest_prunegate.commands.history import add_history
-from pytest_prunegate.commands.recorded import read_run
 from pytest_prunegate.commands.store import add_store
 from pytest_prunegate.errors import InputError, PrunegateError
 
@@ -73,6 +72,7 @@ def _thresholds(given: argparse.Namespace) -> None:
 
 def _propose(given: argparse.Namespace) -> None:
     from pytest_prunegate.commands.proposal import propose
+    from pytest_prunegate.commands.recorded import read_run
 
     output: Path | None = given.output
     if output is not None and output.exists():
@@ -89,6 +89,7 @@ def _propose(given: argparse.Namespace) -> None:
 
 def _ratchet(given: argparse.Namespace) -> None:
     from pytest_prunegate.commands.ratchet import tighten, write_in_place
+    from pytest_prunegate.commands.recorded import read_run
 
     found = tighten(given.ratchet, read_run(given.source))
     if not given.write:

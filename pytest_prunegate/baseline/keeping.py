@@ -19,7 +19,6 @@ from pytest_prunegate.tasks.index import lm_eval_version
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
-    from typing import Any
 
     from pytest_prunegate.baseline.records import Asking
     from pytest_prunegate.checkpoint.facts import ModelFacts
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger("pytest_prunegate")
+_LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
 class Baselines:
@@ -164,9 +164,6 @@ def _moved(path: Path) -> Path:
     while (target := archive / f"{number}-{path.name}").exists():
         number += 1
     return path.rename(target)
-
-
-_LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
 def file_notes(files: Mapping[str, Baseline], facts: Mapping[str, ModelFacts], *, device: str | None) -> Iterator[str]:

@@ -26,6 +26,8 @@ Group = tuple["Request", ...]
 _PATIENCE = 8  # batches that have to work before a larger one is tried again
 _CHARACTERS = 4  # of a token, about
 _USUAL_TOKENS = 256  # that a task generates where it does not say
+_SHARE = 0.8  # of what is free: other processes take some, and a measurement misses short peaks
+_PAUSE = 0.01  # seconds between two looks at the process's memory
 
 
 def groups_of(requests: Iterable[Request]) -> list[Group]:
@@ -94,10 +96,6 @@ class BatchSize:
             self._patience *= 2
         self.now, self._worked, self._has_grown = max(1, size // 2), 0, False
         return True
-
-
-_SHARE = 0.8  # of what is free: other processes take some, and a measurement misses short peaks
-_PAUSE = 0.01  # seconds between two looks at the process's memory
 
 
 class MemoryBound:

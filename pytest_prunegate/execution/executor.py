@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pytest_prunegate.tasks.requests import WINDOW
+from pytest_prunegate.tasks.requests import GENERATION, LOGLIKELIHOOD, ROLLING, WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     HandOn = Callable[[Request, Response], None]
 
-GENERATION, LOGLIKELIHOOD, ROLLING = "generate_until", "loglikelihood", "loglikelihood_rolling"
 KINDS = (GENERATION, LOGLIKELIHOOD, ROLLING, WINDOW)
 """All kinds of requests, in the order in which they run."""
 

@@ -82,8 +82,12 @@ class GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
     def tok_decode(self, tokens: Any, *args: Any, **kwargs: Any) -> str:
         """The text of generated tokens, which lm-eval hands on next; of those of a thinking model, the end."""
         if isinstance(tokens, list):
-            ends = (cut for row, cut in self._cuts.items() if row[len(row) - len(tokens) :] == tuple(tokens))
-            self.last_cut = self._cuts.get(tuple(tokens), next(ends, None))
+            end = tuple(tokens)
+            self.last_cut = self._cuts.get(end)
+            if self.last_cut is None:
+                self.last_cut = next(
+                    (cut for row, cut in self._cuts.items() if row[len(row) - len(end) :] == end), None
+                )
         return str(super().tok_decode(tokens, *args, **kwargs))
 
     def _is_cut(self, row: list[int], room: int, stop: list[str]) -> bool:

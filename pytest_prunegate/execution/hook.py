@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.instance import Instance
 
-from pytest_prunegate.execution.executor import GENERATION
 from pytest_prunegate.store import Response
-from pytest_prunegate.tasks.requests import canonical_json
+from pytest_prunegate.tasks.requests import GENERATION, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,13 +17,13 @@ from pytest_prunegate.errors import ModelError
 from pytest_prunegate.execution.backends import backend_class
 from pytest_prunegate.execution.batches import groups_of
 from pytest_prunegate.execution.devices import resolve_device
-from pytest_prunegate.execution.executor import ROLLING, Executor
+from pytest_prunegate.execution.executor import Executor
 from pytest_prunegate.execution.gate_lm import GateLM
 from pytest_prunegate.execution.hook import AnswerHook
 from pytest_prunegate.execution.windows import window_loglikelihood
 from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.guarded import needs_trust, reason_of
-from pytest_prunegate.tasks.requests import WINDOW, canonical_json
+from pytest_prunegate.tasks.requests import ROLLING, WINDOW, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

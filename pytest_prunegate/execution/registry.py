@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError, ModelError
 from pytest_prunegate.execution.backends import backend_class
-from pytest_prunegate.execution.conditions import SERVED
 from pytest_prunegate.tasks.guarded import reason_of
 
 if TYPE_CHECKING:
@@ -36,8 +35,11 @@ EXECUTORS: dict[str, Make] = {}
 
 
 def brought() -> tuple[str, ...]:
-    """The names of executors that are not this package's own."""
-    return tuple(dict.fromkeys([*EXECUTORS, *(point.name for point in entry_points(group=GROUP))]))
+    """The names of executors that are not this package's own; nobody's entry point takes the place of ours."""
+    from pytest_prunegate.execution.conditions import SERVED
+
+    names = (point.name for point in entry_points(group=GROUP))
+    return tuple(dict.fromkeys([*EXECUTORS, *(name for name in names if name not in {*TRANSFORMERS, SERVED})]))
 
 
 def executor_for(backend: str) -> Make:
@@ -46,9 +48,11 @@ def executor_for(backend: str) -> Make:
     Raises:
         ModelError: an installed package brings one that cannot be imported.
     """
+    from pytest_prunegate.execution.conditions import SERVED
+
     if backend in EXECUTORS:
         return EXECUTORS[backend]
-    if found := [point for point in entry_points(group=GROUP) if point.name == backend]:
+    if backend not in {*TRANSFORMERS, SERVED} and (found := [*entry_points(group=GROUP, name=backend)]):
         try:
             made: Make = found[0].load()
         except Exception as error:  # a package of others may fail in any way
@@ -94,7 +98,9 @@ def refuse_missing(name: str) -> None:
     Raises:
         ModelError: what it needs is not installed.
     """
+    if name == "hf":
+        return
     if name in brought():
         executor_for(name)
-    elif name != "hf":
+    else:
         backend_class(name)

@@ -6,12 +6,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import ModelError
-from pytest_prunegate.execution.executor import GENERATION, ROLLING, Executor
+from pytest_prunegate.execution.executor import Executor
 from pytest_prunegate.execution.hook import AnswerHook
 from pytest_prunegate.execution.served_lm import ServedLM, was_cut
 from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.guarded import quiet
-from pytest_prunegate.tasks.requests import WINDOW
+from pytest_prunegate.tasks.requests import GENERATION, ROLLING, WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ from pytest_prunegate.tasks.guarded import guarded, seeded_as_lm_eval
 from pytest_prunegate.tasks.index import is_of_lm_eval
 from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.tasks.prepared import Document, PreparedTask
-from pytest_prunegate.tasks.requests import Request, canonical_json
+from pytest_prunegate.tasks.requests import GENERATION, LOGLIKELIHOOD, ROLLING, Request, canonical_json
 from pytest_prunegate.tasks.task_loading import load_task
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from pytest_prunegate.input.thresholds import TaskSpec
     from pytest_prunegate.tasks.chat import ChatTemplate
     from pytest_prunegate.tasks.checks import GateTask
-
-ROLLING = "loglikelihood_rolling"
 
 
 def prepare_task(gate_task: GateTask, *, chat_template: Callable[[TaskSpec], ChatTemplate]) -> PreparedTask:
@@ -109,15 +107,15 @@ def _requests_of(instance: Any, spec: TaskSpec) -> tuple[Request, ...]:
     if instance.request_type == ROLLING:
         return tuple(Request(kind=ROLLING, context=instance.args[0], repeat=repeat) for repeat in repeats)
     context, argument = instance.args
-    if instance.request_type == "loglikelihood":
+    if instance.request_type == LOGLIKELIHOOD:
         return tuple(
-            Request(kind="loglikelihood", context=context, continuation=argument, repeat=repeat) for repeat in repeats
+            Request(kind=LOGLIKELIHOOD, context=context, continuation=argument, repeat=repeat) for repeat in repeats
         )
     gen_kwargs = {**argument, **spec.gen_kwargs}
     if spec.max_gen_toks is not None:
         gen_kwargs["max_gen_toks"] = spec.max_gen_toks
     return tuple(
-        Request(kind="generate_until", context=context, gen_kwargs=canonical_json(gen_kwargs), repeat=repeat)
+        Request(kind=GENERATION, context=context, gen_kwargs=canonical_json(gen_kwargs), repeat=repeat)
         for repeat in repeats
     )
 

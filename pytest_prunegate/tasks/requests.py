@@ -14,6 +14,7 @@ from pytest_prunegate.tasks.guarded import reason_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+GENERATION, LOGLIKELIHOOD, ROLLING = "generate_until", "loglikelihood", "loglikelihood_rolling"
 WINDOW = "window"  # this package's own kind: the log-likelihood of a window of tokens, each given those before it
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.scripted import BOOLQ, GSM8K
 
+from pytest_prunegate.execution.registry import EXECUTORS, brought, executor_for
+
 if TYPE_CHECKING:
     from conftest import Bench
 
@@ -75,7 +77,7 @@ def project(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     (package / "broken_parrots.py").write_text(MODULE)
     (package / "parrots-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: parrots\nVersion: 1.0\n")
     (package / "parrots-1.0.dist-info" / "entry_points.txt").write_text(
-        "[pytest_prunegate.executors]\nparrot = parrots:Parrot\nbroken = broken_parrots:Broken\n"
+        "[pytest_prunegate.executors]\nparrot = parrots:Parrot\nhf = parrots:Parrot\nbroken = broken_parrots:Broken\n"
     )
     monkeypatch.syspath_prepend(package)
     bench.models()
@@ -117,3 +119,13 @@ def test_its_name_is_among_the_known_ones(project: Bench) -> None:
     result = project.run("--prunegate-backend=parot")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["*there is no backend of this name. Did you mean parrot?*"])
+
+
+def test_it_takes_nobody_elses_place(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another package's entry point of the default's name would answer in every run."""
+    from pytest_prunegate.execution.lm_eval_model import LmEvalModel
+
+    monkeypatch.delitem(EXECUTORS, "hf")
+    assert executor_for("hf") is LmEvalModel
+    assert "hf" not in brought()
+    assert executor_for("parrot").__module__ == "parrots"

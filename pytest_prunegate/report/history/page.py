@@ -10,6 +10,7 @@ from pytest_prunegate.plain import one_line
 from pytest_prunegate.report.page.inline_svg import ACCENT, DOUBT, FAIL, INK, inline_svg, new_axes, shortened
 from pytest_prunegate.report.page.plot_rows import FAINT, MARGIN, WIDTH, key, legend
 from pytest_prunegate.report.page.rendering import render_shipped
+from pytest_prunegate.tasks.kinds import counting_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +90,8 @@ def history_plot(metric: MetricHistory, view: HistoryView, number: int) -> str:
     bottom = _FOOT + -(-len(keys) // _COLUMNS) * _LINE
     height = 22 + _SCORES + lower + bottom
     axes = new_axes(WIDTH, height, left=_LEFT, right=MARGIN, top=22, bottom=bottom + lower)
-    panels = [(axes, metric.title, _scores)]
+    # Of what is counted in files, the check is named after its rule.
+    panels = [(axes, metric.task if counting_kind(metric.task) else metric.name, _scores)]
     if has_drops:
         place = (_LEFT / WIDTH, bottom / height, (WIDTH - _LEFT - MARGIN) / WIDTH, _DROPS / height)
         panels.append((axes.figure.add_axes(place), "relative drop (positive is a loss)", _drops))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.tasks.kinds import counting_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,11 +51,6 @@ class MetricHistory:
     def label(self) -> str:
         """As node ids name it."""
         return f"{self.task}::{self.name}"
-
-    @property
-    def title(self) -> str:
-        """What it is: of what is counted in files, the name of the check is that of its rule."""
-        return self.task if counting_kind(self.task) else self.name
 
     @property
     def candidates(self) -> tuple[str, ...]:
