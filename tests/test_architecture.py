@@ -43,12 +43,12 @@ ROOMS = {
     "report.summary": ("atomic_file", "gate", "input", "plain", "resources", "tasks", "verdict"),
     "report.screen": ("atomic_file", "checkpoint", "errors", "gate", "input", "plain", "report.summary", "verdict"),
     "report.page": ("atomic_file", "errors", "plain", "report.summary", "resources"),
-    "report.history": ("atomic_file", "errors", "plain", "report.page", "report.summary", "tasks"),
-    "report.files": ("atomic_file", "checkpoint", "report.page", "report.summary"),
+    "report.history": ("atomic_file", "errors", "plain", "report.page", "report.summary", "tasks", "verdict"),
+    "report.files": ("atomic_file", "checkpoint", "input", "report.page", "report.summary"),
     "report.ci": ("plain", "report.page", "report.summary", "verdict"),
     "commands": (
         "atomic_file", "baseline", "checkpoint", "errors", "execution", "gate", "input", "plain", "report.history", "report.screen",
-        "report.summary", "resources", "store", "tasks",
+        "report.summary", "resources", "store", "tasks", "verdict",
     ),
     "session": (
         "errors", "execution", "flags", "gate", "input", "plain", "report.ci", "report.files", "report.history", "report.page",

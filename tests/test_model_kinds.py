@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.verdict.measurement import Measurement
 
 ACC = f"""
@@ -64,7 +65,7 @@ def project(real_bench: Bench, checkpoints: Path) -> Bench:
     return real_bench
 
 
-def loglikelihoods(measured: Mapping[str, Measurement], side: str = "pruned") -> list[float]:
+def loglikelihoods(measured: Mapping[str, Measurement], side: Side = "pruned") -> list[float]:
     return [response.loglikelihood or 0.0 for response in measured["boolq"].scorers[side]._responses]
 
 

@@ -21,6 +21,7 @@ from support.families import (
 from support.scripted import BOOLQ, GSM8K
 from support.tiny import write_tiny_llama
 
+from pytest_prunegate.input.model_argument import SIDES
 from pytest_prunegate.tasks.index import TaskIndex
 from pytest_prunegate.tasks.task_info import TaskInfo
 
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.verdict.measurement import Measurement
 
-SIDES = ("original", "pruned")
 MAX_LENGTH = 3072  # gsm8k_cot's eight examples are 2,600 of the tiny model's tokens
 
 
@@ -98,7 +99,7 @@ def test_scores_of_a_family_are_those_of_lm_eval(
             assert answers == {sample["doc_id"]: sample["resps"] for sample in samples}
 
 
-def answers_of(measurement: Measurement, side: str) -> dict[int, list[list[Any]]]:
+def answers_of(measurement: Measurement, side: Side) -> dict[int, list[list[Any]]]:
     """The answers to each document as lm-eval logs them: for each of its requests, one a repeat."""
     responses = measurement.scorers[side]._responses
 
@@ -354,7 +355,7 @@ def test_every_repeat_is_kept_and_filters_see_them_all(
         )
 
 
-def replayed_in_lm_eval(measurement: Measurement, side: str, folder: Path) -> dict[str, Any]:
+def replayed_in_lm_eval(measurement: Measurement, side: Side, folder: Path) -> dict[str, Any]:
     """What lm-eval makes of the answers that the gate kept."""
     from lm_eval.models.dummy import DummyLM
 

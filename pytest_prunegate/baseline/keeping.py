@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.baseline.records import Asking
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.execution.answering import Answering
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.store import Store
     from pytest_prunegate.tasks.checks import GateTask
     from pytest_prunegate.tasks.prepared import PreparedTask
@@ -42,7 +43,7 @@ class Baselines:
         dtype: of both models, where the user names one; otherwise auto.
     """
 
-    def __init__(self, store: Store, answering: Answering, files: Mapping[str, Baseline], *, dtype: str) -> None:
+    def __init__(self, store: Store, answering: Answering, files: Mapping[Side, Baseline], *, dtype: str) -> None:
         self._answering = answering
         self._files = files
         self._dtype = dtype
@@ -67,7 +68,7 @@ class Baselines:
                     self._asked.setdefault(task.name, []).append(asked)
                     self._keep(side, asked)
 
-    def environments(self, side: str, parts: Iterable[PreparedTask]) -> list[Mapping[str, Any]]:
+    def environments(self, side: Side, parts: Iterable[PreparedTask]) -> list[Mapping[str, Any]]:
         """Where a model's answers to what was asked of it were computed; a file says how many only where that was one place.
 
         Nothing where the store cannot be read any more: that costs no report.
@@ -109,7 +110,7 @@ class Baselines:
         write_container(path, joined.as_json())
         return path, [*said, f"Baseline: {path} ({path.stat().st_size / 1e3:,.0f} kB) holds {joined.holds}."]
 
-    def _keep(self, side: str, asked: Asking) -> None:
+    def _keep(self, side: Side, asked: Asking) -> None:
         facts, conditions = self._answering.facts[side], self._answering.conditions[side]
         key = side_key(facts.fingerprint, conditions)
         try:
@@ -120,7 +121,7 @@ class Baselines:
             return
         self._kept.keep_asking(key, asked)
 
-    def _refuse_other_loading(self, task: GateTask, side: str) -> None:
+    def _refuse_other_loading(self, task: GateTask, side: Side) -> None:
         """A dtype or backend of this run that is not the file's, where neither is meant to have its own."""
         facts, conditions = self._answering.facts, self._answering.conditions
         if any(found.backend == SERVED for found in conditions.values()):  # a server has what it has
@@ -166,7 +167,9 @@ def _moved(path: Path) -> Path:
     return path.rename(target)
 
 
-def file_notes(files: Mapping[str, Baseline], facts: Mapping[str, ModelFacts], *, device: str | None) -> Iterator[str]:
+def file_notes(
+    files: Mapping[Side, Baseline], facts: Mapping[Side, ModelFacts], *, device: str | None
+) -> Iterator[str]:
     """Notes on the sides that files take the place of.
 
     Args:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.checkpoint.layout import Inspector
     from pytest_prunegate.checkpoint.location import Location
+    from pytest_prunegate.input.model_argument import Side
 
 _SAFETENSORS_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 # What lm-eval consults, in its order (lm_eval.models.utils.resolve_max_length).
@@ -87,7 +88,7 @@ class ModelFacts:
     one that was not there. `file` is the baseline that takes the place of the model, which is then never loaded.
     """
 
-    side: str
+    side: Side
     name: str | None
     path: str
     folder: Path

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_prunegate.input.model_argument import ModelArgument
+    from pytest_prunegate.input.model_argument import ModelArgument, Side
     from pytest_prunegate.tasks.checks import GateTask
 
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -32,7 +32,7 @@ _CHECK = "--check"
 class Wanted:
     """What is to be fetched: models as the user wrote them, each with its side, and tasks, if any."""
 
-    models: tuple[tuple[str, str], ...]
+    models: tuple[tuple[Side, str], ...]
     peft_base: str | None
     tasks: TasksAsked | None
     cache_dir: Path | None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import argparse
 
     from pytest_prunegate.commands.downloading import Wanted
+    from pytest_prunegate.input.model_argument import Side
 
 
 def add_fetch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -65,7 +66,10 @@ def _wanted(given: argparse.Namespace) -> Wanted:
     tasks = TasksAsked(
         thresholds=path, only=only, include_path=include_path, cache_dir=cache_dir, for_tasks=TaskOptions(), folder=cwd
     )
-    models = [("original", given.original), *(("pruned", written) for written in given.pruned)]
+    models: list[tuple[Side, str | None]] = [
+        ("original", given.original),
+        *(("pruned", written) for written in given.pruned),
+    ]
     return Wanted(
         models=tuple((side, written) for side, written in models if written),
         peft_base=given.peft_base, tasks=tasks if path or only else None, cache_dir=cache_dir, cwd=cwd,

@@ -46,15 +46,15 @@ def need_of(check: RecordedCheck, rule: Rule) -> Need:
     figures = check.figures
     if figures is None:
         return Need(value=None, why=f"it was not measured ({check.outcome})")
-    if figures.silent:
-        return Need(value=None, why=f"{figures.silent}, which no threshold passes")
+    if figures.measured.check.silent:
+        return Need(value=None, why=f"{figures.measured.check.silent}, which no threshold passes")
     return _of_loss(figures, rule) if rule.is_of_loss else _of_pruned(figures, rule)
 
 
 def _of_pruned(figures: Figures, rule: Rule) -> Need:
     """Of a threshold on the pruned model alone: what an interval would just meet, or what was measured."""
     strictest = _exact(figures.strictest.get(rule.key))
-    value, said = figures.pruned, f"measured {_percent(figures.pruned)}"
+    value, said = figures.measured.pruned, f"measured {_percent(figures.measured.pruned)}"
     if not rule.is_share:
         if strictest is None:
             return Need(value=None, why="no interval of the pruned model's own score is known")
@@ -69,14 +69,14 @@ def _of_pruned(figures: Figures, rule: Rule) -> Need:
 def _of_loss(figures: Figures, rule: Rule) -> Need:
     """Of a threshold on what was lost against the original."""
     is_absolute = not rule.is_share
-    measured = rule.of(Quantities(relative=figures.relative_drop, absolute=figures.drop, pruned=None))
+    measured = rule.of(Quantities(relative=figures.measured.relative_drop, absolute=figures.measured.drop, pruned=None))
     if measured is None:
         return Need(value=None, why="the original scores 0, so that no relative drop exists")
     said = f"{'gained' if measured < 0 else 'lost'} {_shown(abs(measured), is_absolute=is_absolute)}"
     bound = _loss_bound(figures, rule)
     if bound.value is None:
         return Need(value=None, why=f"{said}; {bound.words}")
-    floor = Fraction(figures.gross) * (abs(figures.original or Fraction(0)) if is_absolute else 1)
+    floor = Fraction(figures.gross) * (abs(figures.measured.original or Fraction(0)) if is_absolute else 1)
     most = max(measured, bound.value, _exact(float(floor)) or Fraction(0), Fraction(0))
     if figures.gross:
         said += f", noise floor {_shown(floor, is_absolute=is_absolute)}"

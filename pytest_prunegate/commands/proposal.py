@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.commands.needs import Need, need_of
 from pytest_prunegate.errors import InputError
+from pytest_prunegate.input.model_argument import SIDES
 from pytest_prunegate.input.rules import MAX_RELATIVE_DROP, MAX_RELATIVE_INCREASE, MAX_SHARE, RULES
 from pytest_prunegate.input.thresholds import TaskSpec
 from pytest_prunegate.tasks.kinds import KINDS, sections
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pytest_prunegate.commands.recorded import RecordedCheck, RecordedRun, RecordedTask
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.input.rules import Rule
 
 _OUTPUTS = ("max_empty", "max_cut")
@@ -85,8 +87,8 @@ def _section_of(task: RecordedTask) -> str:
     return KINDS[task.kind].section or TaskSpec.section
 
 
-def _models(run: RecordedRun) -> dict[str, str]:
-    return {side: run.models.get(side, "none") for side in ("original", "pruned")}
+def _models(run: RecordedRun) -> dict[Side, str]:
+    return {side: run.models.get(side, "none") for side in SIDES}
 
 
 def _entry(check: RecordedCheck) -> _Entry:

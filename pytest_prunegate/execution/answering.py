@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.execution.file_answers import KeptAnswers
     from pytest_prunegate.execution.models import Models
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.store import Response, Store
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.tasks.requests import Conditions, Request
@@ -52,63 +53,63 @@ class Answering:
     def __init__(
         self,
         store: Store,
-        facts: Mapping[str, ModelFacts],
+        facts: Mapping[Side, ModelFacts],
         *,
-        conditions: dict[str, Conditions],
+        conditions: dict[Side, Conditions],
         device: str,
         batch_size: str,
         models: Models,
-        files: Mapping[str, KeptAnswers] | None = None,
+        files: Mapping[Side, KeptAnswers] | None = None,
         turns: Turns | None = None,
     ) -> None:
         self._store = store
-        self._kept: dict[str, KeptAnswers] = dict.fromkeys(facts, store) | dict(files or {})
+        self._kept: dict[Side, KeptAnswers] = dict.fromkeys(facts, store) | dict(files or {})
         self.facts = facts
         self.conditions = conditions
         self._device = device
         self._batch_size = batch_size
         self._models = models
-        self._probed: set[str] = set()
+        self._probed: set[Side] = set()
         self._turns = turns or Turns()
         self._turns.fingerprints |= dict.fromkeys(model.fingerprint for model in facts.values())
         self._model_keys = {side: model_key(model, conditions[side]) for side, model in facts.items()}
-        self._known_keys: dict[tuple[str, str], dict[Request, str]] = {}
-        self._failures_in_a_row: Counter[str] = Counter()
-        self.executed: Counter[tuple[str, str]] = Counter()
+        self._known_keys: dict[tuple[str, Side], dict[Request, str]] = {}
+        self._failures_in_a_row: Counter[Side] = Counter()
+        self.executed: Counter[tuple[str, Side]] = Counter()
         """Requests that a model had to answer in this run, by task and side."""
 
-    def cheapest_order(self) -> list[str]:
+    def cheapest_order(self) -> list[Side]:
         """The sides, the one whose model is in memory first."""
         sides = list(self.facts)
         return sorted(sides, key=lambda side: side != self._models.loaded_side)
 
-    def missing(self, prepared: PreparedTask, side: str) -> list[Request]:
+    def missing(self, prepared: PreparedTask, side: Side) -> list[Request]:
         """The requests that nothing kept can answer, without those on which the model raised in this run."""
         keys, failed = self.keys(prepared, side), self._turns.failed_of(self._model_keys[side])
         known = self._kept[side].known(self.facts[side].fingerprint, keys.values())
         return [request for request in prepared.requests if keys[request] not in known and request not in failed]
 
-    def seconds_per_request(self, task: str, side: str) -> float | None:
+    def seconds_per_request(self, task: str, side: Side) -> float | None:
         """Mean time of a task's request, by this model's earlier ones or else the run's other models'; None where none was timed."""
         own = self._store.seconds_per_request(task, self._device, (self.facts[side].fingerprint,))
         if own is not None:
             return own
         return self._store.seconds_per_request(task, self._device, tuple(self._turns.fingerprints))
 
-    def keys(self, prepared: PreparedTask, side: str) -> dict[Request, str]:
+    def keys(self, prepared: PreparedTask, side: Side) -> dict[Request, str]:
         """Content addresses of a task's requests, in their order; each is computed once."""
         known = self._known_keys.setdefault((prepared.key, side), {})
         unknown = (request for request in prepared.requests if request not in known)
         known |= request_keys(unknown, self.conditions[side], task_version=prepared.own_version)
         return {request: known[request] for request in prepared.requests}
 
-    def long_prompts(self, prepared: PreparedTask) -> dict[str, frozenset[Request]]:
+    def long_prompts(self, prepared: PreparedTask) -> dict[Side, frozenset[Request]]:
         """The requests whose prompt one of the models would cut, by side; nothing is executed for it.
 
         Raises:
             TaskError: there are some and the task does not allow it; it names the documents.
         """
-        found: dict[str, frozenset[Request]] = {}
+        found: dict[Side, frozenset[Request]] = {}
         problems: list[str] = []
         judged: dict[object, dict[Request, str]] = {}
         for side, facts in self.facts.items():
@@ -122,7 +123,7 @@ class Answering:
             refuse_truncation(prepared, problems)
         return found
 
-    def load_all(self, wanted: Callable[[str], Request | None]) -> None:
+    def load_all(self, wanted: Callable[[Side], Request | None]) -> None:
         """Load and probe each model once before the first document, so that a broken one costs no hours of the other.
 
         Args:
@@ -140,7 +141,7 @@ class Answering:
             if side not in self._probed:
                 self._load(side, first)
 
-    def time_requests(self, prepared: PreparedTask, side: str, long: frozenset[Request]) -> None:
+    def time_requests(self, prepared: PreparedTask, side: Side, long: frozenset[Request]) -> None:
         """Answer the first few requests of a task, for the sake of their time; they are kept like all others.
 
         Raises:
@@ -155,7 +156,7 @@ class Answering:
     def responses(
         self,
         prepared: PreparedTask,
-        side: str,
+        side: Side,
         *,
         long: frozenset[Request],
         progress: Callable[[Request], None],
@@ -199,7 +200,7 @@ class Answering:
         """Free the model's memory."""
         self._models.unload()
 
-    def _load(self, side: str, first: Request) -> None:
+    def _load(self, side: Side, first: Request) -> None:
         self._turns.take(self, self.close)
         try:
             self._models.load(self.facts[side], first)
@@ -212,7 +213,7 @@ class Answering:
     def _execute(
         self,
         prepared: PreparedTask,
-        side: str,
+        side: Side,
         requests: list[Request],
         long: frozenset[Request],
         progress: Callable[[Request], None],
@@ -256,7 +257,7 @@ class Answering:
                     facts.fingerprint, prepared.name, self._device, requests=answered, seconds=seconds
                 )
 
-    def _refuse_hopeless(self, prepared: PreparedTask, side: str, failure: Failure) -> None:
+    def _refuse_hopeless(self, prepared: PreparedTask, side: Side, failure: Failure) -> None:
         """Where one failure follows the other, the model is broken, and no document is to blame."""
         self._failures_in_a_row[side] += 1
         failed = sum(request in self._turns.failed_of(self._model_keys[side]) for request in prepared.requests)
@@ -269,7 +270,7 @@ class Answering:
     def _note_failure(
         self,
         prepared: PreparedTask,
-        side: str,
+        side: Side,
         request: Request,
         failure: Failure,
         provenance: dict[str, object],

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.input.model_argument import Side
 
 SERVED = "local-completions"  # lm-eval's model class for a completion server
 _DEFAULT_MAX_GEN_TOKS = 256  # of lm-eval's transformers backend, where a task names none
@@ -23,7 +24,7 @@ _ELSEWHERE = frozenset({
 })  # fmt: skip
 
 
-def conditions_of(facts: Mapping[str, ModelFacts], *, dtype: str, backend: str) -> dict[str, Conditions]:
+def conditions_of(facts: Mapping[Side, ModelFacts], *, dtype: str, backend: str) -> dict[Side, Conditions]:
     """The conditions of each side. A served model's backend and dtype are its own.
 
     Both use the original's dtype, unless one side's arguments or the user name another, or a side is quantised.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.execution.executor import Executor, Settings
     from pytest_prunegate.execution.interruption import StopRequest
     from pytest_prunegate.execution.running import Keep
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.tasks.requests import Conditions, Request
 
 
@@ -26,15 +27,15 @@ class Models:
         stop: asked between two batches.
     """
 
-    def __init__(self, conditions: dict[str, Conditions], settings: Settings, stop: StopRequest) -> None:
+    def __init__(self, conditions: dict[Side, Conditions], settings: Settings, stop: StopRequest) -> None:
         self._conditions = conditions
         self._settings = settings
         self._stop = stop
-        self._executors: dict[str, Executor] = {}
-        self._sizes: dict[str, Sizes] = {}
+        self._executors: dict[Side, Executor] = {}
+        self._sizes: dict[Side, Sizes] = {}
 
     @property
-    def loaded_side(self) -> str | None:
+    def loaded_side(self) -> Side | None:
         """The side whose weights are in memory."""
         return next((side for side, executor in self._executors.items() if executor.holds_weights), None)
 
@@ -84,5 +85,5 @@ class Models:
         if self.loaded_side:
             self._drop(self.loaded_side)
 
-    def _drop(self, side: str) -> None:
+    def _drop(self, side: Side) -> None:
         self._executors.pop(side).close()

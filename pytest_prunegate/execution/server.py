@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from pytest_prunegate.input.model_argument import ModelArgument
+    from pytest_prunegate.input.model_argument import ModelArgument, Side
 
 
 API_KEY = "OPENAI_API_KEY"  # the variable that lm-eval reads
@@ -160,8 +160,8 @@ def _is_local(url: str) -> bool:
 
 
 def with_served(
-    facts: Mapping[str, ModelFacts], models: Mapping[str, ModelArgument], *, cache_dir: Path | None
-) -> dict[str, ModelFacts]:
+    facts: Mapping[Side, ModelFacts], models: Mapping[Side, ModelArgument], *, cache_dir: Path | None
+) -> dict[Side, ModelFacts]:
     """The facts of the models that are known, and those of served ones with them, in the models' order.
 
     Raises:

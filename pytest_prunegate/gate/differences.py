@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.input.model_argument import Side
 
 # Generation settings that change what greedy decoding writes (transformers' GenerationConfig).
 _DECODING = (
@@ -51,7 +52,7 @@ _ELSEWHERE = frozenset({
 _SHOWN = 60  # characters of a value
 
 
-def differences(facts: Mapping[str, ModelFacts]) -> tuple[str, ...]:
+def differences(facts: Mapping[Side, ModelFacts]) -> tuple[str, ...]:
     """What differs between the sides, most telling first: arguments, decoding, tokenizer, configuration. Sizes are the pruner's business.
 
     A model that a server or a file stands for tells its arguments alone.

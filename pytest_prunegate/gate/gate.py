@@ -21,11 +21,12 @@ from pytest_prunegate.plain import plain
 from pytest_prunegate.tasks.chat import ChatTemplates
 from pytest_prunegate.tasks.checks import CountingKind, Preparation
 from pytest_prunegate.verdict.check_scores import member_results, scores_of
-from pytest_prunegate.verdict.compare import Comparison, Outcome, compare_counted
+from pytest_prunegate.verdict.compare import Comparison, compare_counted
 from pytest_prunegate.verdict.judging import Judge
 from pytest_prunegate.verdict.ledger import Ledger
+from pytest_prunegate.verdict.outcome import Basis, Outcome
 from pytest_prunegate.verdict.result import CheckResult
-from pytest_prunegate.verdict.verdicts import Basis, Verdict
+from pytest_prunegate.verdict.verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate.plan import Plan
     from pytest_prunegate.gate.progress import Progress
     from pytest_prunegate.gate.shared import Shared
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.tasks.checks import Check, GateTask, Preparation
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.tasks.requests import Request
@@ -76,7 +77,7 @@ class Measuring:
         self.failures: dict[str, EvaluationError] = {}
         self.prompt_notes: list[str] = []
         self._uncomputable: dict[str, tuple[str, ...]] = {}
-        self._long: dict[str, dict[str, frozenset[Request]]] = {}
+        self._long: dict[str, dict[Side, frozenset[Request]]] = {}
         self._waiting = Waiting(answering)
 
     def plan(self, task: GateTask) -> TaskPlan:
@@ -98,7 +99,7 @@ class Measuring:
                 missing={}, seconds=0, problem=str(error),
             )  # fmt: skip
 
-    def kept(self, name: str) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
+    def kept(self, name: str) -> tuple[tuple[Measurement, ...], tuple[Side, ...]]:
         """The documents of a task that the store can answer for all models, or else for the original; and for whom.
 
         None where what is kept cannot be used, which is told when the task is measured.
@@ -184,19 +185,19 @@ class Measuring:
         if any(answering.missing(part, side) for part in parts for side in self._facts):
             self._note_long_prompts(parts)  # what is refused is told before a model is loaded
         answering.load_all(lambda side: self._first_missing(parts, side))
-        scorers: dict[str, dict[str, Scorer]] = {part.key: {} for part in parts}
+        scorers: dict[str, dict[Side, Scorer]] = {part.key: {} for part in parts}
         for side in answering.cheapest_order():  # all parts of a group on one model, then on the other
             for part in parts:
                 scorers[part.key][side] = self._answer(part, side)
         return tuple(self._measurement(part, scorers[part.key], started) for part in parts)
 
-    def _measurement(self, part: PreparedTask, scorers: dict[str, Scorer], started: datetime) -> Measurement:
+    def _measurement(self, part: PreparedTask, scorers: dict[Side, Scorer], started: datetime) -> Measurement:
         return Measurement(
             prepared=part, scorers=scorers, shares={side: scorer.shares() for side, scorer in scorers.items()},
             started=started, finished=datetime.now(UTC),
         )  # fmt: skip
 
-    def _answer(self, part: PreparedTask, side: str) -> Scorer:
+    def _answer(self, part: PreparedTask, side: Side) -> Scorer:
         missing = self._answering.missing(part, side)
         long = self._long[part.key][side] if missing else frozenset()
         counter = DocumentCounter(part, missing, self._progress)
@@ -213,14 +214,14 @@ class Measuring:
             self._progress.finish()
 
     def _scorer(
-        self, part: PreparedTask, side: str, long: frozenset[Request], progress: Callable[[Request], None] = _unheard
+        self, part: PreparedTask, side: Side, long: frozenset[Request], progress: Callable[[Request], None] = _unheard
     ) -> Scorer:
         from pytest_prunegate.tasks.scoring import Scorer
 
         responses = self._answering.responses(part, side, long=long, progress=progress)
         return Scorer(part, responses, model=self._facts[side].title)
 
-    def _kept(self, part: PreparedTask, sides: tuple[str, ...]) -> Measurement:
+    def _kept(self, part: PreparedTask, sides: tuple[Side, ...]) -> Measurement:
         missing = {request for side in sides for request in self._answering.missing(part, side)}
         lacking = {position for position, request in enumerate(part.requests) if request in missing}
         whole = part.only({
@@ -287,7 +288,7 @@ class Measuring:
         for part in parts:
             self._long[part.key] = self._answering.long_prompts(part)
 
-    def _time(self, name: str, side: str) -> None:
+    def _time(self, name: str, side: Side) -> None:
         """The first part that lacks answers stands for all parts of a group."""
         draws = self.draws[name]
         for part in draws.first(self._rounds(self._tasks[name])[0]):
@@ -297,7 +298,7 @@ class Measuring:
                 self._answering.time_requests(part, side, self._long[part.key][side])
                 return
 
-    def _first_missing(self, parts: Sequence[PreparedTask], side: str) -> Request | None:
+    def _first_missing(self, parts: Sequence[PreparedTask], side: Side) -> Request | None:
         return next((missing[0] for part in parts if (missing := self._answering.missing(part, side))), None)
 
     def _later(self) -> float | None:
@@ -315,7 +316,7 @@ class Waiting:
 
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
-        self.requests: dict[tuple[str, str], int] = {}
+        self.requests: dict[tuple[str, Side], int] = {}
 
     def seconds(self, parts: Sequence[PreparedTask]) -> float | None:
         """Time for the waiting requests of a task on all sides; None where nothing like them was timed.

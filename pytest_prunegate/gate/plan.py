@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.input.model_argument import SIDES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.tasks.requests import Conditions
     from pytest_prunegate.verdict.outlook import Outlook
 
 
-SIDES = ("original", "pruned")
 NO_DEVICE = "none (no model is loaded)"
 
 
@@ -34,7 +36,7 @@ class TaskPlan:
     total_documents: int
     unit: str
     requests: int
-    missing: Mapping[str, int]
+    missing: Mapping[Side, int]
     seconds: float | None
     problem: str | None = None
     uncomputable: tuple[str, ...] = ()
@@ -48,8 +50,8 @@ class Plan:
     what a reader must know.
     """
 
-    facts: Mapping[str, ModelFacts]
-    conditions: Mapping[str, Conditions]
+    facts: Mapping[Side, ModelFacts]
+    conditions: Mapping[Side, Conditions]
     tasks: tuple[TaskPlan, ...]
     device: str
     outlooks: tuple[Outlook, ...] = ()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate.pair import Pair
     from pytest_prunegate.gate.plan import RunPlan
     from pytest_prunegate.gate.sides import Sides
-    from pytest_prunegate.input.model_argument import ModelArgument
+    from pytest_prunegate.input.model_argument import ModelArgument, Side
     from pytest_prunegate.input.options import Options
     from pytest_prunegate.tasks.requests import Conditions, Request
 
@@ -178,7 +178,7 @@ def _refuse_missing_backend(gate: Gate) -> None:
         refuse_missing(backend)
 
 
-def _local(sides: Sides | Gate, asked: set[str]) -> Iterator[tuple[ModelFacts, Conditions]]:
+def _local(sides: Sides | Gate, asked: set[Side]) -> Iterator[tuple[ModelFacts, Conditions]]:
     """The models of some sides that are loaded here."""
     return (
         (facts, sides.conditions[side]) for side, facts in sides.facts.items()
@@ -186,9 +186,9 @@ def _local(sides: Sides | Gate, asked: set[str]) -> Iterator[tuple[ModelFacts, C
     )  # fmt: skip
 
 
-def _asked_sides(gate: Gate) -> set[str]:
+def _asked_sides(gate: Gate) -> set[Side]:
     """The sides that have something to answer."""
-    again = {"original"} if gate.options.noise_floor else set()
+    again: set[Side] = {"original"} if gate.options.noise_floor else set()
     return again | {side for task in gate.plan.tasks for side, missing in task.missing.items() if missing}
 
 

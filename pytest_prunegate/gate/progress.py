@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 class Progress(Protocol):
     """Is told how a measurement goes on."""
 
-    def start(self, task: str, side: str, *, documents: int, done: int, later: float | None, unit: str) -> None:
+    def start(self, task: str, whose: str, *, documents: int, done: int, later: float | None, unit: str) -> None:
         """A model begins with a task.
 
         Args:
             task: its name.
-            side: original or pruned.
+            whose: the model that is asked: original, pruned, or original again.
             documents: all of the task's.
             done: those of them that the store can answer.
             later: seconds expected for all that comes after it; None where that is not known.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.baseline.records import Baseline
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.gate.plan import Plan
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.tasks.chat import ChatTemplates
     from pytest_prunegate.tasks.checks import GateTask
     from pytest_prunegate.verdict.outlook import Outlook
@@ -28,7 +29,7 @@ def run_notes(
     tasks: Sequence[GateTask],
     templates: ChatTemplates,
     *,
-    files: Mapping[str, Baseline],
+    files: Mapping[Side, Baseline],
     prepared: Collection[str],
     told: Iterable[str],
     warned: Iterable[str],

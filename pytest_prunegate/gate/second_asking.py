@@ -12,7 +12,7 @@ from pytest_prunegate.execution.models import Models
 from pytest_prunegate.gate.progress import DocumentCounter
 from pytest_prunegate.tasks.requests import Conditions, canonical_json
 from pytest_prunegate.tasks.scoring import Scorer
-from pytest_prunegate.verdict.noise import SIDE, Noise, noise_of
+from pytest_prunegate.verdict.noise import Noise, noise_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.execution.running import Keep
     from pytest_prunegate.execution.turns import Turns
     from pytest_prunegate.gate.progress import Progress
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.store import Store
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.requests import Request
@@ -66,9 +67,9 @@ class SecondAsking:
             {"arguments": conditions.arguments, "asked again": f"batch size {self.batch_size}, regrouped"}
         )
         self._progress = progress
-        own = {SIDE: replace(conditions, arguments=said)}
+        own: dict[Side, Conditions] = {"original": replace(conditions, arguments=said)}
         self._answering = Answering(
-            store, {SIDE: replace(original, side=SIDE)}, conditions=own, device=device, batch_size=self.batch_size,
+            store, {"original": original}, conditions=own, device=device, batch_size=self.batch_size,
             models=_Regrouped(own, Settings(batch_size=self.batch_size, device=device), stop), turns=turns,
         )  # fmt: skip
 
@@ -76,7 +77,7 @@ class SecondAsking:
         """Ask for what was measured once more.
 
         Returns:
-            The same parts, with the second answers beside the first.
+            The same parts, with the second answers in the pruned model's place.
 
         Raises:
             EvaluationError: the model fails.
@@ -88,8 +89,8 @@ class SecondAsking:
 
     def _again(self, first: Measurement) -> Measurement:
         prepared = first.prepared
-        missing = self._answering.missing(prepared, SIDE)
-        long = self._answering.long_prompts(prepared)[SIDE] if missing else frozenset()
+        missing = self._answering.missing(prepared, "original")
+        long = self._answering.long_prompts(prepared)["original"] if missing else frozenset()
         counter = DocumentCounter(prepared, missing, self._progress)
         documents = len(prepared.documents)
         if missing:
@@ -97,13 +98,15 @@ class SecondAsking:
                 prepared.name, "original again", documents=documents, done=documents - counter.waiting, later=None, unit=prepared.unit
             )  # fmt: skip
         try:
-            responses = self._answering.responses(prepared, SIDE, long=long, progress=counter.answered)
+            responses = self._answering.responses(prepared, "original", long=long, progress=counter.answered)
         finally:
             self._progress.finish()
-        scorer = Scorer(prepared, responses, model=self._answering.facts[SIDE].title)
-        return replace(first, scorers={"original": first.scorers["original"], SIDE: scorer}, shares={
-            "original": first.shares["original"], SIDE: scorer.shares(),
-        })  # fmt: skip
+        scorer = Scorer(prepared, responses, model=self._answering.facts["original"].title)
+        return replace(
+            first,
+            scorers={"original": first.scorers["original"], "pruned": scorer},
+            shares={"original": first.shares["original"], "pruned": scorer.shares()},
+        )
 
 
 class NoiseFloor:

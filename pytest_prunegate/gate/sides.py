@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.baseline.records import Baseline
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.input.model_argument import ModelArgument
+    from pytest_prunegate.input.model_argument import ModelArgument, Side
     from pytest_prunegate.input.options import Options
     from pytest_prunegate.tasks.requests import Conditions
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 class Sides:
     """The models by side, the original first, what they are asked under, and the files among them."""
 
-    facts: dict[str, ModelFacts]
-    conditions: dict[str, Conditions]
-    files: dict[str, Baseline]
+    facts: dict[Side, ModelFacts]
+    conditions: dict[Side, Conditions]
+    files: dict[Side, Baseline]
 
 
 def find_sides(pairs: Sequence[Options]) -> list[Sides]:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.input.served_argument import is_url, served_url
@@ -60,6 +60,10 @@ ELSEWHERE = {
 _LONGEST = 100  # letters: a name is a part of file names
 
 
+Side = Literal["original", "pruned"]
+SIDES: tuple[Side, Side] = ("original", "pruned")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelArgument:
     """A model as the user wrote it: ``path``, ``hub/id``, ``hub/id@revision``, each with ``NAME=`` before it if wanted.
@@ -69,7 +73,7 @@ class ModelArgument:
     `file` is a baseline that takes the place of the model.
     """
 
-    side: str
+    side: Side
     written: str
     name: str | None
     value: str
@@ -91,7 +95,7 @@ class ModelArgument:
 
 
 def parse_model(
-    side: str,
+    side: Side,
     written: str,
     cwd: Path,
     *,

@@ -257,7 +257,7 @@ class OptionReader:
     def _model(self, option: Flag, written: str, arguments: Mapping[str, Any]) -> ModelArgument | None:
         try:
             return parse_model(
-                option.flag.removeprefix("--"), written, self.invocation_dir, arguments=arguments,
+                "pruned" if option is flags.PRUNED else "original", written, self.invocation_dir, arguments=arguments,
                 peft_base=self.text(flags.PEFT_BASE) if option is flags.PRUNED else None,
             )  # fmt: skip
         except InputError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate import flags
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.input.model_argument import DTYPES, ModelArgument
+from pytest_prunegate.input.model_argument import DTYPES, ModelArgument, Side
 from pytest_prunegate.input.option_reader import OptionReader
 
 if TYPE_CHECKING:
@@ -68,9 +68,10 @@ class Options:
     """The gate's part of the command line, ready to be repeated: ``--original=A``, ``--prunegate-limit=50``."""
 
     @property
-    def models(self) -> dict[str, ModelArgument]:
+    def models(self) -> dict[Side, ModelArgument]:
         """The models of the run by side, the original first."""
-        return {"original": self.original} | ({"pruned": self.pruned} if self.pruned else {})
+        original: dict[Side, ModelArgument] = {"original": self.original}
+        return original | ({"pruned": self.pruned} if self.pruned else {})
 
     @property
     def candidate(self) -> str | None:

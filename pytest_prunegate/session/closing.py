@@ -13,7 +13,7 @@ from pytest_prunegate.report.ci.junit import tell_ending, tell_headline
 from pytest_prunegate.report.screen.failing import FailedCheck
 from pytest_prunegate.report.screen.marked_lines import MARKUP, WIDTH, kind_of, wrapped, write_line
 from pytest_prunegate.report.screen.table import TableRow, table_lines, table_rows
-from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Generator

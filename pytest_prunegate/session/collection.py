@@ -15,8 +15,8 @@ from pytest_prunegate.report.ci.junit import PREFIX, properties
 from pytest_prunegate.report.screen.failing import EMPTY, FEW, MANY, LostAnswer, failed_check
 from pytest_prunegate.report.summary.wording import rerun_command
 from pytest_prunegate.tasks.guarded import warnings_logged
-from pytest_prunegate.verdict.answers import LOST, changed_documents
-from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.answers import changed_documents
+from pytest_prunegate.verdict.outcome import LOST, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -24,7 +24,7 @@ from pytest_prunegate.input.options import Require
 from pytest_prunegate.session.closing import Closing, closing_of, show_closing, show_settings, tell_junit
 from pytest_prunegate.session.collection import GateItems, asks_the_gate, outcomes_of, wanted_checks
 from pytest_prunegate.session.exit_codes import FailedReports, Ran, exit_status
-from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

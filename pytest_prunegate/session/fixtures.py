@@ -12,7 +12,7 @@ from pytest_prunegate.report.summary.wording import verdict_sentence
 from pytest_prunegate.session.collection import GATES, known_error, mark_names
 from pytest_prunegate.tasks.guarded import warnings_logged
 from pytest_prunegate.tasks.metric_names import find_check
-from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -103,11 +103,10 @@ class Reporting:
         from pytest_prunegate.report.files.writing import archive
         from pytest_prunegate.report.summary.changed import Changes
         from pytest_prunegate.report.summary.earlier import Earlier, read_earlier
-        from pytest_prunegate.report.summary.records import SUMMARY_VERSION
         from pytest_prunegate.report.summary.summary import build_summary
 
         folder, identities, alone = gate.options.output, Identities(gate), gate.baseline_only
-        earlier = Earlier() if alone else read_earlier(gate, identities, folder, names, version=SUMMARY_VERSION)
+        earlier = Earlier() if alone else read_earlier(gate, identities, folder, names)
         moved = None if alone else archive(earlier, folder, names, models=gate.facts)
         changes = None if alone else Changes(gate, earlier, moved, file=names.changed)
         arguments = tuple(str(argument) for argument in self._config.invocation_params.args)

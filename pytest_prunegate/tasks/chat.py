@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.input.thresholds import TaskSpec
 
 _DATED = "strftime_now"  # the function that templates take today's date from
@@ -95,7 +96,7 @@ class ChatTemplates:
         facts: the models by side, the original first.
     """
 
-    def __init__(self, facts: Mapping[str, ModelFacts]) -> None:
+    def __init__(self, facts: Mapping[Side, ModelFacts]) -> None:
         self._facts = facts
         self._made: dict[str, ChatTemplate] = {}
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.input.threshold_values import Surroundings
     from pytest_prunegate.input.thresholds import Spec, TaskOptions, Threshold, ThresholdsFile
     from pytest_prunegate.input.yaml_nodes import Mistakes, Node
@@ -58,8 +59,8 @@ class Resolution:
 class Preparation:
     """What requests are made of: the models' facts and conditions, by side, and their chat templates."""
 
-    facts: Mapping[str, ModelFacts]
-    conditions: Mapping[str, Conditions]
+    facts: Mapping[Side, ModelFacts]
+    conditions: Mapping[Side, Conditions]
     templates: ChatTemplates
 
 
@@ -146,7 +147,7 @@ class CountingKind(Kind):
     what: ClassVar[str]
 
     @abstractmethod
-    def count(self, check: Check, facts: Mapping[str, ModelFacts]) -> Counted:
+    def count(self, check: Check, facts: Mapping[Side, ModelFacts]) -> Counted:
         """Count.
 
         Args:

@@ -16,6 +16,8 @@ from pytest_prunegate.errors import PrunegateError, TaskError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pytest_prunegate.input.model_argument import Side
+
 
 _T = TypeVar("_T")
 
@@ -41,7 +43,7 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
 
 
-def needs_trust(side: str, error: Exception) -> str:
+def needs_trust(side: Side, error: Exception) -> str:
     """What to do where a model or tokenizer was not loaded because its own code would run; empty for any other error."""
     if "trust_remote_code" in str(error):
         return (

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts, TokenizerSource
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.tasks.prepared import PreparedTask
 
 _BATCH = 512  # texts encoded at once: bounds the memory of their ids
@@ -67,7 +68,7 @@ def encoding_identity(facts: ModelFacts) -> tuple[str, str]:
     return facts.tokenizer.digest, str(facts.arguments.get("add_bos_token"))
 
 
-def vocabulary_notes(facts: Mapping[str, ModelFacts]) -> list[str]:
+def vocabulary_notes(facts: Mapping[Side, ModelFacts]) -> list[str]:
     """What differs between the models' vocabularies and tokenizers; everyday fine-tuning, and no error by itself."""
     if set(facts) != {"original", "pruned"}:
         return []
@@ -82,7 +83,7 @@ def vocabulary_notes(facts: Mapping[str, ModelFacts]) -> list[str]:
     return notes
 
 
-def refuse_other_encoding(prepared: PreparedTask, facts: Mapping[str, ModelFacts]) -> None:
+def refuse_other_encoding(prepared: PreparedTask, facts: Mapping[Side, ModelFacts]) -> None:
     """See that both models are asked the same tokens, where their tokenizers' files differ.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.tasks.answer_texts import Answer, AnswerTexts
 from pytest_prunegate.verdict.check_scores import scores_of
+from pytest_prunegate.verdict.outcome import GAINED, LOST, Direction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.scores import DocumentKey
     from pytest_prunegate.verdict.compare import Comparison
     from pytest_prunegate.verdict.measurement import Measurement
-
-__all__ = [
-    "GAINED", "LOST", "SAME", "Answer", "ChangedDocument", "Texts", "changed_documents", "doc_id_of", "member_of", "texts_of",
-]  # fmt: skip
-LOST, GAINED, SAME = "lost", "gained", "same"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +40,7 @@ class ChangedDocument:
 
     member: str | None
     doc_id: int
-    change: str
+    change: Direction
     size: float
     original_score: float
     pruned_score: float

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.verdict.judging import Look
     from pytest_prunegate.verdict.loss_interval import Bounds
     from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.outcome import Conclusion
     from pytest_prunegate.verdict.paired import Paired
 
 _OTHER_ORDER = "their documents were drawn in different orders, and the data decided when to stop"
@@ -65,7 +66,7 @@ class PairedDifference:
         return None if self.candidate is None or self.against is None else self.candidate - self.against
 
     @property
-    def conclusion(self) -> str | None:
+    def conclusion(self) -> Conclusion | None:
         """Whether the interval says that the candidate is better, or worse; open where it holds no difference, too."""
         if self.bounds is None:
             return None

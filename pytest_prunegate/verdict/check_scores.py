@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from fractions import Fraction
 
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.tasks.choices import Choices
     from pytest_prunegate.tasks.scores import DocumentKey
     from pytest_prunegate.verdict.compare import Comparison
     from pytest_prunegate.verdict.measurement import Measurement
 
 
-def scores_of(task: GateTask, check: Check, measured: Sequence[Measurement], side: str) -> MetricScores:
+def scores_of(task: GateTask, check: Check, measured: Sequence[Measurement], side: Side) -> MetricScores:
     """One model's scores on a check.
 
     Args:
@@ -73,19 +74,19 @@ def _member_of_comparison(name: str, comparison: Comparison) -> MemberResult | N
     )
 
 
-def joined_shares(measured: Sequence[Measurement], side: str) -> OutputShares | None:
+def joined_shares(measured: Sequence[Measurement], side: Side) -> OutputShares | None:
     """Shares of a model's empty and cut outputs over all parts that generate; None where none does."""
     found = [share for measurement in measured if (share := measurement.shares[side]) is not None]
     return join_shares(found)
 
 
-def choices_of(measured: Sequence[Measurement], side: str) -> Choices | None:
+def choices_of(measured: Sequence[Measurement], side: Side) -> Choices | None:
     """A model's preferences over all parts that have choices; None where none has."""
     found = [choices for measurement in measured if (choices := measurement.scorers[side].choices()) is not None]
     return joined_choices(found)
 
 
-def silence_of(measured: Sequence[Measurement], side: str) -> str | None:
+def silence_of(measured: Sequence[Measurement], side: Side) -> str | None:
     """How a model shows that it says nothing at all; None where it does say something."""
     shares = joined_shares(measured, side)
     if shares is not None and shares.all_empty:
@@ -116,7 +117,7 @@ def refuse_silent_original(name: str, measured: Sequence[Measurement]) -> None:
         )
 
 
-def _members(task: GateTask, check: Check, measured: Sequence[Measurement], side: str) -> list[MemberScores]:
+def _members(task: GateTask, check: Check, measured: Sequence[Measurement], side: Side) -> list[MemberScores]:
     """The members that have the metric, as lm-eval aggregates them."""
     found = []
     for member, measurement in zip(task.members, measured, strict=True):
@@ -132,7 +133,7 @@ def _members(task: GateTask, check: Check, measured: Sequence[Measurement], side
     return found
 
 
-def _share_scores(task: GateTask, check: Check, measured: Sequence[Measurement], side: str) -> MetricScores:
+def _share_scores(task: GateTask, check: Check, measured: Sequence[Measurement], side: Side) -> MetricScores:
     shares = joined_shares(measured, side)
     if shares is None:
         raise TaskError(f"{check.location}: {check.label}: the task {check.task} generates no outputs.")

@@ -6,12 +6,12 @@ By these figures alone; `verdicts.py` says what they are worth. Equality with a 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.input.rules import Quantities
+from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,18 +19,6 @@ if TYPE_CHECKING:
     from pytest_prunegate.input.thresholds import Threshold
     from pytest_prunegate.tasks.checks import Check, Counted
     from pytest_prunegate.tasks.scores import DocumentKey, MetricScores
-
-
-class Outcome(StrEnum):
-    """How a check ended. ERROR is no verdict: measuring broke. NOT_RUN was not asked for. BASELINE compared nothing, RECORDED judged nothing."""
-
-    PASS = "pass"  # noqa: S105 - no password
-    FAIL = "fail"
-    INCONCLUSIVE = "inconclusive"
-    ERROR = "error"
-    NOT_RUN = "not run"
-    BASELINE = "baseline"
-    RECORDED = "recorded"
 
 
 @dataclass(frozen=True, kw_only=True)

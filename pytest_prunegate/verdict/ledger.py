@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.input.thresholds import Decision
     from pytest_prunegate.store import Store
     from pytest_prunegate.tasks.checks import Check, GateTask
@@ -226,7 +227,7 @@ class Ledger:
     """
 
     def __init__(
-        self, store: Store, facts: Mapping[str, ModelFacts], keys: Callable[[PreparedTask, str], Mapping[Request, str]], *,
+        self, store: Store, facts: Mapping[Side, ModelFacts], keys: Callable[[PreparedTask, Side], Mapping[Request, str]], *,
         seed: int, checks: int, candidates: int,
     ) -> None:  # fmt: skip
         self._store = store

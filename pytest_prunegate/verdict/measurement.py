@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from fractions import Fraction
 
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.tasks.scores import OutputShares
     from pytest_prunegate.tasks.scoring import Scorer
@@ -20,8 +21,8 @@ class Measurement:
     """A task, or one member of a group, that the models answered."""
 
     prepared: PreparedTask
-    scorers: Mapping[str, Scorer]
-    shares: Mapping[str, OutputShares | None]
+    scorers: Mapping[Side, Scorer]
+    shares: Mapping[Side, OutputShares | None]
     started: datetime
     finished: datetime
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.input.model_argument import SIDES
 from pytest_prunegate.input.rules import Quantities
 from pytest_prunegate.verdict.check_scores import scores_of
 
@@ -20,15 +21,17 @@ if TYPE_CHECKING:
     from pytest_prunegate.verdict.measurement import Measurement
 
 
-SIDE = "again"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Noise:
     """How much of a check moved between two askings of the original.
 
-    `moved` of `documents` have another score (None where the metric has none per document). `net` is the change of the
-    metric over its first value, `gross` the same had all documents moved in one direction, `points` that in score units.
+    Attributes:
+        batch_size: Batch size of the second asking.
+        documents: Documents that were asked twice.
+        moved: Documents whose score moved; null where the metric has none per document.
+        net: Change of the metric over its first value.
+        gross: The same, had all documents moved in one direction.
+        points: `gross` in score units.
     """
 
     batch_size: str
@@ -53,7 +56,7 @@ def noise_of(task: GateTask, check: Check, asked: Sequence[Measurement], batch_s
     Raises:
         TaskError: the metric cannot be computed.
     """
-    first, second = (scores_of(task, check, asked, side) for side in ("original", SIDE))
+    first, second = (scores_of(task, check, asked, side) for side in SIDES)
     base = float(abs(first.aggregate))
     net = float(second.aggregate - first.aggregate)
     moved, gross = _moved(first, second)

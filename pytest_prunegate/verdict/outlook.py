@@ -15,6 +15,7 @@ from pytest_prunegate.verdict.paired import drawn_keys
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.prepared import Document
     from pytest_prunegate.tasks.scores import MetricScores
@@ -57,7 +58,7 @@ def outlook(
     terms: Terms,
     *,
     kept: Sequence[Measurement],
-    sides: Sequence[str],
+    sides: Sequence[Side],
 ) -> Outlook | None:
     """What is expected of a check with a threshold on what is lost; None for others, and for metrics that are no mean.
 
@@ -125,7 +126,7 @@ def baseline_warning(task: GateTask, check: Check, measured: Sequence[Measuremen
     return None
 
 
-def _known(task: GateTask, check: Check, measured: Sequence[Measurement], side: str) -> MetricScores | None:
+def _known(task: GateTask, check: Check, measured: Sequence[Measurement], side: Side) -> MetricScores | None:
     """One model's scores on the documents that the store can answer; None where they say nothing yet."""
     if sum(len(part.prepared.documents) for part in measured) < _FEWEST:
         return None

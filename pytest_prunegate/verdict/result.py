@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from pytest_prunegate.tasks.checks import Check
-    from pytest_prunegate.verdict.compare import Comparison, Outcome
+    from pytest_prunegate.verdict.compare import Comparison
     from pytest_prunegate.verdict.measurement import MemberResult
     from pytest_prunegate.verdict.noise import Noise
+    from pytest_prunegate.verdict.outcome import Outcome
     from pytest_prunegate.verdict.verdicts import Verdict
 
 

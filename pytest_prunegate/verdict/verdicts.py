@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.input.rules import Quantities
@@ -12,7 +11,6 @@ from pytest_prunegate.input.thresholds import Decide, Inconclusive
 from pytest_prunegate.stats.early_stopping import EarlyStopping, Step
 from pytest_prunegate.stats.margins import absolute_margin, relative_margin, score_margin, share_margin
 from pytest_prunegate.stats.power import documents_needed
-from pytest_prunegate.verdict.compare import Comparison, Outcome
 from pytest_prunegate.verdict.loss_interval import (
     Distance,
     LossInterval,
@@ -21,6 +19,7 @@ from pytest_prunegate.verdict.loss_interval import (
     stopped_interval,
     strictest,
 )
+from pytest_prunegate.verdict.outcome import Basis, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,21 +27,13 @@ if TYPE_CHECKING:
     from pytest_prunegate.input.thresholds import Threshold
     from pytest_prunegate.stats.margins import Margin
     from pytest_prunegate.tasks.checks import Check
+    from pytest_prunegate.verdict.compare import Comparison
     from pytest_prunegate.verdict.ledger import Terms
     from pytest_prunegate.verdict.paired import Paired
 
 _WEIGHTS = "The interval weights the group's tasks as the full run would, the scores as they were measured."
 _HOPELESS = 1e6  # times nearer to the threshold than the interval is wide: no number of documents would tell
 _UPPER = 1.6  # times the average: what nine runs of ten stay below
-
-
-class Basis(StrEnum):
-    """What a verdict rests on."""
-
-    MEASURED = "measured"  # the figures themselves decided
-    SAMPLE = "sample"  # an interval for the full run, from a sample of fixed size
-    CONFIDENT = "confident"  # an interval for other documents like these
-    EARLY = "early"  # rule U: as soon as the documents in their order said what the full run would
 
 
 @dataclass(frozen=True, kw_only=True)

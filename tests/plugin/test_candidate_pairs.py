@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
+from pytest_prunegate.input.options import Require
 from pytest_prunegate.report.summary.across import CandidateEntry
 from pytest_prunegate.report.summary.candidates import build_candidates
 from pytest_prunegate.session.session import GateSession
@@ -68,7 +69,7 @@ def test_answers_are_counted_document_by_document(bench: Bench, entries: list[Ca
     bench.thresholds(ONE_TASK)
     run(bench, "bad", wrong=[2, 3, 4, 5])
     run(bench, "good", wrong=[1, 2])
-    summary = build_candidates(entries, require="all")
+    summary = build_candidates(entries, require=Require.ALL)
     found = pair(summary, "bad", "good")
     assert (found.better, found.worse, found.documents, found.total_documents) == (1, 3, 20, 20)
     assert (found.score, found.score_against) == (0.8, 0.9)
@@ -86,7 +87,7 @@ def test_three_candidates_share_the_error_rate(bench: Bench, entries: list[Candi
     bench.thresholds(ONE_TASK)
     for name, wrong in (("worst", list(range(20))), ("best", []), ("middle", [3, 4])):
         run(bench, name, wrong=wrong)
-    summary = build_candidates(entries, require="any")
+    summary = build_candidates(entries, require=Require.ANY)
     (check,) = summary.checks
     assert [(found.candidate, found.against) for found in check.pairs] == [
         ("middle", "best"), ("worst", "best"), ("worst", "middle"),
@@ -106,7 +107,7 @@ def test_only_shared_documents_count_where_candidates_stopped_elsewhere(
     large.thresholds(EARLY)
     run(large, "plain", wrong=list(range(0, 200, 2)))
     run(large, "close", wrong=list(range(0, 200, 15)))
-    summary = build_candidates(entries, require="all")
+    summary = build_candidates(entries, require=Require.ALL)
     executed = [len(entry.gate.measurements["boolq"][0].prepared.documents) for entry in entries]
     assert executed[0] < executed[1] <= 200
     found = pair(summary, "plain", "close")
@@ -124,13 +125,13 @@ def test_a_sample_is_asked_what_all_documents_would_say(large: Bench, entries: l
     large.thresholds(ONE_TASK)
     run(large, "one", "--prunegate-limit=100", wrong=list(range(0, 200, 7)))
     run(large, "two", "--prunegate-limit=100", wrong=list(range(0, 200, 11)))
-    found = pair(build_candidates(entries, require="all"), "one", "two")
+    found = pair(build_candidates(entries, require=Require.ALL), "one", "two")
     assert (found.documents, found.total_documents, found.of_full_run, found.is_anytime) == (100, 200, True, False)
     low, high = found.low, found.high
     entries.clear()
     run(large, "one")
     run(large, "two")
-    found = pair(build_candidates(entries, require="all"), "one", "two")
+    found = pair(build_candidates(entries, require=Require.ALL), "one", "two")
     assert (found.documents, found.of_full_run) == (200, False)
     assert low < -10 / 200 < high  # type: ignore[operator]
 
@@ -140,7 +141,7 @@ def test_samples_of_other_seeds_share_what_both_drew(large: Bench, entries: list
     large.thresholds(ONE_TASK)
     run(large, "one", "--prunegate-limit=100", "--prunegate-seed=1", wrong=list(range(0, 200, 7)))
     run(large, "two", "--prunegate-limit=100", "--prunegate-seed=2", wrong=list(range(0, 200, 11)))
-    found = pair(build_candidates(entries, require="all"), "one", "two")
+    found = pair(build_candidates(entries, require=Require.ALL), "one", "two")
     drawn = [
         {document.doc_id for document in entry.gate.measurements["boolq"][0].prepared.documents} for entry in entries
     ]
@@ -148,14 +149,14 @@ def test_samples_of_other_seeds_share_what_both_drew(large: Bench, entries: list
     assert 20 < len(drawn[0] & drawn[1]) < 80
     assert found.of_full_run
     assert found.interval
-    summary = build_candidates(entries, require="all")
+    summary = build_candidates(entries, require=Require.ALL)
     assert any("different documents" in note for note in summary.notes) == (summary.checks[0].originals is not None)
     entries.clear()
     large.thresholds(EARLY)
     shutil.rmtree(large.path / ".prunegate")
     run(large, "one", "--prunegate-seed=1")
     run(large, "two", "--prunegate-seed=2")
-    found = pair(build_candidates(entries, require="all"), "one", "two")
+    found = pair(build_candidates(entries, require=Require.ALL), "one", "two")
     assert found.difference is not None
     assert (found.interval, found.conclusion) == (None, None)
     assert found.problem == "their documents were drawn in different orders, and the data decided when to stop"
@@ -170,7 +171,7 @@ def test_what_cannot_be_compared_is_told(bench: Bench, entries: list[CandidateEn
     run(bench, "old", "-m", "squadv2")
     run(bench, "new", wrong=[2])
     run(bench, "broken", max_length=4)
-    summary = build_candidates(entries, require="all")
+    summary = build_candidates(entries, require=Require.ALL)
     check = next(check for check in summary.checks if check.task == "boolq")
     assert [own.outcome for own in check.candidates] == ["pass", "pass", "error"]
     assert len(check.pairs) == 1
@@ -192,7 +193,7 @@ def test_a_candidate_from_a_baseline_file(bench: Bench, entries: list[CandidateE
     shutil.rmtree(bench.path / "other")
     run(bench, "file", model="other.json.gz")
     run(bench, "model", wrong=[4])
-    found = pair(build_candidates(entries, require="all"), "file", "model")
+    found = pair(build_candidates(entries, require=Require.ALL), "file", "model")
     assert (found.better, found.worse) == (0, 2)
     assert found.difference == pytest.approx(-0.1)
 
@@ -207,7 +208,7 @@ def test_less_perplexity_is_better(bench: Bench, entries: list[CandidateEntry]) 
     )
     run(bench, "worse", nll=2.3)
     run(bench, "better", nll=2.1)
-    summary = build_candidates(entries, require="all")
+    summary = build_candidates(entries, require=Require.ALL)
     found = pair(summary, "worse", "better", "wikitext2")
     assert summary.checks[0].best == "better"
     assert (found.score, found.score_against) == pytest.approx((math.exp(2.3), math.exp(2.1)), rel=1e-6)
@@ -224,7 +225,7 @@ def test_shares_of_outputs(bench: Bench, entries: list[CandidateEntry]) -> None:
     )
     run(bench, "silent", empty=list(range(0, 20, 2)))
     run(bench, "talks", empty=[1])
-    check = next(check for check in build_candidates(entries, require="all").checks if check.name == "max_empty")
+    check = next(check for check in build_candidates(entries, require=Require.ALL).checks if check.name == "max_empty")
     assert check.best == "talks"
     (found,) = check.pairs
     assert (found.better, found.worse, found.conclusion) == (1, 10, "worse")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from conftest import Bench
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.input.threshold_values import Surroundings
     from pytest_prunegate.input.yaml_nodes import Node
     from pytest_prunegate.store import Response
@@ -72,7 +73,7 @@ class Density(CountingKind):
     def marks(self, task: GateTask) -> list[str]:
         return ["checkpoint"]
 
-    def count(self, check: Check, facts: Mapping[str, ModelFacts]) -> Counted:
+    def count(self, check: Check, facts: Mapping[Side, ModelFacts]) -> Counted:
         shares = [1 - (facts[side].sparsity.share or Fraction()) for side in ("original", "pruned")]
         return Counted(original=shares[0], pruned=shares[1], of=facts["pruned"].sparsity.elements or 0)
 

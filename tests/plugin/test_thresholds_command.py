@@ -8,7 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from support.families import write_group, write_task
+from support.made_summary import made_check, made_summary
 from support.scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
 from pytest_prunegate.__main__ import main
+from pytest_prunegate.input.thresholds import Decision
+from pytest_prunegate.report.summary.asked import asked_decision, asked_of
+from pytest_prunegate.report.summary.check_records import CheckSummary, DecisionSummary, ExactFigures
 from pytest_prunegate.tasks.thresholds_file import load_thresholds
+from pytest_prunegate.verdict.outcome import Basis, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -421,18 +426,15 @@ class TestProposal:
 def assert_comes_back(tmp_path: Path, text: str) -> None:
     """What a file asks for is what the file says that is proposed from a run of it, thresholds aside."""
     from pytest_prunegate.input.options import Options
-    from pytest_prunegate.report.summary.asked import asked_of
 
     (tmp_path / "thresholds.yaml").write_text(text)
     file = load(tmp_path / "thresholds.yaml")
     options = object.__new__(Options)
     object.__setattr__(options, "record", True)
     asked = {task.name: asked_of(task, options) for task in gate_tasks(file)}
-    found = {
-        "version": 6, "asked": asked, "started": "2026-01-01", "models": {}, "tasks": [],
-        "checks": [recorded(task, name) for task, one in asked.items() for name in one["checks"]],
-    }  # fmt: skip
-    (tmp_path / "comparison_results.json").write_text(json.dumps(found, default=str))
+    checks = tuple(recorded(task, name) for task, one in asked.items() for name in one.checks)
+    summary = replace(made_summary(checks, changes=0), asked=asked, tasks=())
+    (tmp_path / "comparison_results.json").write_text(json.dumps(summary.as_json()))
     assert main(["thresholds", f"--from={tmp_path}", f"--output={tmp_path / 'again.yaml'}"]) == 0
     again = load(tmp_path / "again.yaml")
     assert specs(again) == specs(file)
@@ -457,13 +459,17 @@ def gate_tasks(file: ThresholdsFile) -> list[Any]:
     return found
 
 
-def recorded(task: str, name: str) -> dict[str, Any]:
+def recorded(task: str, name: str) -> CheckSummary:
     """A check's figures: half of a score of 1 is left."""
-    return {
-        "task": task, "name": name, "outcome": "recorded", "exact": {"original": "1", "pruned": "1/2", "drop": "1/2"},
-        "decision": {"basis": "measured", "strictest": {"min_score": 0.4}}, "interval": None, "noise": None, "silent": None,
-        "documents": 10, "unit": "documents",
-    }  # fmt: skip
+    decision = DecisionSummary(
+        asked=asked_decision(Decision()), outcome=Outcome.PASS, basis=Basis.MEASURED, error_rate=None, indifference=0.0, documents=10, of=10,
+        is_estimate=False, estimate_of=None, needed=None, seed=None, checks=1, candidates=1, earlier_looks=(), strictest={"min_score": 0.4},
+        note=None,
+    )  # fmt: skip
+    return made_check(
+        task, name, "recorded", 1.0, 0.5, exact=ExactFigures(original="1", pruned="1/2", drop="1/2"), decision=decision, interval=None,
+        documents=10,
+    )  # fmt: skip
 
 
 def specs(file: ThresholdsFile) -> list[dict[str, Any]]:
@@ -800,12 +806,12 @@ class TestMistakes:
         ("content", "message"),
         [
             (None, "there.json: cannot be read: No such file or directory. Name a comparison_results.json, or the folder that holds it.\n"),
-            ("{", "there.json: is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1).\n"),
+            ("{", "there.json: is not JSON: Input data was truncated.\n"),
             ("\x80", "there.json: is not JSON: "),
-            ("[]", "there.json: is not a comparison_results.json of version 6 (found: None). Run the gate again: its store has the answers.\n"),
-            ('{"version": 2}', "there.json: is not a comparison_results.json of version 6 (found: 2). "),
-            ('{"version": 6, "asked": {}}', "there.json: is damaged: KeyError: 'tasks'.\n"),
-            ('{"version": 6, "asked": {}, "tasks": [], "checks": [], "models": {}, "started": ""}', "there.json: holds no measured check. "),
+            ("[]", "there.json: is not of version 6 (found: None). Run the gate again: its store has the answers.\n"),
+            ('{"version": 2}', "there.json: is not of version 6 (found: 2). "),
+            ('{"version": 6, "asked": {}}', "there.json: is damaged: Object missing required field `verdict`.\n"),
+            (json.dumps(made_summary((), changes=0).as_json()), "there.json: holds no measured check. "),
         ],
     )  # fmt: skip
     def test_results_that_are_none(

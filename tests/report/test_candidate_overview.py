@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
-import types
-import typing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -19,13 +16,14 @@ from support.hostile_texts import HOSTILE, interval_in_words, parsed, structure,
 from support.made_candidates import NAMES, made_candidates, made_entry, six_entries
 from support.made_summary import made_check, not_measured
 
+from pytest_prunegate.input.options import Require
 from pytest_prunegate.report.files.overview import write_candidates
 from pytest_prunegate.report.page import candidate_page
 from pytest_prunegate.report.screen.candidate_lines import candidate_lines
-from pytest_prunegate.report.summary import candidate_records
 from pytest_prunegate.report.summary.across import CandidateEntry
 from pytest_prunegate.report.summary.candidates import build_candidates
 from pytest_prunegate.report.summary.headline import overall_verdict
+from pytest_prunegate.report.summary.values import RunVerdict
 from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
@@ -61,18 +59,18 @@ def idle(name: str = "idle") -> CandidateEntry:
 @pytest.mark.parametrize(
     ("entries", "require", "line"),
     [
-        ([passing(), passing("other")], "all", "PASS: 2 of 2 candidates pass, all have to"),
-        ([passing(), failing()], "all", "FAIL: 1 of 2 candidates passes (good), all have to; 1 fails"),
-        ([passing(), failing()], "any", "PASS: 1 of 2 candidates passes (good), one has to; 1 fails"),
-        ([failing(), failing("worse")], "any", "FAIL: 0 of 2 candidates pass, one has to; 2 fail"),
-        ([failing(), errored()], "any", "INCOMPLETE, ERROR: 0 of 2 candidates pass, one has to; 1 fails, 1 ended in an error. 1 of 2 checks measured"),
-        ([failing(), errored()], "all", "INCOMPLETE, FAIL: 0 of 2 candidates pass, all have to; 1 fails, 1 ended in an error. 1 of 2 checks measured"),
-        ([passing(), idle()], "any", "INCOMPLETE, PASS: 1 of 2 candidates passes (good), one has to; 1 was not measured in full. 1 of 2 checks measured"),
-        ([passing(), idle()], "all", "INCOMPLETE: 1 of 2 candidates passes (good), all have to; 1 was not measured in full. 1 of 2 checks measured"),
-        ([errored()], "all", "INCOMPLETE, ERROR: 0 of 1 candidates pass, all have to; 1 ended in an error. 0 of 1 checks measured"),
+        ([passing(), passing("other")], Require.ALL, "PASS: 2 of 2 candidates pass, all have to"),
+        ([passing(), failing()], Require.ALL, "FAIL: 1 of 2 candidates passes (good), all have to; 1 fails"),
+        ([passing(), failing()], Require.ANY, "PASS: 1 of 2 candidates passes (good), one has to; 1 fails"),
+        ([failing(), failing("worse")], Require.ANY, "FAIL: 0 of 2 candidates pass, one has to; 2 fail"),
+        ([failing(), errored()], Require.ANY, "INCOMPLETE, ERROR: 0 of 2 candidates pass, one has to; 1 fails, 1 ended in an error. 1 of 2 checks measured"),
+        ([failing(), errored()], Require.ALL, "INCOMPLETE, FAIL: 0 of 2 candidates pass, all have to; 1 fails, 1 ended in an error. 1 of 2 checks measured"),
+        ([passing(), idle()], Require.ANY, "INCOMPLETE, PASS: 1 of 2 candidates passes (good), one has to; 1 was not measured in full. 1 of 2 checks measured"),
+        ([passing(), idle()], Require.ALL, "INCOMPLETE: 1 of 2 candidates passes (good), all have to; 1 was not measured in full. 1 of 2 checks measured"),
+        ([errored()], Require.ALL, "INCOMPLETE, ERROR: 0 of 1 candidates pass, all have to; 1 ended in an error. 0 of 1 checks measured"),
     ],
 )  # fmt: skip
-def test_the_first_line(entries: list[CandidateEntry], require: str, line: str, tmp_path: Path) -> None:
+def test_the_first_line(entries: list[CandidateEntry], require: Require, line: str, tmp_path: Path) -> None:
     summary = build_candidates(entries, require=require)
     assert summary.headline == line
     results, markdown, page = written(summary, tmp_path)
@@ -81,10 +79,11 @@ def test_the_first_line(entries: list[CandidateEntry], require: str, line: str, 
     assert results["headline"] == line
 
 
-@pytest.mark.parametrize("require", ["all", "any"])
-def test_one_inconclusive_candidate(require: str) -> None:
-    assert overall_verdict(["fail", "inconclusive"], require) == ("fail" if require == "all" else "inconclusive")
-    assert overall_verdict(["pass", "inconclusive"], require) == ("inconclusive" if require == "all" else "pass")
+@pytest.mark.parametrize("require", Require)
+def test_one_inconclusive_candidate(require: Require) -> None:
+    is_all, unsure = require is Require.ALL, RunVerdict.INCONCLUSIVE
+    assert overall_verdict([RunVerdict.FAIL, unsure], require) == ("fail" if is_all else unsure)
+    assert overall_verdict([RunVerdict.PASS, unsure], require) == (unsure if is_all else "pass")
 
 
 def test_the_markdown_of_six_candidates(tmp_path: Path) -> None:
@@ -103,7 +102,7 @@ def test_the_terminal_table(tmp_path: Path) -> None:
     lines = list(candidate_lines(made_candidates()))
     assert_golden("candidates_terminal.txt", "".join(f"{line}\n" for line, _ in lines))
     long = [made_entry(name * 100, (made_check("t" * 90, "acc", "fail", 0.8, 0.6),)) for name in "xz"]
-    lines += candidate_lines(build_candidates(long, require="all"))
+    lines += candidate_lines(build_candidates(long, require=Require.ALL))
     assert max(len(line) for line, _ in lines) <= 80
     assert {outcome for line, outcome in lines if line.startswith("wanda50 ")} == {"fail"}
 
@@ -122,7 +121,7 @@ def test_the_page_leads_to_each_candidates_own_reports(tmp_path: Path) -> None:
 
 def test_a_name_cannot_lead_elsewhere(tmp_path: Path) -> None:
     name = "../x y)](http://evil.example)#?%2f"
-    _, markdown, page = written(build_candidates([passing(name), failing()], require="all"), tmp_path)
+    _, markdown, page = written(build_candidates([passing(name), failing()], require=Require.ALL), tmp_path)
     addresses = [str(dict(attributes)["href"]) for tag, attributes in parsed(page).elements if tag == "a"]
     own = [address.partition("#check")[0] for address in addresses if address.startswith("comparison")]
     assert {unquote(address) for address in own} >= {f"comparison_report_{name}.html"}
@@ -158,7 +157,7 @@ def test_candidates_that_have_no_place_at_all(tmp_path: Path) -> None:
         made_entry(name, (made_check("boolq", "acc", "pass", 0.8, 0.79),), sparsity=None, sparsity_problem="served")
         for name in "ab"
     ]
-    summary = build_candidates(entries, require="all")
+    summary = build_candidates(entries, require=Require.ALL)
     _, _, page = written(summary, tmp_path)
     assert "<svg" not in page
     assert "No candidate has both a known sparsity and a figure." in page
@@ -188,7 +187,7 @@ def test_what_must_be_known_first() -> None:
     elsewhere = made_entry(
         "elsewhere", (made_check("boolq", "acc", "pass", 0.75, 0.74, documents=90),), fingerprint="9" * 32
     )
-    notes = build_candidates([passing(), twin, same, elsewhere], require="all").notes
+    notes = build_candidates([passing(), twin, same, elsewhere], require=Require.ALL).notes
     assert notes[0] == "The pruned model's chat template differs from the original's."
     assert notes[1] == "good and twin are the same checkpoint."
     assert notes[2] == "same is the original itself."
@@ -198,7 +197,7 @@ def test_what_must_be_known_first() -> None:
 
 
 def test_a_single_candidate_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
-    summary = build_candidates([passing()], require="all")
+    summary = build_candidates([passing()], require=Require.ALL)
     results, markdown, page = written(summary, tmp_path)
     assert (summary.pairs_confidence, summary.checks[0].pairs) == (None, ())
     assert "Against the best" not in markdown + page
@@ -210,7 +209,7 @@ def hostile(text: str) -> CandidatesSummary:
     made = summary_with(text)
     summary = replace(made, checks=tuple(replace(check, interval=interval_in_words(text)) for check in made.checks))
     entries = [CandidateEntry(name=name, gate=passing().gate, summary=summary) for name in ("one", "two")]
-    overview = build_candidates(entries, require="all")
+    overview = build_candidates(entries, require=Require.ALL)
     told = replace(made_candidates().checks[2].pairs[0], candidate="one", against="two", problem=text)
     checks = [replace(check, pairs=(told, replace(told, difference=None)), best="two") for check in overview.checks]
     return replace(overview, checks=tuple(checks), notes=(text,))
@@ -245,31 +244,6 @@ def test_the_results_are_what_their_schema_says(tmp_path: Path) -> None:
         refuse(results)
 
 
-@pytest.mark.parametrize(
-    ("place", "record"),
-    [
-        (None, "CandidatesSummary"), ("candidate", "CandidateRow"), ("file", "CandidateFile"), ("worst", "WorstCheck"), ("check", "CheckAcross"),
-        ("figures", "CheckOfCandidate"), ("pair", "CandidatePair"), ("panel", "PlotPanel"), ("point", "PlotPoint"), ("unplaced", "Unplaced"),
-    ],
-)  # fmt: skip
-def test_a_record_and_its_schema_have_the_same_fields(place: str | None, record: str) -> None:
-    node = SCHEMA["$defs"][place] if place else SCHEMA
-    hints = typing.get_type_hints(getattr(candidate_records, record))
-    assert set(node["properties"]) == set(node["required"]) == set(hints)
-    for name, hint in hints.items():
-        found = node["properties"][name]
-        assert found["description"]
-        is_optional = isinstance(hint, types.UnionType)
-        kinds = (
-            [inner.get("type") for inner in found["oneOf"]]
-            if "oneOf" in found
-            else found.get("enum", found.get("type", "const"))
-        )
-        allowed = kinds if isinstance(kinds, list) else [kinds]
-        assert (None in allowed or "null" in allowed) == is_optional, name
-    assert dataclasses.is_dataclass(getattr(candidate_records, record))
-
-
 def test_files_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_candidates(made_candidates(), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -278,5 +252,5 @@ def test_files_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
         "pytest_prunegate.report.page.rendering._shipped", None
     )  # rendering breaks before the first file
     with pytest.raises(TypeError):
-        write_candidates(build_candidates([passing()], require="all"), tmp_path)
+        write_candidates(build_candidates([passing()], require=Require.ALL), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

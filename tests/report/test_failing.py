@@ -30,9 +30,10 @@ from pytest_prunegate.report.screen.failing import FailedCheck, LostAnswer, fail
 from pytest_prunegate.report.screen.marked_lines import width_of
 from pytest_prunegate.report.summary.wording import loss_text
 from pytest_prunegate.tasks.checks import Check, Measure
-from pytest_prunegate.verdict.compare import Comparison, Outcome, broken_thresholds
+from pytest_prunegate.verdict.compare import Comparison, broken_thresholds
+from pytest_prunegate.verdict.outcome import Basis, Outcome
 from pytest_prunegate.verdict.result import CheckResult
-from pytest_prunegate.verdict.verdicts import Basis, Verdict
+from pytest_prunegate.verdict.verdicts import Verdict
 
 
 def check_of(*thresholds: tuple[Rule, str], metric: str = "acc") -> Check:

@@ -16,7 +16,7 @@ from support.made_summary import made_check, made_model, made_summary, not_measu
 
 from pytest_prunegate.__main__ import main
 from pytest_prunegate.report.history.records import HISTORY_FILE, append_run, read_history
-from pytest_prunegate.report.summary.records import CheckSummary, LossOnScale
+from pytest_prunegate.report.summary.check_records import CheckSummary, LossOnScale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +86,7 @@ def test_a_torn_line_spoils_no_other(tmp_path: Path, told: Any) -> None:
     history = read_history([path])
     assert [run.started for run in history.runs] == [when(1), when(3)]
     (problem,) = history.problems
-    assert problem == f"{path}:2: is damaged and left out (no JSON)."
+    assert problem == f"{path}:2: is damaged and left out (Input data was truncated)."
     code, out, err = told(tmp_path)
     assert (code, err) == (0, f"{problem}\n")
     assert out.count("boolq::acc") == 1
@@ -118,15 +118,15 @@ def test_a_full_disk_costs_this_line_alone(tmp_path: Path) -> None:
     ("change", "told_as"),
     [
         (lambda line: line.replace('"version": 1', '"version": 9'), "version 9; 1 is known"),
-        (lambda line: line.replace('"original": 0.8', '"original": "0.8"'), "original is '0.8'"),
-        (lambda line: line.replace('"original": 0.8', '"original": NaN'), "it says NaN"),
-        (lambda line: line.replace('"original": 0.8', '"original": true'), "original is True"),
-        (lambda line: line.replace('"outcome"', '"otucome"'), "it lacks 'outcome'"),
+        (lambda line: line.replace('"original": 0.8', '"original": "0.8"'), "Expected `float | null`, got `str` - at `$.checks[0].original`"),
+        (lambda line: line.replace('"original": 0.8', '"original": NaN'), "JSON is malformed: invalid character"),
+        (lambda line: line.replace('"original": 0.8', '"original": true'), "Expected `float | null`, got `bool` - at `$.checks[0].original`"),
+        (lambda line: line.replace('"outcome"', '"otucome"'), "missing required field `outcome` - at `$.checks[0]`"),
         (lambda line: line.replace(when(1), "yesterday"), "Invalid isoformat"),
-        (lambda line: "[" * 100_000, "RecursionError"),
-        (lambda line: "[]", "TypeError"),
-        (lambda line: "\udcff", "UnicodeDecodeError"),
-        (lambda line: line.replace('"interval": [', '"interval": ["x", '), "interval is ['x', "),
+        (lambda line: "[" * 100_000, "maximum recursion depth exceeded"),
+        (lambda line: "[]", "version None; 1 is known"),
+        (lambda line: "\udcff", "JSON is malformed"),
+        (lambda line: line.replace('"interval": [', '"interval": ["x", '), "Expected `array` of length 2, got 3 - at `$.checks[0].interval`"),
     ],
 )  # fmt: skip
 def test_a_damaged_line_is_told_with_its_number(tmp_path: Path, change: Any, told_as: str) -> None:

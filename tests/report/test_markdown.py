@@ -12,9 +12,12 @@ from support.golden import assert_golden
 from support.hostile_texts import HOSTILE, summary_with
 from support.made_summary import made_check, made_summary, ten_checks
 
+from pytest_prunegate.input.thresholds import Decision
 from pytest_prunegate.report.page.rendering import render
+from pytest_prunegate.report.summary.asked import asked_decision
 from pytest_prunegate.report.summary.changed_records import ChangedAnswers
-from pytest_prunegate.report.summary.records import DecisionSummary, PartSummary
+from pytest_prunegate.report.summary.check_records import DecisionSummary, PartSummary
+from pytest_prunegate.verdict.outcome import Basis, Outcome
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -100,7 +103,7 @@ def test_a_renderer_makes_nothing_of_a_text(name: str) -> None:
 
 def test_a_pass_on_a_part_says_of_what_it_is_an_estimate() -> None:
     decision = DecisionSummary(
-        asked={}, outcome="pass", basis="early", error_rate=0.01, indifference=0.0, documents=90, of=400, is_estimate=True, estimate_of=None,
+        asked=asked_decision(Decision()), outcome=Outcome.PASS, basis=Basis.EARLY, error_rate=0.01, indifference=0.0, documents=90, of=400, is_estimate=True, estimate_of=None,
         needed=None, seed=1, checks=1, candidates=1, earlier_looks=(), strictest={}, note=None,
     )  # fmt: skip
     check = made_check(

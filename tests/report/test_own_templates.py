@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -16,31 +15,14 @@ from pytest_prunegate.report.files.writing import BASELINE
 from pytest_prunegate.report.page import own_templates
 from pytest_prunegate.report.page.own_templates import check_templates, write_own
 from pytest_prunegate.report.page.rendering import environment
-from pytest_prunegate.report.summary import changed_records, provenance_records, records
+from pytest_prunegate.report.summary import changed_records
 from pytest_prunegate.report.summary.file_names import COMPARISONS, FileNames, model_file
 
 if TYPE_CHECKING:
     from pytest_prunegate.report.summary.records import Summary
 
 PAGE = (Path(__file__).parents[2] / "docs" / "templates.md").read_text()
-RECORDS = [
-    record
-    for module in (records, changed_records, provenance_records)
-    for record in vars(module).values()
-    if dataclasses.is_dataclass(record) and record.__module__ == module.__name__
-]
 EVIL = "<b>*x*</b>\x1b[31m"
-
-
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
-def test_every_field_is_documented(record: type) -> None:
-    """The page is what a template can rely on: a new field goes into its section."""
-    section = re.search(rf"^### {record.__name__}$(.*?)(?=^### |\Z)", PAGE, re.MULTILINE | re.DOTALL)
-    assert section is not None, "docs/templates.md has no section of it"
-    named = {
-        name for line in re.findall(r"^- (.*?):", section[1], re.MULTILINE) for name in re.findall(r"`(\w+)`", line)
-    }
-    assert named == {field.name for field in dataclasses.fields(record)}
 
 
 def test_every_filter_is_documented() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
-import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,109 +14,29 @@ from support.families import write_group, write_task
 from support.made_summary import made_summary
 from support.scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
-from pytest_prunegate.input.rules import RULES
-from pytest_prunegate.input.thresholds import Decide, Inconclusive
 from pytest_prunegate.report.files.writing import model_results
-from pytest_prunegate.report.history import records as history
 from pytest_prunegate.report.history.records import HISTORY_FILE, append_run
-from pytest_prunegate.report.summary import provenance_records, records
-from pytest_prunegate.report.summary.earlier import Stale
+from pytest_prunegate.report.summary.values import json_values
 from pytest_prunegate.resources import resource_path
-from pytest_prunegate.verdict.compare import Outcome
-from pytest_prunegate.verdict.noise import Noise
-from pytest_prunegate.verdict.verdicts import Basis
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Bench
 
-NAMES = ("results", "model_results", "history")  # that of the overview has its own tests
+NAMES = ("results", "model_results", "history", "changed")  # that of the overview has its own tests
 SCHEMAS: dict[str, dict[str, Any]] = {
     name: json.loads(resource_path(f"{name}.schema.json").read_text(encoding="utf-8")) for name in NAMES
 }
-RESULTS, HISTORY = SCHEMAS["results"], SCHEMAS["history"]
-JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", tuple: "array", dict: "object"}  # fmt: skip
-ALWAYS = {"null"}  # what a finished summary has cannot be null, although it is put in last
-# Where the schema describes a record. `changed` is counts alone in JSON.
-RECORDS = [
-    (RESULTS, None, records.Summary), (RESULTS, "model", records.ModelSummary), (RESULTS, "check", records.CheckSummary),
-    (RESULTS, "task", records.TaskSummary), (RESULTS, "layer", records.LayerSparsity), (RESULTS, "part", records.PartSummary),
-    (RESULTS, "scale", records.LossOnScale), (RESULTS, "noise", Noise), (RESULTS, "interval", records.IntervalSummary),
-    (RESULTS, "decision", records.DecisionSummary), (RESULTS, "member", records.MemberSummary), (RESULTS, "environment", provenance_records.Environment),
-    (RESULTS, "model_provenance", provenance_records.ModelProvenance), (RESULTS, "run", provenance_records.RunProvenance),
-    (RESULTS, "task_provenance", provenance_records.TaskProvenance), (HISTORY, None, history.HistoryRun),
-    (HISTORY, "model", history.HistoryModel), (HISTORY, "check", history.HistoryCheck),
-]  # fmt: skip
 
 
-def resolved(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    return schema["$defs"][node["$ref"].rpartition("/")[2]] | node if "$ref" in node else node
-
-
-def schema_types(schema: dict[str, Any], node: dict[str, Any]) -> set[str]:
-    """The JSON types that a node allows."""
-    node = resolved(schema, node)
-    if "oneOf" in node:
-        return set().union(*(schema_types(schema, inner) for inner in node["oneOf"]))
-    values = node.get("enum", [node["const"]] if "const" in node else None)
-    if values is not None:
-        return {JSON_TYPES[type(value)] for value in values}
-    return {node["type"]} if isinstance(node["type"], str) else set(node["type"])
-
-
-def record_types(hint: Any) -> set[str]:
-    """The JSON types of a field."""
-    if isinstance(hint, types.UnionType):
-        return set().union(*map(record_types, typing.get_args(hint)))
-    kind = typing.get_origin(hint) or hint
-    return {"object"} if dataclasses.is_dataclass(kind) else {JSON_TYPES[kind]}
-
-
-@pytest.mark.parametrize(("schema", "place", "record"), RECORDS, ids=lambda value: getattr(value, "__name__", None))
-def test_a_record_and_its_schema_have_the_same_fields(schema: dict[str, Any], place: str | None, record: Any) -> None:
-    node = schema["$defs"][place] if place else schema
-    hints = typing.get_type_hints(record, localns=vars(provenance_records) | {"Noise": Noise})
-    assert set(node["properties"]) == set(hints), "every field, and nothing more"
-    assert set(node["required"]) == set(hints), "all of them always there"
-    assert node["additionalProperties"] is False
-    assert {name: schema_types(schema, inner) for name, inner in node["properties"].items()} == {
-        name: record_types(hint) - (ALWAYS if (record, name) == (records.Summary, "run") else set())
-        for name, hint in hints.items()
-    }
-
-
-def test_what_is_a_dictionary_in_the_records_is_described_too() -> None:
-    properties = RESULTS["properties"]
-    assert set(properties["stale"]["items"]["properties"]) == {field.name for field in dataclasses.fields(Stale)}
-    assert set(properties["changed"]["properties"]) == set(made_summary().changed.counts())
-
-
-def test_words_are_all_there_are() -> None:
-    check, decision = RESULTS["$defs"]["check"]["properties"], RESULTS["$defs"]["decision"]["properties"]
-    assert set(check["outcome"]["enum"]) == set(Outcome) - {Outcome.BASELINE}, "a baseline alone compares nothing"
-    assert set(HISTORY["$defs"]["check"]["properties"]["outcome"]["enum"]) == set(check["outcome"]["enum"])
-    assert set(decision["basis"]["enum"]) == set(Basis)
-    assert set(decision["strictest"]["propertyNames"]["enum"]) == set(RULES)
-    assert set(decision["asked"]["properties"]["decide"]["enum"]) == set(Decide)
-    assert set(decision["asked"]["properties"]["inconclusive"]["enum"]) == set(Inconclusive)
-    assert RESULTS["properties"]["version"]["const"] == records.SUMMARY_VERSION
-    assert RESULTS["$id"].endswith(f":{records.SUMMARY_VERSION}")
-
-
-def test_every_field_says_what_it_is() -> None:
-    def undescribed(schema: dict[str, Any], node: Any, path: str) -> list[str]:
-        if isinstance(node, list):
-            return [found for inner in node for found in undescribed(schema, inner, path)]
-        if not isinstance(node, dict):
-            return []
-        own = node.get("properties", {})
-        missing = [f"{path}.{name}" for name, inner in own.items() if not resolved(schema, inner).get("description")]
-        return missing + [found for name, inner in node.items() for found in undescribed(schema, inner, f"{path}.{name}")]  # fmt: skip
-
-    for name, schema in SCHEMAS.items():
-        jsonschema.Draft202012Validator.check_schema(schema)
-        assert undescribed(schema, schema, name) == []
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_a_schema_that_describes_every_field(name: str) -> None:
+    schema = SCHEMAS[name]
+    jsonschema.Draft202012Validator.check_schema(schema)
+    records = [schema, *(node for node in schema["$defs"].values() if "properties" in node)]
+    assert [node for node in records if not node["description"] or node["additionalProperties"]] == []
+    assert [found for node in records for found in node["properties"].values() if not found["description"]] == []
 
 
 def refuse(name: str, found: dict[str, Any]) -> None:
@@ -131,7 +49,7 @@ def refuse(name: str, found: dict[str, Any]) -> None:
 def test_a_made_up_summary(tmp_path: Path) -> None:
     summary = made_summary()
     refuse("results", json.loads(json.dumps(summary.as_json())))
-    refuse("model_results", model_results(summary, "pruned"))
+    refuse("model_results", json_values(model_results(summary, "pruned")))
     refuse("history", json.loads(append_run(summary, tmp_path).read_text()))
 
 

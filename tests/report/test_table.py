@@ -15,7 +15,7 @@ from pytest_prunegate.report.screen.table import table_lines, table_rows
 from pytest_prunegate.report.screen.terminal import said_lines
 
 if TYPE_CHECKING:
-    from pytest_prunegate.report.summary.records import CheckSummary
+    from pytest_prunegate.report.summary.check_records import CheckSummary
 
 
 def lines(*checks: CheckSummary, width: int = 80) -> list[str]:

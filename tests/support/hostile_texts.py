@@ -5,19 +5,17 @@ from __future__ import annotations
 import html.parser
 import re
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
-from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance
-from pytest_prunegate.report.summary.records import (
-    CheckSummary,
-    IntervalSummary,
-    MemberSummary,
-    ModelSummary,
-    PartSummary,
-    Summary,
-    TaskSummary,
-)
+from pytest_prunegate.report.summary.check_records import CheckSummary, IntervalSummary, MemberSummary, PartSummary
+from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance, RunProvenance
+from pytest_prunegate.report.summary.records import ModelSummary, SharesOfOutputs, Stale, Summary, TaskSummary
+from pytest_prunegate.report.summary.values import RunVerdict
+from pytest_prunegate.verdict.outcome import Outcome
+
+if TYPE_CHECKING:
+    from pytest_prunegate.input.model_argument import Side
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",
@@ -98,20 +96,20 @@ def summary_with(text: str) -> Summary:
     model = ModelSummary(
         side="pruned", name=None, path=text, revision=text, base=text, fingerprint="f" * 32, architecture=text, parameters=1, size=1,
         quantised=text, backend=text, dtype=text, arguments={text: text}, max_length=1, sparsity=None, zeros=None, weights=None,
-        sparsity_problem=text, base_sparsity=None, router_zeros=0, router_weights=0, wikitext_ppl=1.0, wikitext_windows=text,
+        sparsity_problem=text, base_sparsity=None, router_zeros=0, router_weights=0, wikitext_ppl=1.0, wikitext_windows=text, layers=(),
     )  # fmt: skip
     check = CheckSummary(
-        task=text, name=text, metric="acc", filter="none", location=text, line=1, thresholds=(text,), outcome="fail", original=0.5, pruned=0.4,
+        task=text, name=text, metric="acc", filter="none", location=text, line=1, thresholds=(text,), outcome=Outcome.FAIL, original=0.5, pruned=0.4,
         difference=-0.1, relative=-0.2, recovery=0.8, interval=interval_in_words(text), decision=None, noise=None, broken=(text,),
         silent=None,
         documents=1, total_documents=2, unit=text, lost=1, gained=0, reason=text, members=(
             MemberSummary(name=text, documents=1, original=0.5, pruned=0.4, lost=1, gained=0, difference=-0.1, exact=("1/2", "2/5")),
-        ), exact=None, identity=None, measured=text, is_earlier=True,
+        ), exact=None, identity=None, measured=text, is_earlier=True, parts=(), scale=None,
     )  # fmt: skip
-    outputs: dict[str, Any] = {text: {"outputs": 1, "empty": 0.5, "cut": None}}
+    outputs: dict[Side, SharesOfOutputs | None] = {"original": SharesOfOutputs(outputs=1, empty=0.5, cut=None)}
     task = TaskSummary(
         name=text, version=text, num_fewshot=0, documents=1, total_documents=1, unit=text, data_fingerprint="", requests=1,
-        outputs=outputs, started="", seconds=0.0,
+        outputs=outputs, started="", seconds=0.0, fewshot_seeds=(), answered_in={}, ties={},
     )  # fmt: skip
     answer = ChangedAnswer(
         task=text, member=text, doc_id=7, change="lost", size=1.0, scores=(ChangedScore(check=text, original=1.0, pruned=0.0, change="lost"),),
@@ -123,18 +121,22 @@ def summary_with(text: str) -> Summary:
         by=text, name=text, documents=1, original=0.5, pruned=0.4, difference=-0.1, relative=-0.2, lost=1, gained=0
     )
     check = replace(check, parts=(part,))
-    others = [replace(check, outcome=outcome) for outcome in ("not run", "pass", "error")]
+    others = [replace(check, outcome=outcome) for outcome in (Outcome.NOT_RUN, Outcome.PASS, Outcome.ERROR)]
     place = Environment(hardware=text, libraries={text: text}, batch_sizes=(text,), answers=1, first=text, last=text)
     provenance = ModelProvenance(
         path=text, name=text, revision=text, base=text, fingerprint="f" * 32, file=text, backend=text, dtype=text, arguments={text: text},
         max_length=1, lm_eval=text, environments=(place,),
     )  # fmt: skip
+    run = RunProvenance(
+        command=text, started=text, finished=text, seed=1, batch_size=text, device=text, python=text, platform=text, libraries={text: text},
+        commit=text, tasks={},
+    )  # fmt: skip
     return Summary(
-        version=3, verdict="fail", headline=text, notes=(text,), differences=(text,), stale=({"task": text, "name": text, "measured": text, "reason": text},),
+        version=6, verdict=RunVerdict.FAIL, headline=text, notes=(text,), differences=(text,), stale=(Stale(task=text, name=text, measured=text, reason=text),),
         archive=text, checks_measured=1, checks_total=1, models={"original": replace(model, side="original", name=text), "pruned": model},
         checks=(check, *others), tasks=(task,), asked={}, thresholds_file=text, built_in_thresholds=False, seed=1, batch_size=text, device=text,
         command=f"pytest {text}", started=text, finished=text, python=text, libraries={text: text}, changed=changed,
-        provenance={"original": provenance, "pruned": provenance},
+        provenance={"original": provenance, "pruned": provenance}, run=run,
     )  # fmt: skip
 
 

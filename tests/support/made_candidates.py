@@ -7,16 +7,18 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate.input.options import Require
 from pytest_prunegate.report.summary.across import CandidateEntry
 from pytest_prunegate.report.summary.candidates import build_candidates
-from pytest_prunegate.report.summary.records import LossOnScale
+from pytest_prunegate.report.summary.check_records import LossOnScale
 from support.made_summary import made_check, made_model, made_summary, not_measured, ten_checks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_prunegate.report.summary.candidate_records import CandidatePair, CandidatesSummary
-    from pytest_prunegate.report.summary.records import CheckSummary
+    from pytest_prunegate.report.summary.check_records import CheckSummary
+    from pytest_prunegate.verdict.outcome import Conclusion
 
 NAMES = ("wanda50", "sparsegpt50", "magnitude50", "wanda2to4", "gptq4bit", "llm-pruner20")
 
@@ -45,7 +47,9 @@ def six_entries() -> list[CandidateEntry]:
     ]
 
 
-def made_candidates(entries: Sequence[CandidateEntry] | None = None, *, require: str = "all") -> CandidatesSummary:
+def made_candidates(
+    entries: Sequence[CandidateEntry] | None = None, *, require: Require = Require.ALL
+) -> CandidatesSummary:
     """The overview of these candidates, with differences between them that are made up where they have figures."""
     summary = build_candidates(six_entries() if entries is None else entries, require=require)
     draw = random.Random(6)  # noqa: S311 - no secret
@@ -95,7 +99,7 @@ def _made_pair(pair: CandidatePair, unit: str, draw: random.Random) -> Candidate
         return pair
     difference = -abs(round(draw.gauss(0, 0.05), 4))
     half = 0.04
-    conclusion = "worse" if difference + half < 0 else "open"
+    conclusion: Conclusion = "worse" if difference + half < 0 else "open"
     if unit != "documents":
         return replace(
             pair, documents=141, total_documents=141, score=20.61, score_against=19.4, difference=1.21, relative=-0.0624, low=-0.074,

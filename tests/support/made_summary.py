@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate.input.model_argument import SIDES, Side
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
+from pytest_prunegate.report.summary.check_records import CheckSummary, IntervalSummary, LossOnScale, PartSummary
 from pytest_prunegate.report.summary.headline import headline, measured, verdict
 from pytest_prunegate.report.summary.provenance_records import (
     Environment,
@@ -16,19 +18,19 @@ from pytest_prunegate.report.summary.provenance_records import (
 )
 from pytest_prunegate.report.summary.records import (
     SUMMARY_VERSION,
-    CheckSummary,
-    IntervalSummary,
     LayerSparsity,
-    LossOnScale,
     ModelSummary,
-    PartSummary,
+    SharesOfOutputs,
     Summary,
     TaskSummary,
 )
-from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.outcome import Outcome
+
+if TYPE_CHECKING:
+    from pytest_prunegate.verdict.outcome import Direction
 
 
-def made_model(side: str, **changes: Any) -> ModelSummary:
+def made_model(side: Side, **changes: Any) -> ModelSummary:
     """A model; the pruned one is half sparse, layer by layer a little more."""
     layers = tuple(
         LayerSparsity(layer=layer, zeros=zeros, weights=1000, share=zeros / 1000)
@@ -54,7 +56,7 @@ def made_check(task: str, name: str, outcome: str, original: float, pruned: floa
     sentence = f"{task} {name} {original:.4f} -> {pruned:.4f} (threshold: relative drop at most 5%). {outcome.upper()} on all 200 documents."
     values: dict[str, Any] = {
         "task": task, "name": name, "metric": name, "filter": "none", "location": "thresholds.yaml:7", "line": 7,
-        "thresholds": ("relative drop at most 5%",), "outcome": outcome, "original": original, "pruned": pruned,
+        "thresholds": ("relative drop at most 5%",), "outcome": Outcome(outcome), "original": original, "pruned": pruned,
         "difference": pruned - original, "relative": relative, "recovery": pruned / (original or 1.0),
         "interval": IntervalSummary(
             relative=(-high, -low), absolute=(-high * original, -low * original), pruned=(0.0, 1.0), of_full_run=False,
@@ -63,7 +65,7 @@ def made_check(task: str, name: str, outcome: str, original: float, pruned: floa
         ),
         "decision": None, "noise": None, "broken": ("relative drop at most 5%",) if outcome == "fail" else (), "silent": None,
         "documents": 200, "total_documents": 200, "unit": "documents", "lost": 21, "gained": 6, "reason": sentence, "members": (),
-        "exact": None, "identity": None, "measured": "2026-11-25T10:00:00+00:00", "is_earlier": False,
+        "exact": None, "identity": None, "measured": "2026-11-25T10:00:00+00:00", "is_earlier": False, "parts": (),
         "scale": LossOnScale(drop=-relative, low=-high, high=-low, limit=0.05),
     }  # fmt: skip
     return CheckSummary(**(values | changes))
@@ -115,7 +117,7 @@ def made_changes(total: int, shown: int = 500) -> ChangedAnswers:
     blocks, answers = [*passages], []
     for number in range(min(total, shown)):
         blocks.append(f"\n\nQuestion: which is the word of number {number}?\nAnswer:")
-        change = "lost" if number < 0.75 * min(total, shown) else "gained"
+        change: Direction = "lost" if number < 0.75 * min(total, shown) else "gained"
         right, wrong = draw.choice(words), draw.choice(words)
         before, after = (right, wrong) if change == "lost" else (wrong, right)
         before_score, after_score = float(change == "lost"), float(change != "lost")
@@ -132,7 +134,7 @@ def made_changes(total: int, shown: int = 500) -> ChangedAnswers:
                           file="changed.jsonl" if total else None)  # fmt: skip
 
 
-def made_provenance(side: str) -> ModelProvenance:
+def made_provenance(side: Side) -> ModelProvenance:
     """A model whose answers were made in two places."""
     model = made_model(side)
     places = tuple(
@@ -165,7 +167,8 @@ def made_summary(checks: tuple[CheckSummary, ...] | None = None, *, changes: int
     outcomes = [Outcome(check.outcome) for check in checks]
     tasks = tuple(
         TaskSummary(name=name, version="3", num_fewshot=0, documents=200, total_documents=200, unit="documents", data_fingerprint="d" * 32,
-                    requests=200, outputs={side: {"outputs": 200, "empty": 0.05, "cut": 0.01} for side in ("original", "pruned")},
+                    requests=200, outputs={side: SharesOfOutputs(outputs=200, empty=0.05, cut=0.01) for side in SIDES}, fewshot_seeds=(),
+                    answered_in={}, ties={},
                     started="2026-11-25T10:00:00+00:00", seconds=312.5)
         for name in dict.fromkeys(check.task for check in checks if check.original is not None and check.metric != "sparsity")
     )  # fmt: skip
@@ -174,11 +177,11 @@ def made_summary(checks: tuple[CheckSummary, ...] | None = None, *, changes: int
         "headline": headline(outcomes, partial=sum(check.is_partial for check in checks), earlier=sum(check.is_earlier for check in checks)),
         "notes": ("The pruned model's chat template differs from the original's.",), "differences": (), "stale": (), "archive": None,
         "checks_measured": measured(outcomes), "checks_total": len(checks),
-        "models": {side: made_model(side) for side in ("original", "pruned")}, "checks": checks, "tasks": tasks, "asked": {},
+        "models": {side: made_model(side) for side in SIDES}, "checks": checks, "tasks": tasks, "asked": {},
         "thresholds_file": "thresholds.yaml", "built_in_thresholds": False, "seed": 1234, "batch_size": "8", "device": "cpu",
         "command": "pytest --original=/models/original --pruned=wanda50=/models/pruned", "started": "2026-11-25T10:00:00+00:00",
         "finished": "2026-11-25T10:21:12+00:00", "python": "3.12.1", "libraries": {"lm_eval": "0.4.13", "torch": "2.13.0"},
         "changed": made_changes(changes), "run": made_run(tasks),
-        "provenance": {side: made_provenance(side) for side in ("original", "pruned")},
+        "provenance": {side: made_provenance(side) for side in SIDES},
     }  # fmt: skip
     return Summary(**(values | changed))

@@ -95,21 +95,24 @@ class ScriptedExecutor:
     loads: list[str] = field(default_factory=list)
     requests: list[tuple[str, Request]] = field(default_factory=list)
     fail_after: int | None = None
+    is_again: bool = False
+    """Whether the original is being asked a second time, for the noise floor: then it is called "again"."""
 
     def __call__(self, facts: ModelFacts, conditions: Conditions, settings: Settings) -> ScriptedModel:
+        self.is_again = "asked again" in conditions.arguments
         self.load(facts)
         return ScriptedModel(facts, conditions, settings, self)
 
     def load(self, facts: ModelFacts) -> None:
-        self.loads.append(facts.side)
+        self.loads.append("again" if self.is_again else facts.side)
 
     def ask(self, facts: ModelFacts, batch: Sequence[Request], hand_on: HandOn) -> None:
         script = json.loads((facts.folder / "script.json").read_text())
-        script |= script.get(facts.side, {})  # what it answers otherwise when it is asked again
+        script |= script.get("again", {}) if self.is_again else {}  # what it answers otherwise when it is asked again
         for request in batch:
             if self.fail_after is not None and len(self.requests) >= self.fail_after:
                 raise KeyboardInterrupt
-            self.requests.append((facts.side, request))
+            self.requests.append(("again" if self.is_again else facts.side, request))
             hand_on(request, _answer(request, script))
 
 
@@ -134,11 +137,13 @@ class ScriptedModel(Executor):
 
     def __init__(self, facts: ModelFacts, conditions: Conditions, settings: Settings, script: ScriptedExecutor) -> None:
         self._facts, self._settings, self._script = facts, settings, script
+        self._again = "asked again" in conditions.arguments
 
     def at_once(self, kind: str) -> int:
         return int(self._settings.batch_size) if self._settings.batch_size.isdecimal() else 64
 
     def ask(self, batch: Sequence[Request], hand_on: HandOn) -> None:
+        self._script.is_again = self._again
         self._script.ask(self._facts, batch, hand_on)
 
 

@@ -12,7 +12,8 @@ from pytest_prunegate.input.rules import MAX_ABSOLUTE_DROP, MAX_RELATIVE_DROP, M
 from pytest_prunegate.input.thresholds import Threshold
 from pytest_prunegate.tasks.checks import Check, Measure
 from pytest_prunegate.tasks.scores import MetricScores, exact, mean_scores
-from pytest_prunegate.verdict.compare import Outcome, compare
+from pytest_prunegate.verdict.compare import compare
+from pytest_prunegate.verdict.outcome import Outcome
 
 N = 200
 

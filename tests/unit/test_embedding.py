@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,13 +13,17 @@ from support.hostile_texts import HOSTILE
 
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedScore, Marked
 from pytest_prunegate.report.summary.embedding import Change, blocks, chosen, embedded, marked
-from pytest_prunegate.verdict.answers import Answer, Texts
+from pytest_prunegate.tasks.answer_texts import Answer
+from pytest_prunegate.verdict.answers import Texts
+
+if TYPE_CHECKING:
+    from pytest_prunegate.verdict.outcome import Direction
 
 FAST = settings(derandomize=True, deadline=None, database=None, max_examples=200)
 LARGEST = 2_500_000  # bytes of prompts and outputs
 
 
-def change(number: int, *, task: str = "t", kind: str = "lost", **texts: Any) -> Change:
+def change(number: int, *, task: str = "t", kind: Direction = "lost", **texts: Any) -> Change:
     values: dict[str, Any] = {
         "prompt": f"Question {number}?",
         "gold": "right",
@@ -167,7 +171,7 @@ def test_no_task_is_crowded_out() -> None:
 
 @pytest.mark.parametrize("tasks", [1, 3, 60, 400])
 def test_all_places_are_taken(tasks: int) -> None:
-    changes = [change(n, task=f"t{n % tasks}", kind=["lost", "gained"][n // 1500]) for n in range(3_000)]
+    changes = [change(n, task=f"t{n % tasks}", kind="gained" if n >= 1500 else "lost") for n in range(3_000)]
     assert len(chosen(changes)) == 500
     assert len(chosen(changes[:300])) == 300
 

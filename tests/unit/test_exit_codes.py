@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from pytest_prunegate.session.exit_codes import Ran, exit_status
-from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.outcome import Outcome
 
 PASS, FAIL, ERROR, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE
 

@@ -11,7 +11,7 @@ from support.made_summary import made_changes, made_check, made_summary, not_mea
 from pytest_prunegate.report.page.rendering import embedded, render
 
 if TYPE_CHECKING:
-    from pytest_prunegate.report.summary.records import CheckSummary
+    from pytest_prunegate.report.summary.check_records import CheckSummary
 
 
 def test_the_answers_are_whole() -> None:

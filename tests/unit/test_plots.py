@@ -18,13 +18,14 @@ from support.made_summary import made_check, made_model, made_summary, not_measu
 from pytest_prunegate.report.page import plots as drawing
 from pytest_prunegate.report.page.plots import plots_of
 from pytest_prunegate.report.page.rendering import _drawn, render
-from pytest_prunegate.report.summary.records import LossOnScale
+from pytest_prunegate.report.summary.check_records import LossOnScale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pytest_prunegate.report.summary.records import CheckSummary, Summary
+    from pytest_prunegate.report.summary.check_records import CheckSummary
+    from pytest_prunegate.report.summary.records import Summary
 
 ELEMENTS = {"svg", "title", "g", "defs", "path", "use", "text", "clipPath", "rect"}
 SVG = "{http://www.w3.org/2000/svg}"

@@ -20,10 +20,11 @@ from pytest_prunegate.input.thresholds import Threshold
 from pytest_prunegate.report.summary.scale import scale_of
 from pytest_prunegate.tasks.checks import Check, Measure
 from pytest_prunegate.tasks.scores import MetricScores
-from pytest_prunegate.verdict.compare import Outcome, compare
+from pytest_prunegate.verdict.compare import compare
 from pytest_prunegate.verdict.loss_interval import Bounds, LossInterval
+from pytest_prunegate.verdict.outcome import Basis, Outcome
 from pytest_prunegate.verdict.result import CheckResult
-from pytest_prunegate.verdict.verdicts import Basis, Verdict
+from pytest_prunegate.verdict.verdicts import Verdict
 
 
 def result(

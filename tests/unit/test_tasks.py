@@ -129,7 +129,7 @@ def test_every_condition_is_part_of_a_key() -> None:
 
 
 def test_exit_codes() -> None:
-    from pytest_prunegate.verdict.compare import Outcome
+    from pytest_prunegate.verdict.outcome import Outcome
 
     passed, failed, error, inconclusive = Outcome.PASS, Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE
     assert exit_code([passed, passed]) == 0

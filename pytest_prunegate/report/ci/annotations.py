@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.plain import one_line, plain
-from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pytest_prunegate.report.summary.records import CheckSummary, Summary
+    from pytest_prunegate.report.summary.check_records import CheckSummary
+    from pytest_prunegate.report.summary.records import Summary
 
 _MOST = 10  # of each kind that GitHub shows for a step; the rest would vanish without a word
 _LONGEST = 4000  # characters of a message that GitHub's runner passes on: 4,096 with what escaping adds

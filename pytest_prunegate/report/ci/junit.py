@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.plain import one_line
 from pytest_prunegate.report.summary.wording import change_bounds, interval_text, located, reason, relative_change
-from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
     from fractions import Fraction

@@ -10,26 +10,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import xxhash
 from filelock import FileLock
 
 from pytest_prunegate.atomic_file import remove_left_behind, replacing
 from pytest_prunegate.report.page.rendering import render
 from pytest_prunegate.report.summary.file_names import ANY_RESULTS, FileNames, model_file
+from pytest_prunegate.report.summary.reading import UnreadableError, read_results
+from pytest_prunegate.report.summary.records import MODEL_RESULTS_VERSION, ModelResults
+from pytest_prunegate.report.summary.values import json_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.input.model_argument import Side
+    from pytest_prunegate.report.summary.check_records import CheckSummary
     from pytest_prunegate.report.summary.earlier import Earlier
-    from pytest_prunegate.report.summary.records import CheckSummary, Summary, TaskSummary
+    from pytest_prunegate.report.summary.records import Summary, TaskSummary
 
 
-MODEL_RESULTS_VERSION = 2
 _PATIENCE = 60  # seconds
 BASELINE = "baseline_results.json"
-
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @contextlib.contextmanager
@@ -60,7 +63,7 @@ def write_reports(summary: Summary, folder: Path, names: FileNames) -> list[Path
         OSError: a file cannot be written.
     """
     texts = {
-        model_file(side, model.name): as_text(model_results(summary, side))
+        model_file(side, model.name): as_text(json_values(model_results(summary, side)))
         for side, model in summary.models.items() if side == "pruned" or names.candidate is None
     }  # fmt: skip
     results, markdown, page = names.comparisons
@@ -86,8 +89,8 @@ def write_original(summaries: Sequence[Summary], folder: Path) -> list[Path]:
         tasks[task.name] = max(tasks.get(task.name, task), task, key=lambda one: one.documents)
     text = next((own for own in summaries if own.models["original"].wikitext_ppl is not None), summaries[0])
     joined = replace(summaries[0], checks=tuple(checks), tasks=tuple(tasks.values()), models=text.models)
-    found = model_results(joined, "original") | {"compared_with": _names_by_check(checks, of)}
-    return write_texts(folder, {model_file("original", joined.models["original"].name): as_text(found)})
+    found = replace(model_results(joined, "original"), compared_with=_names_by_check(checks, of))
+    return write_texts(folder, {model_file("original", joined.models["original"].name): as_text(json_values(found))})
 
 
 def _documents_of(check: CheckSummary) -> int:
@@ -108,10 +111,10 @@ def write_baseline(summary: Summary, folder: Path) -> list[Path]:
     Raises:
         OSError: the file cannot be written.
     """
-    return write_texts(folder, {BASELINE: as_text(model_results(summary, "original"))})
+    return write_texts(folder, {BASELINE: as_text(json_values(model_results(summary, "original")))})
 
 
-def model_results(summary: Summary, side: str) -> dict[str, Any]:
+def model_results(summary: Summary, side: Side) -> ModelResults:
     """One model's scores by task and metric, in the shape that people already parse. What was not measured is null."""
     model = summary.models[side]
     tasks: dict[str, dict[str, float | None]] = {}
@@ -124,26 +127,17 @@ def model_results(summary: Summary, side: str) -> dict[str, Any]:
         scored.setdefault(check.task, {})[check.name] = check.documents
         for member in check.members:
             members.setdefault(check.task, {}).setdefault(member.name, {})[check.name] = getattr(member, side)
-    return {
-        "version": MODEL_RESULTS_VERSION,
-        "model_path": model.path,
-        "name": model.name,
-        "fingerprint": model.fingerprint,
-        "sparsity": model.sparsity,
-        "sparsity_problem": model.sparsity_problem,
-        "wikitext_ppl": model.wikitext_ppl,
-        "wikitext_windows": model.wikitext_windows,
-        "tasks": tasks,
-        "members": members,
-        "outputs": {task.name: task.outputs[side] for task in summary.tasks},
-        "documents": {task.name: task.documents for task in summary.tasks},
-        "scored": scored,
-    }
+    return ModelResults(
+        version=MODEL_RESULTS_VERSION, model_path=model.path, name=model.name, fingerprint=model.fingerprint, sparsity=model.sparsity,
+        sparsity_problem=model.sparsity_problem, wikitext_ppl=model.wikitext_ppl, wikitext_windows=model.wikitext_windows,
+        tasks=tasks, members=members, outputs={task.name: task.outputs[side] for task in summary.tasks},
+        documents={task.name: task.documents for task in summary.tasks}, scored=scored,
+    )  # fmt: skip
 
 
 def as_text(value: dict[str, Any]) -> str:
     """JSON values as a file holds them."""
-    return json.dumps(value, indent=2, allow_nan=False, default=str) + "\n"
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def write_texts(folder: Path, texts: dict[str, str]) -> list[Path]:
@@ -160,7 +154,7 @@ def write_texts(folder: Path, texts: dict[str, str]) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def archive(earlier: Earlier, folder: Path, names: FileNames, *, models: Mapping[str, ModelFacts]) -> Path | None:
+def archive(earlier: Earlier, folder: Path, names: FileNames, *, models: Mapping[Side, ModelFacts]) -> Path | None:
     """Move the files of earlier runs away where some of what they say is stale, or where this run writes others.
 
     A model's scores stay where another comparison in the folder is about the same file, unless this run is about to write
@@ -201,18 +195,15 @@ def _claimed_by_others(folder: Path, names: FileNames) -> Iterator[str]:
     for path in folder.glob(ANY_RESULTS):
         if path.name == names.results:
             continue
-        try:
-            models = json.loads(path.read_text(encoding="utf-8"))["models"]
-            yield from [model_file(side, model["name"]) for side, model in models.items()]
-        except _UNREADABLE:  # told when it is read
-            continue
+        with contextlib.suppress(OSError, UnreadableError):  # told when it is read
+            yield from [model_file(side, model.name) for side, model in read_results(path).models.items()]
 
 
-def _fingerprint(path: Path) -> Any:
+def _fingerprint(path: Path) -> str | None:
     """Of the model that a file of scores is about; None where there is no such file, or it does not say."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["fingerprint"]
-    except _UNREADABLE:
+        return msgspec.json.decode(path.read_bytes(), type=ModelResults).fingerprint
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

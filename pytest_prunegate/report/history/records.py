@@ -4,38 +4,43 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from pytest_prunegate.atomic_file import opened_to_append
 from pytest_prunegate.errors import InputError
+from pytest_prunegate.report.summary.values import Bounds, Count, Moment, RunVerdict, Share, json_values
+from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from pytest_prunegate.report.summary.records import CheckSummary, ModelSummary, Summary
+    from pytest_prunegate.report.summary.check_records import CheckSummary
+    from pytest_prunegate.report.summary.records import ModelSummary, Summary
 
 HISTORY_FILE = "history.jsonl"
-HISTORY_VERSION = 1
-_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
-_NONE = type(None)
-_KINDS: dict[str, tuple[type, ...]] = {
-    "str": (str,), "str | None": (str, _NONE), "int": (int,), "int | None": (int, _NONE), "float | None": (int, float, _NONE),
-    "bool": (bool,),
-}  # fmt: skip
-Bounds = tuple[float | None, float | None]
+HISTORY_VERSION: Literal[1] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryModel:
-    """A model of a run."""
+    """A model of a run.
+
+    Attributes:
+        name: The name that the command line gives it.
+        path: The path, hub id or address, as the user wrote it.
+        fingerprint: Digest of weights, configuration and tokenizer.
+        sparsity: Share of zeros among the decoder's linear weights.
+    """
 
     name: str | None
     path: str
     fingerprint: str
-    sparsity: float | None
+    sparsity: Share | None
 
     @property
     def label(self) -> str:
@@ -44,48 +49,89 @@ class HistoryModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HistoryCheck:
-    """A check of a run. Drops are relative, and positive is worse; `limit` is the most that its thresholds allow of them.
+class HistoryModels:
+    """The pair of a run.
 
-    `measured` is when the run began that measured it, `is_earlier` whether that was an earlier one.
+    Attributes:
+        original: The original.
+        pruned: The pruned model.
+    """
+
+    original: HistoryModel
+    pruned: HistoryModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryCheck:
+    """A check of a run.
+
+    Attributes:
+        task: The task.
+        name: The check's name within its task.
+        outcome: How it ended.
+        original: Score of the original.
+        pruned: Score of the pruned model.
+        relative_drop: Positive is worse, whichever direction is better; null where the original scores 0.
+        interval: 95% interval of the relative drop.
+        limit: The largest relative drop that all thresholds allow.
+        thresholds: The thresholds in words.
+        documents: What was measured, in `unit`.
+        total_documents: All there is of that.
+        unit: What is counted.
+        lost: Documents with a worse score.
+        gained: Documents with a better score.
+        measured: When the run began that measured it.
+        is_earlier: Whether that was an earlier run.
     """
 
     task: str
     name: str
-    outcome: str
+    outcome: Outcome
     original: float | None
     pruned: float | None
     relative_drop: float | None
     interval: Bounds | None
     limit: float | None
     thresholds: tuple[str, ...]
-    documents: int | None
-    total_documents: int | None
+    documents: Count | None
+    total_documents: Count | None
     unit: str
-    lost: int | None
-    gained: int | None
-    measured: str | None
+    lost: Count | None
+    gained: Count | None
+    measured: Moment | None
     is_earlier: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryRun:
-    """A finished run of a pair of models."""
+    """A finished run of a pair of models.
 
-    version: int
-    started: str
-    finished: str
-    verdict: str
+    Attributes:
+        version: Of this format.
+        started: When the run began; candidates of one run share it.
+        finished: When it ended.
+        verdict: The worst outcome of all checks that were run.
+        thresholds_file: The thresholds file.
+        command: The command line.
+        commit: Commit that the CI system says it has checked out.
+        models: Both models.
+        checks: All checks of the thresholds file, in its order.
+    """
+
+    version: Literal[1]
+    started: Moment
+    finished: Moment
+    verdict: RunVerdict
     thresholds_file: str
     command: str
     commit: str | None
-    models: dict[str, HistoryModel]
+    models: HistoryModels
     checks: tuple[HistoryCheck, ...]
 
     @property
     def candidate(self) -> str:
         """The pruned model's name, or its path."""
-        return self.models["pruned"].label
+        return self.models.pruned.label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +158,7 @@ def append_run(summary: Summary, folder: Path) -> Path:
         OSError: the line cannot be written.
     """
     path = folder / HISTORY_FILE
-    line = json.dumps(asdict(_run(summary)), allow_nan=False).encode() + b"\n"
+    line = json.dumps(json_values(_run(summary)), allow_nan=False).encode() + b"\n"
     try:
         with os.fdopen(opened_to_append(path), "a+b", buffering=0) as file:
             if file.seek(0, os.SEEK_END) and _last_byte(file) != b"\n":  # a crash tore the last line
@@ -141,9 +187,9 @@ def read_history(paths: Iterable[Path]) -> History:
         for number, line in enumerate(_lines(path), 1):
             try:
                 if line.strip():
-                    runs.setdefault(line.strip(), _from_json(json.loads(line, parse_constant=_refuse)))
-            except _UNREADABLE as error:
-                problems.append(f"{path}:{number}: is damaged and left out ({_told(error)}).")
+                    runs.setdefault(line.strip(), _read(line))
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
+                problems.append(f"{path}:{number}: is damaged and left out ({error}).")
     return History(runs=tuple(sorted(runs.values(), key=lambda run: run.started)), problems=tuple(problems))
 
 
@@ -167,8 +213,9 @@ def _last_byte(file: Any) -> bytes:
 def _run(summary: Summary) -> HistoryRun:
     return HistoryRun(
         version=HISTORY_VERSION, started=summary.started, finished=summary.finished, verdict=summary.verdict,
-        thresholds_file=summary.thresholds_file, command=summary.command, commit=summary.run.commit if summary.run else None,
-        models={side: _model(model) for side, model in summary.models.items()}, checks=tuple(map(_check, summary.checks)),
+        thresholds_file=summary.thresholds_file, command=summary.command, commit=summary.run.commit,
+        models=HistoryModels(original=_model(summary.models["original"]), pruned=_model(summary.models["pruned"])),
+        checks=tuple(map(_check, summary.checks)),
     )  # fmt: skip
 
 
@@ -187,41 +234,17 @@ def _check(check: CheckSummary) -> HistoryCheck:
     )  # fmt: skip
 
 
-def _from_json(found: Mapping[str, Any]) -> HistoryRun:
-    if found["version"] != HISTORY_VERSION:
-        raise ValueError(f"version {found['version']!r}; {HISTORY_VERSION} is known")
-    models = {side: HistoryModel(**_checked(HistoryModel, found["models"][side])) for side in ("original", "pruned")}
-    checks = tuple(HistoryCheck(**_checked(HistoryCheck, one)) for one in found["checks"])
-    run = HistoryRun(**_checked(HistoryRun, {**found, "models": models, "checks": checks}))
+def _read(line: bytes) -> HistoryRun:
+    """A line's run.
+
+    Raises:
+        msgspec.DecodeError: it is no JSON, or not what such a line holds.
+        ValueError: it is of another version.
+    """
+    found = msgspec.json.decode(line)
+    version = found.get("version") if isinstance(found, dict) else None
+    if version != HISTORY_VERSION:
+        raise ValueError(f"version {version!r}; {HISTORY_VERSION} is known")
+    run = msgspec.convert(found, HistoryRun)
     datetime.fromisoformat(run.started)
     return run
-
-
-def _checked(record: type, found: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a record, each of its kind."""
-    values = {field.name: found[field.name] for field in fields(record)}
-    for field in fields(record):
-        value, kinds = values[field.name], _KINDS.get(str(field.type))
-        if kinds is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
-            raise TypeError(f"{field.name} is {value!r:.50}")
-    if record is HistoryCheck:
-        values["thresholds"] = tuple(str(text) for text in values["thresholds"])
-        values["interval"] = None if values["interval"] is None else _bounds(values["interval"])
-    return values
-
-
-def _bounds(found: Any) -> Bounds:
-    if not isinstance(found, list) or len(found) != 2 or not all(type(bound) in {int, float, _NONE} for bound in found):  # noqa: PLR2004 - low and high
-        raise TypeError(f"interval is {found!r:.50}")
-    low, high = found
-    return (low, high)
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"it says {constant}")
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return "no JSON"
-    return f"it lacks {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"

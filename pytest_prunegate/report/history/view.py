@@ -129,7 +129,7 @@ def _rows(runs: Sequence[HistoryRun], places: dict[str, int]) -> dict[tuple[str,
             if check.outcome == "not run":
                 continue
             key = (run.candidate, check.task, check.name)
-            pair = (run.models["original"].fingerprint, run.models["pruned"].fingerprint)
+            pair = (run.models.original.fingerprint, run.models.pruned.fingerprint)
             measurement = (*pair, check.task, check.name, check.measured)
             row = _row(places[run.started], run, check, before.get(key))
             row = replace(
@@ -149,10 +149,11 @@ def _row(at: int, run: HistoryRun, check: HistoryCheck, before: tuple[HistoryRun
     since: list[str] = []
     if before is not None:
         earlier, was = before
-        for side, model in run.models.items():
-            if model.fingerprint != earlier.models[side].fingerprint:
-                change = f"{earlier.models[side].fingerprint[:_SHOWN]} before, {model.fingerprint[:_SHOWN]} now"
-                since.append(f"another {side} model under the same name ({change})" if model.label == earlier.models[side].label
+        here, there = run.models, earlier.models
+        for side, model, other in (("original", here.original, there.original), ("pruned", here.pruned, there.pruned)):
+            if model.fingerprint != other.fingerprint:
+                change = f"{other.fingerprint[:_SHOWN]} before, {model.fingerprint[:_SHOWN]} now"
+                since.append(f"another {side} model under the same name ({change})" if model.label == other.label
                              else f"another {side} model: {model.label} ({change})")  # fmt: skip
         if check.thresholds != was.thresholds:
             since.append(f"threshold: {'; '.join(check.thresholds)} (before: {'; '.join(was.thresholds)})")

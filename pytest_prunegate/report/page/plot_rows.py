@@ -9,7 +9,7 @@ from pytest_prunegate.report.page.inline_svg import DOUBT, FAIL, INK, PASS, new_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_prunegate.report.summary.records import CheckSummary
+    from pytest_prunegate.report.summary.check_records import CheckSummary
 
 WIDTH, MARGIN = 380, 10  # units; a phone shows them at about their size, a wide page a third larger
 MARK_AT = 0.62  # where a row's marks are, from its top: nearer to its own text than to the next

@@ -26,7 +26,8 @@ from pytest_prunegate.report.summary.wording import percent_text, score_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_prunegate.report.summary.records import CheckSummary, LossOnScale, Summary
+    from pytest_prunegate.report.summary.check_records import CheckSummary, LossOnScale
+    from pytest_prunegate.report.summary.records import Summary
 
 
 _HEIGHT = 210  # units, of the plot of layers

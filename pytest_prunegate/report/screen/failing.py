@@ -16,7 +16,7 @@ from pytest_prunegate.report.summary.wording import (
     loss_text,
     note_texts,
 )
-from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,6 +16,7 @@ from pytest_prunegate.report.summary.wording import duration_text
 if TYPE_CHECKING:
     import pytest
 
+
 _log = logging.getLogger("pytest_prunegate")
 _TERMINAL_SECONDS = 0.5
 _LOG_SECONDS = 30  # a night's run stays under a thousand lines
@@ -37,9 +38,9 @@ class ProgressLine:
         self._shown = 0.0
         self._shown_text = ""
 
-    def start(self, task: str, side: str, *, documents: int, done: int, later: float | None, unit: str) -> None:
+    def start(self, task: str, whose: str, *, documents: int, done: int, later: float | None, unit: str) -> None:
         """A model begins with a task, of which some documents may be answered already."""
-        self._label, self._total, self._done, self._begun_with = f"{task}, {side}", documents, done, done
+        self._label, self._total, self._done, self._begun_with = f"{task}, {whose}", documents, done, done
         self._later, self._unit = later, unit.partition(" ")[0]
         self._began, self._first_done, self._shown = time.monotonic(), None, 0.0
         kept = f", {done} of them in the store" if done else ""

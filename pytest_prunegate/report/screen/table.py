@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.plain import one_line
 from pytest_prunegate.report.screen.marked_lines import WIDTH, folded, kind_of, padded, width_of, wrapped
 from pytest_prunegate.report.summary.wording import figure_text, percent_text, signed_text
-from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pytest_prunegate.report.screen.marked_lines import Line
-    from pytest_prunegate.report.summary.records import CheckSummary, Summary
+    from pytest_prunegate.report.summary.check_records import CheckSummary
+    from pytest_prunegate.report.summary.records import Summary
 
 _SHORT_RULES = {"relative drop at most": "drop", "relative increase at most": "rise", "absolute drop at most": "abs",
                 "recovery at least": "recovery", "score at least": "score", "share at most": "share", "sparsity at least": "min"}  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.plain import plain, size_text
 from pytest_prunegate.report.screen.marked_lines import WIDTH, wrapped
 from pytest_prunegate.report.summary.wording import count_text, duration_text, percent_text
-from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate.plan import Plan, RunPlan, TaskPlan
     from pytest_prunegate.input.options import Options
     from pytest_prunegate.input.thresholds import ThresholdsFile
-    from pytest_prunegate.report.summary.records import CheckSummary, ModelSummary, Summary
+    from pytest_prunegate.report.summary.check_records import CheckSummary
+    from pytest_prunegate.report.summary.records import ModelSummary, Summary
     from pytest_prunegate.verdict.outlook import Outlook
 
 _LABELLED = re.compile(r"(\S+: +| +)(?=\S)")
@@ -165,7 +166,7 @@ def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
     if skipped:
         yield f"Not run: {', '.join(skipped)}."
     for stale in summary.stale:
-        yield f"Stale: {stale['task']}::{stale['name']} of {stale['measured'] or 'an earlier run'}: {stale['reason']}."
+        yield f"Stale: {stale.task}::{stale.name} of {stale.measured or 'an earlier run'}: {stale.reason}."
     if summary.archive:
         yield f"Moved the stale results to {summary.archive}."
     failed = [f"{check.task}::{check.name}" for check in summary.checks if check.is_earlier and check.outcome == Outcome.FAIL]  # fmt: skip
@@ -202,10 +203,8 @@ def _needs_words(check: CheckSummary) -> bool:
 def _broken_outputs(summary: Summary) -> Iterator[str]:
     for task in summary.tasks:
         for side, outputs in task.outputs.items():
-            if outputs and (outputs["empty"] or outputs["cut"]):
-                shares = (
-                    f"{percent_text(outputs['empty'])} empty, {percent_text(outputs['cut'])} cut at the token limit"
-                )
+            if outputs and (outputs.empty or outputs.cut):
+                shares = f"{percent_text(outputs.empty)} empty, {percent_text(outputs.cut)} cut at the token limit"
                 yield f"Outputs of {task.name}, {side}: {shares}."
 
 

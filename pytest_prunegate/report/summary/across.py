@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_prunegate.gate.gate import Gate
-    from pytest_prunegate.report.summary.records import CheckSummary, Summary
+    from pytest_prunegate.report.summary.check_records import CheckSummary
+    from pytest_prunegate.report.summary.records import Summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +79,8 @@ def _ranked(owns: Sequence[_Own]) -> list[_Own]:
 
 def _is_loss(own: CheckSummary) -> bool:
     """Whether a difference is one for the worse; more sparsity never is."""
-    if own.exact is not None and own.exact["drop"] is not None:
-        return Fraction(own.exact["drop"]) > 0
+    if own.exact is not None and own.exact.drop is not None:
+        return Fraction(own.exact.drop) > 0
     return own.relative < 0 if own.relative is not None else (own.difference or 0) < 0
 
 

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.input.task_words import decision_words, settings_words
 from pytest_prunegate.input.thresholds import Decision, TaskSpec
+from pytest_prunegate.report.summary.check_records import AskedDecision
+from pytest_prunegate.report.summary.records import AskedCheck, AskedTask
 
 if TYPE_CHECKING:
     from pytest_prunegate.input.options import Options
     from pytest_prunegate.tasks.checks import Check, GateTask
 
 
-def asked_of(task: GateTask, options: Options) -> dict[str, Any]:
+def asked_of(task: GateTask, options: Options) -> AskedTask:
     """What is asked of a task: its kind, the tags it came through, its settings, and its checks with their rules.
 
     Args:
@@ -21,17 +23,25 @@ def asked_of(task: GateTask, options: Options) -> dict[str, Any]:
     """
     decisions = {check.name: _decision(task, check, options) for check in task.checks}
     outer = _outer_decision(task, decisions)
-    return {
-        "kind": task.kind.key,
-        "origins": list(task.origins),
-        "settings": _settings(task) | task.kind.decision_words(outer),
-        "checks": {
-            check.name: {
-                "rules": [threshold.rule.key for threshold in check.thresholds],
-                "keys": _keys(task, check) | decision_words(decisions[check.name], within=outer),
-            } for check in task.checks
+    return AskedTask(
+        kind=task.kind.key,
+        origins=tuple(task.origins),
+        settings=_settings(task) | task.kind.decision_words(outer),
+        checks={
+            check.name: AskedCheck(
+                rules=tuple(threshold.rule.key for threshold in check.thresholds),
+                keys=_keys(task, check) | decision_words(decisions[check.name], within=outer),
+            )
+            for check in task.checks
         },
-    }  # fmt: skip
+    )
+
+
+def asked_decision(decision: Decision) -> AskedDecision:
+    """What was asked for of a decision; rates as the exact decimal numbers that they are."""
+    return AskedDecision(
+        decide=decision.decide, error_rate=str(decision.error_rate), indifference=str(decision.indifference), inconclusive=decision.inconclusive,
+    )  # fmt: skip
 
 
 def _settings(task: GateTask) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from urllib.parse import quote
 from pytest_prunegate.report.summary.across import CandidateEntry, checks_across
 from pytest_prunegate.report.summary.candidate_records import (
     CANDIDATES_VERSION,
+    FILE_KINDS,
     CandidateFile,
     CandidateRow,
     CandidatesSummary,
+    NamedModel,
     PlotPanel,
     PlotPoint,
     Unplaced,
@@ -18,17 +20,18 @@ from pytest_prunegate.report.summary.candidate_records import (
 )
 from pytest_prunegate.report.summary.file_names import FileNames
 from pytest_prunegate.report.summary.headline import overall_headline, overall_verdict
-from pytest_prunegate.verdict.compare import Outcome
 from pytest_prunegate.verdict.loss_interval import CONFIDENCE
+from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pytest_prunegate.input.options import Require
     from pytest_prunegate.report.summary.candidate_records import CheckAcross
-    from pytest_prunegate.report.summary.records import CheckSummary
+    from pytest_prunegate.report.summary.check_records import CheckSummary
 
 
-def build_candidates(entries: Sequence[CandidateEntry], *, require: str) -> CandidatesSummary:
+def build_candidates(entries: Sequence[CandidateEntry], *, require: Require) -> CandidatesSummary:
     """Summarise all candidates of a run against its original.
 
     Args:
@@ -46,9 +49,9 @@ def build_candidates(entries: Sequence[CandidateEntry], *, require: str) -> Cand
         version=CANDIDATES_VERSION, verdict=overall_verdict([row.verdict for row in rows], require),
         headline=overall_headline(
             rows, require, partial=sum(own.is_partial for own in owns), earlier=sum(own.is_earlier for own in owns)
-        ), require=str(require),
+        ), require=require,
         notes=(*_shared_notes(entries), *_notes(rows, checks, original.fingerprint)),
-        original={"name": original.name, "path": original.path, "fingerprint": original.fingerprint},
+        original=NamedModel(name=original.name, path=original.path, fingerprint=original.fingerprint),
         candidates=rows, checks=checks, plot=tuple(_panels(entries)), unplaced=tuple(_unplaced(rows)),
         pairs_confidence=confidence, pairs_note=_pairs_note(pairs), thresholds_file=first.thresholds_file,
         built_in_thresholds=first.built_in_thresholds, command=first.command, started=min(entry.summary.started for entry in entries),
@@ -61,7 +64,7 @@ def _row(number: int, entry: CandidateEntry) -> CandidateRow:
     model, outcomes = summary.models["pruned"], [check.outcome for check in summary.checks]
     told = {"passed": Outcome.PASS, "failed": Outcome.FAIL, "errored": Outcome.ERROR, "inconclusive": Outcome.INCONCLUSIVE,
             "not_run": Outcome.NOT_RUN}  # fmt: skip
-    counts = {name: outcomes.count(outcome.value) for name, outcome in told.items()}
+    counts = {name: outcomes.count(outcome) for name, outcome in told.items()}
     return CandidateRow(
         number=number, name=entry.name, path=model.path, revision=model.revision, base=model.base, fingerprint=model.fingerprint,
         quantised=model.quantised, parameters=model.parameters, size=model.size, sparsity=model.sparsity,
@@ -69,7 +72,7 @@ def _row(number: int, entry: CandidateEntry) -> CandidateRow:
         other=len(outcomes) - sum(counts.values()), checks_total=summary.checks_total, worst=_worst(summary.checks),
         files=tuple(
             CandidateFile(kind=kind, name=name, address=quote(name, safe=""))
-            for kind, name in zip(("HTML", "Markdown", "JSON"), reversed(FileNames(entry.name).comparisons), strict=True)
+            for kind, name in zip(FILE_KINDS, reversed(FileNames(entry.name).comparisons), strict=True)
         ),
     )  # fmt: skip
 

@@ -1,33 +1,25 @@
 """The answers that changed in a run, and in earlier ones whose figures still hold: in the reports, and all in a file.
 
 A line of `changed.jsonl` is a JSON object with a document that changed; the lines stand in the order of the reports: lost ones
-first, the largest losses at the top, then gained ones. Its keys:
-
-    task, member   the task's name; the task of a group that the document is of, null elsewhere
-    doc_id         the document's number in the data of its task, as in lm-eval's
-    change, size   lost or gained, and the largest change of a score in that direction
-    scores         for each check of the task that has a score of the document: check, original, pruned, change (lost, gained, same)
-    prompt         the whole prompt, rendered by the chat template where there is one
-    gold           the answer that counts as right; several are divided by " / "
-    original, pruned             what the models answered
-    original_note, pruned_note   what is no word of theirs: log-probabilities of choices, what a filter made of an output
-
+first, the largest losses at the top, then gained ones (`ChangedLine`).
 The objects of one check whose change is lost are as many as the check's lost documents in the results; gained likewise.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from pytest_prunegate.atomic_file import remove_left_behind, replacing
-from pytest_prunegate.report.summary.changed_records import CHANGED_FILE, ChangedAnswers, ChangedScore
+from pytest_prunegate.report.summary.changed_records import CHANGED_FILE, ChangedAnswers, ChangedLine, ChangedScore
 from pytest_prunegate.report.summary.embedding import Change, chosen, embedded
-from pytest_prunegate.verdict.answers import GAINED, LOST, SAME, Answer, Texts, doc_id_of, member_of, texts_of
+from pytest_prunegate.tasks.answer_texts import Answer
+from pytest_prunegate.verdict.answers import Texts, doc_id_of, member_of, texts_of
+from pytest_prunegate.verdict.outcome import GAINED, LOST, SAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,12 +31,11 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.scores import DocumentKey
     from pytest_prunegate.verdict.compare import Comparison
     from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.outcome import Direction, Moved
 
 
 Place = tuple[str, str | None, int]
 """A document: its task, its group's task, its id."""
-_WRONG = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
-_TEXTS = ("prompt", "gold", "original", "pruned", "original_note", "pruned_note")
 
 
 @dataclass(kw_only=True)
@@ -85,11 +76,11 @@ def _read(
     """Take what is wanted of a file; a line that cannot be read is left out."""
     for offset, line in _lines(path):
         try:
-            values = _parsed(line)
-            place = (values["task"], values["member"], values["doc_id"])
-            scores = [_score(score) for score in values["scores"] if (values["task"], score["check"]) in wanted]
-        except _WRONG:
+            kept = msgspec.json.decode(line, type=ChangedLine)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
+        place = (kept.task, kept.member, kept.doc_id)
+        scores = [score for score in kept.scores if (kept.task, score.check) in wanted]
         if not any(score.change != SAME for score in scores):
             continue
         known = {score.check for score in found.scores.get(place, ())}
@@ -111,39 +102,14 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         return
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
-    """A line's values.
-
-    Raises:
-        ValueError: it is no line of such a file.
-    """
-    values: dict[str, Any] = json.loads(line)
-    is_whole = (
-        isinstance(values["task"], str)
-        and isinstance(values["member"], str | None)
-        and type(values["doc_id"]) is int
-        and all(isinstance(values[name], str) for name in _TEXTS)
-    )
-    if not is_whole:
-        raise ValueError("not a line of answers that changed")
-    return values
-
-
-def _score(values: dict[str, Any]) -> ChangedScore:
-    original, pruned = float(values["original"]), float(values["pruned"])
-    if values["change"] not in {LOST, GAINED, SAME} or not (math.isfinite(original) and math.isfinite(pruned)):
-        raise ValueError("not the scores of a document")
-    return ChangedScore(check=values["check"], original=original, pruned=pruned, change=values["change"])
-
-
 def _texts_at(path: Path, offset: int) -> Texts:
     """The texts of a line that was read before."""
     with path.open("rb") as file:
         file.seek(offset)
-        values = _parsed(file.readline())
+        kept = msgspec.json.decode(file.readline(), type=ChangedLine)
     return Texts(
-        prompt=values["prompt"], gold=values["gold"], original=Answer(text=values["original"], note=values["original_note"]),
-        pruned=Answer(text=values["pruned"], note=values["pruned_note"]),
+        prompt=kept.prompt, gold=kept.gold, original=Answer(text=kept.original, note=kept.original_note),
+        pruned=Answer(text=kept.pruned, note=kept.pruned_note),
     )  # fmt: skip
 
 
@@ -240,7 +206,7 @@ def _changed(
         yield (task.name, member_of(key), doc_id_of(key)), partial(read, key), found
 
 
-def _kind(comparison: Comparison, key: DocumentKey) -> str:
+def _kind(comparison: Comparison, key: DocumentKey) -> Moved:
     loss = comparison.loss(key)
     return LOST if loss > 0 else GAINED if loss < 0 else SAME
 
@@ -259,7 +225,7 @@ def _change(
     task, member, doc_id = place
     of_metrics = [score for score in scores if not checks[task, score.check][1].is_of_outputs]
     telling = [score for score in of_metrics if score.change != SAME] or scores
-    change = LOST if any(score.change == LOST for score in telling) else GAINED
+    change: Direction = LOST if any(score.change == LOST for score in telling) else GAINED
     return Change(
         task=task, member=member, doc_id=doc_id, change=change,
         scores=tuple(sorted(scores, key=lambda score: checks[task, score.check][0])),

@@ -7,31 +7,36 @@ are moved away. Nothing is ever joined because it has the same name.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_prunegate.gate.identity import WORDS, Identities, data_fingerprint
 from pytest_prunegate.input.thresholds import Decide
-from pytest_prunegate.report.summary.records import PartSummary
-from pytest_prunegate.verdict.compare import Comparison, Outcome, broken_thresholds
+from pytest_prunegate.report.summary.asked import asked_decision
+from pytest_prunegate.report.summary.reading import UnreadableError, measured_of, read_results
+from pytest_prunegate.report.summary.records import Stale
+from pytest_prunegate.verdict.compare import Comparison, broken_thresholds
 from pytest_prunegate.verdict.loss_interval import LossInterval
 from pytest_prunegate.verdict.measurement import MemberResult
-from pytest_prunegate.verdict.noise import Noise
+from pytest_prunegate.verdict.outcome import Basis, Outcome
 from pytest_prunegate.verdict.result import CheckResult
-from pytest_prunegate.verdict.verdicts import Basis, Verdict
+from pytest_prunegate.verdict.verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pytest_prunegate.gate.gate import Gate
+    from pytest_prunegate.report.summary.check_records import (
+        DecisionSummary,
+        IntervalSummary,
+        PartSummary,
+    )
     from pytest_prunegate.report.summary.file_names import FileNames
+    from pytest_prunegate.report.summary.reading import Measured
+    from pytest_prunegate.report.summary.records import Summary, TaskSummary
     from pytest_prunegate.tasks.checks import Check
-
-_UNREADABLE = (OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
-_VERDICTS = ("pass", "fail", "inconclusive", "recorded")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +48,9 @@ class KeptResult:
 
     result: CheckResult
     measured: str
-    decision: Mapping[str, Any]
+    decision: DecisionSummary
     parts: tuple[PartSummary, ...] = ()
     changes: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stale:
-    """A check's figures from an earlier run that are about something else, and about what."""
-
-    task: str
-    name: str
-    measured: str
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +58,13 @@ class Earlier:
     """What is kept of earlier runs, what is stale, and the files that hold it all."""
 
     results: Mapping[Check, KeptResult] = field(default_factory=dict)
-    tasks: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    tasks: Mapping[str, TaskSummary] = field(default_factory=dict)
     stale: tuple[Stale, ...] = ()
     files: tuple[str, ...] = ()
     started: str = ""
 
 
-def read_earlier(gate: Gate, identities: Identities, folder: Path, names: FileNames, *, version: int) -> Earlier:
+def read_earlier(gate: Gate, identities: Identities, folder: Path, names: FileNames) -> Earlier:
     """Sort what the output folder holds.
 
     Args:
@@ -77,160 +72,142 @@ def read_earlier(gate: Gate, identities: Identities, folder: Path, names: FileNa
         identities: what its figures depend on.
         folder: the output folder; it may not exist.
         names: of this run's files; those of other candidates are none of its business.
-        version: of the results that can be read.
     """
     path = folder / names.results
     archived = (folder / "archive").glob(f"*/{names.results}")
     if not path.is_file():
-        return _with_archived(gate, identities, Earlier(), archived, version)
+        return _with_archived(gate, identities, Earlier(), archived)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["version"] != version:
-            raise ValueError(f"version {found['version']}")
+        found = read_results(path)
         sorted_out = replace(_sort(gate, identities, found, folder), files=_files_of(found, names))
-    except _UNREADABLE as error:
-        reason = f"the earlier {names.results} cannot be read: {type(error).__name__}: {error}"
+    except (OSError, UnreadableError) as error:
+        what = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+        reason = f"the earlier {names.results} {what}"
         models = sorted(path.name for path in folder.glob(names.model_files))
         stale = Stale(task="all", name="all", measured="", reason=reason)
         sorted_out = Earlier(stale=(stale,), files=(*models, *names.comparisons, names.changed))
-    return _with_archived(gate, identities, sorted_out, archived, version)
+    return _with_archived(gate, identities, sorted_out, archived)
 
 
-def _sort(gate: Gate, identities: Identities, found: dict[str, Any], folder: Path) -> Earlier:
+def _sort(gate: Gate, identities: Identities, found: Summary, folder: Path) -> Earlier:
     by_name = {(check.task, check.name): check for check in gate.checks}
-    tasks = {task["name"]: task for task in found["tasks"]}
+    tasks = {task.name: task for task in found.tasks}
     results: dict[Check, KeptResult] = {}
     stale: list[Stale] = []
     changes = _changed_file(found)
-    for kept in found["checks"]:
-        if kept["outcome"] not in _VERDICTS:
-            continue
-        check = by_name.get((kept["task"], kept["name"]))
-        reason = _reason(gate, identities, check, kept, tasks.get(kept["task"]))
-        if reason is not None or check is None:
-            stale.append(Stale(task=kept["task"], name=kept["name"], measured=kept["measured"], reason=reason or ""))
+    for kept in filter(None, map(measured_of, found.checks)):
+        check = by_name.get((kept.check.task, kept.check.name))
+        if check is None:
+            stale.append(_stale(kept, "no longer in the thresholds file"))
+        elif reason := _reason(gate, identities, check, kept, tasks.get(check.task)):
+            stale.append(_stale(kept, reason))
         elif check in gate.results and gate.results[check].outcome is Outcome.ERROR:
-            stale.append(Stale(task=kept["task"], name=kept["name"], measured=kept["measured"], reason="this run's ended in an error"))  # fmt: skip
+            stale.append(_stale(kept, "this run's ended in an error"))
         elif check not in gate.results:
             results[check] = KeptResult(
-                result=_judged_anew(check, kept), measured=kept["measured"], decision=kept["decision"],
-                parts=tuple(PartSummary(**part) for part in kept["parts"]), changes=folder / changes if changes else None,
+                result=_judged_anew(check, kept), measured=kept.check.measured or found.started, decision=kept.decision,
+                parts=kept.check.parts, changes=folder / changes if changes else None,
             )  # fmt: skip
     still = {check.task for check in results}
     return Earlier(
-        results=results, tasks={name: task for name, task in tasks.items() if name in still}, stale=tuple(stale),
-        started=str(found["started"]),
+        results=results, tasks={name: task for name, task in tasks.items() if name in still}, stale=tuple(stale), started=found.started,
     )  # fmt: skip
 
 
-def _with_archived(
-    gate: Gate, identities: Identities, earlier: Earlier, archived: Iterable[Path], version: int
-) -> Earlier:
+def _stale(kept: Measured, reason: str) -> Stale:
+    return Stale(task=kept.check.task, name=kept.check.name, measured=kept.check.measured or "", reason=reason)
+
+
+def _with_archived(gate: Gate, identities: Identities, earlier: Earlier, archived: Iterable[Path]) -> Earlier:
     """What was archived may hold again: after another setting was tried, or a run that broke. The newest comes first."""
     results, tasks = dict(earlier.results), dict(earlier.tasks)
     for path in sorted(archived, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            older = _sort(gate, identities, found, path.parent) if found["version"] == version else Earlier()
-        except _UNREADABLE:  # it was told when it was moved
+            older = _sort(gate, identities, read_results(path), path.parent)
+        except (OSError, UnreadableError):  # it was told when it was moved
             continue
         results = {**older.results, **results}
         tasks = {**older.tasks, **tasks}
     return replace(earlier, results=results, tasks=tasks)
 
 
-def _reason(
-    gate: Gate, identities: Identities, check: Check | None, kept: dict[str, Any], task: dict[str, Any] | None
-) -> str | None:
+def _reason(gate: Gate, identities: Identities, check: Check, kept: Measured, task: TaskSummary | None) -> str | None:
     """Why an earlier figure is not about what this run is about; None where it is."""
-    if check is None:
-        return "no longer in the thresholds file"
-    identity = identities.of(check)
-    differing = [word for name, word in WORDS.items() if identity.get(name) != kept["identity"].get(name)]
+    identity, known = identities.of(check), kept.check.identity or {}
+    differing = [word for name, word in WORDS.items() if identity.get(name) != known.get(name)]
     parts = gate.prepared.get(check.task)
-    if not differing and parts and task and data_fingerprint(parts) != task["data_fingerprint"]:
+    if not differing and parts and task and data_fingerprint(parts) != task.data_fingerprint:
         differing.append(WORDS["data"])
     if differing:
         return ", ".join(differing)
     if reason := _undecided_now(gate, check, kept):
         return reason
-    original = kept["exact"]["original"]
-    if not (original and Fraction(original)) and any(threshold.rule.needs_original for threshold in check.thresholds):
+    if not kept.original and any(threshold.rule.needs_original for threshold in check.thresholds):
         return "the original scores 0, and today's threshold is relative"
     return None
 
 
-def _undecided_now(gate: Gate, check: Check, kept: dict[str, Any]) -> str | None:
+def _undecided_now(gate: Gate, check: Check, kept: Measured) -> str | None:
     """Why a verdict on a part of the documents, or on others, does not hold today: only measured figures can be judged anew."""
-    decision = kept["decision"]
-    if decision["basis"] == Basis.MEASURED:
+    decision = kept.decision
+    if decision.basis is Basis.MEASURED:
         return "decided otherwise" if check.decision.decide is Decide.CONFIDENT else None
-    asked = {name: str(value) for name, value in asdict(check.decision).items()}
-    thresholds = [threshold.describe() for threshold in check.thresholds]
-    shared = decision["checks"] >= gate.thresholds and decision.get("candidates", 1) >= len(gate.options.candidates)
-    is_same = decision["asked"] == asked and kept["thresholds"] == thresholds and shared
+    thresholds = tuple(threshold.describe() for threshold in check.thresholds)
+    shared = (decision.checks or 0) >= gate.thresholds and decision.candidates >= len(gate.options.candidates)
+    is_same = decision.asked == asked_decision(check.decision) and kept.check.thresholds == thresholds and shared
     return None if is_same else "decided otherwise, or by other thresholds"
 
 
-def _verdict(kept: dict[str, Any], comparison: Comparison) -> Verdict:
+def _verdict(kept: Measured, comparison: Comparison) -> Verdict:
     """An earlier verdict; by the measured figures, it is today's."""
-    decision = kept["decision"]
-    basis, needed = Basis(decision["basis"]), decision["needed"]
-    strictest = tuple(decision["strictest"].get(threshold.rule.key) for threshold in comparison.check.thresholds)
+    decision = kept.decision
+    strictest = tuple(decision.strictest.get(threshold.rule.key) for threshold in comparison.check.thresholds)
     return Verdict(
-        outcome=comparison.outcome if basis is Basis.MEASURED else Outcome(decision["outcome"]), basis=basis,
-        used=decision["documents"], total=decision["of"], error_rate=decision["error_rate"], indifference=decision["indifference"],
-        needed=(needed[0], needed[1]) if needed else None, interval=_interval(kept["interval"]), strictest=strictest,
-        note=decision["note"],
+        outcome=comparison.outcome if decision.basis is Basis.MEASURED else decision.outcome, basis=decision.basis,
+        used=decision.documents, total=decision.of, error_rate=decision.error_rate, indifference=decision.indifference,
+        needed=decision.needed, interval=_interval(kept.check.interval), strictest=strictest, note=decision.note,
     )  # fmt: skip
 
 
-def _judged_anew(check: Check, kept: dict[str, Any]) -> CheckResult:
+def _judged_anew(check: Check, kept: Measured) -> CheckResult:
     """An earlier run's figures under today's thresholds."""
-    original, pruned, drop = (
-        None if kept["exact"][name] is None else Fraction(kept["exact"][name]) for name in ("original", "pruned", "drop")
-    )  # fmt: skip
-    if pruned is None:
-        raise ValueError(f"{check.label} has no figure of the pruned model")
-    relative = drop / abs(original) if drop is not None and original else None
+    original, pruned, drop, relative, summary = kept.original, kept.pruned, kept.drop, kept.relative_drop, kept.check
     comparison = Comparison(
         check=check, original=original, pruned=pruned, difference=None if original is None else pruned - original, drop=drop,
         relative_drop=relative, recovery=pruned / original if original and drop is not None else None,
-        documents=int(kept["documents"]), lost=kept["lost"], gained=kept["gained"],
-        broken=broken_thresholds(check, pruned, drop, relative), silent=kept["silent"],
+        documents=kept.documents, lost=summary.lost, gained=summary.gained,
+        broken=broken_thresholds(check, pruned, drop, relative), silent=summary.silent,
     )  # fmt: skip
     members = tuple(
         MemberResult(
-            name=member["name"], documents=member["documents"], original=Fraction(member["exact"][0]), pruned=Fraction(member["exact"][1]),
-            lost=member["lost"], gained=member["gained"],
-        ) for member in kept["members"]
+            name=member.name, documents=member.documents, original=Fraction(member.exact[0]), pruned=Fraction(member.exact[1]),
+            lost=member.lost, gained=member.gained,
+        ) for member in summary.members
     )  # fmt: skip
     verdict = _verdict(kept, comparison)
     return CheckResult(
         check=check, outcome=verdict.outcome, comparison=comparison, documents=comparison.documents,
-        total=kept["total_documents"], unit=kept["unit"], members=members, verdict=verdict,
-        noise=Noise(**kept["noise"]) if kept["noise"] else None,
+        total=summary.total_documents, unit=summary.unit, members=members, verdict=verdict, noise=summary.noise,
     )  # fmt: skip
 
 
-def _interval(kept: dict[str, Any] | None) -> LossInterval | None:
+def _interval(kept: IntervalSummary | None) -> LossInterval | None:
     if kept is None:
         return None
-    relative, absolute, pruned = ((kept[name][0], kept[name][1]) for name in ("relative", "absolute", "pruned"))
     return LossInterval(
-        relative=relative, absolute=absolute, pruned=pruned, of_full_run=bool(kept["of_full_run"]),
-        is_anytime=bool(kept["is_anytime"]), unit=kept["unit"],
+        relative=kept.relative, absolute=kept.absolute, pruned=kept.pruned, of_full_run=kept.of_full_run,
+        is_anytime=kept.is_anytime, unit=kept.unit,
     )  # fmt: skip
 
 
-def _files_of(found: dict[str, Any], names: FileNames) -> tuple[str, ...]:
+def _files_of(found: Summary, names: FileNames) -> tuple[str, ...]:
     """The files that the earlier run wrote."""
-    return names.of((side, model["name"]) for side, model in found["models"].items())
+    return names.of((side, model.name) for side, model in found.models.items())
 
 
-def _changed_file(found: dict[str, Any]) -> str | None:
+def _changed_file(found: Summary) -> str | None:
     """The file beside the results that has the answers that changed; None where none did."""
-    name = found["changed"]["file"]
-    if name is not None and (not isinstance(name, str) or Path(name).name != name or Path(name).suffix != ".jsonl"):
-        raise ValueError(f"{name} is no name of a file")
+    name = found.changed.file
+    if name is not None and (Path(name).name != name or Path(name).suffix != ".jsonl"):
+        raise UnreadableError(f"is damaged: {name} is no name of a file")
     return name

@@ -8,18 +8,20 @@ import itertools
 import json
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.plain import plain
-from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedScore
-from pytest_prunegate.verdict.answers import LOST
+from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedLine
+from pytest_prunegate.report.summary.values import json_values
+from pytest_prunegate.verdict.outcome import LOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from pytest_prunegate.report.summary.changed_records import Marked
+    from pytest_prunegate.report.summary.changed_records import ChangedScore, Marked
     from pytest_prunegate.verdict.answers import Texts
+    from pytest_prunegate.verdict.outcome import Direction
 
 
 _SHOWN = 500  # answers
@@ -45,7 +47,7 @@ class Change:
     member: str | None
     doc_id: int
     scores: tuple[ChangedScore, ...]
-    change: str
+    change: Direction
     size: float
     is_output: bool
     texts: Callable[[], Texts]
@@ -53,12 +55,12 @@ class Change:
     def line(self) -> bytes:
         """Its line in the file: nothing but ASCII, so that no text can break or colour it."""
         texts = self.texts()
-        values = {
-            "task": self.task, "member": self.member, "doc_id": self.doc_id, "change": self.change, "size": self.size,
-            "scores": [asdict(score) for score in self.scores], "prompt": texts.prompt, "gold": texts.gold,
-            "original": texts.original.text, "pruned": texts.pruned.text, "original_note": texts.original.note, "pruned_note": texts.pruned.note,
-        }  # fmt: skip
-        return (json.dumps(values, allow_nan=False) + "\n").encode()
+        line = ChangedLine(
+            task=self.task, member=self.member, doc_id=self.doc_id, change=self.change, size=self.size, scores=self.scores,
+            prompt=texts.prompt, gold=texts.gold, original=texts.original.text, pruned=texts.pruned.text,
+            original_note=texts.original.note, pruned_note=texts.pruned.note,
+        )  # fmt: skip
+        return (json.dumps(json_values(line), allow_nan=False) + "\n").encode()
 
 
 def chosen(changes: Sequence[Change], most: int = _SHOWN) -> list[Change]:

@@ -12,6 +12,8 @@ from pytest_prunegate.report.summary.records import RESULTS_FILE
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pytest_prunegate.input.model_argument import Side
+
 COMPARISONS = (RESULTS_FILE, "comparison_report.md", "comparison_report.html")
 ANY_RESULTS = "comparison_results*.json"
 
@@ -47,12 +49,12 @@ class FileNames:
         """A pattern for the files of models that belong to this set, whatever the original is called."""
         return "*_model_results*.json" if self.candidate is None else model_file("pruned", self.candidate)
 
-    def of(self, models: Iterable[tuple[str, str | None]]) -> tuple[str, ...]:
+    def of(self, models: Iterable[tuple[Side, str | None]]) -> tuple[str, ...]:
         """All files of a comparison of these models, each a side and a name."""
         return (*(model_file(side, name) for side, name in models), *self.comparisons, self.changed)
 
 
-def model_file(side: str, name: str | None) -> str:
+def model_file(side: Side, name: str | None) -> str:
     """File of one model's scores; a named model's carries its name."""
     suffix = f"_{name}" if name else ""
     return f"{side}_model_results{suffix}.json"

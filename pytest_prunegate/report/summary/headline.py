@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.verdict.compare import Outcome
+from pytest_prunegate.input.options import Require
+from pytest_prunegate.report.summary.values import RunVerdict
+from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,27 +14,22 @@ if TYPE_CHECKING:
     from pytest_prunegate.report.summary.candidate_records import CandidateRow
 
 
-ALL, ANY = "all", "any"
-_INCOMPLETE = "incomplete"
-_WORST_FIRST = (Outcome.FAIL.value, Outcome.ERROR.value, Outcome.INCONCLUSIVE.value, _INCOMPLETE)
+_WORST_FIRST = (RunVerdict.FAIL, RunVerdict.ERROR, RunVerdict.INCONCLUSIVE, RunVerdict.INCOMPLETE)
 _WAYS = {
-    Outcome.FAIL.value: ("fails", "fail"),
-    Outcome.ERROR.value: ("ended in an error", "ended in errors"),
-    Outcome.INCONCLUSIVE.value: ("is inconclusive", "are inconclusive"),
-    _INCOMPLETE: ("was not measured in full", "were not measured in full"),
-    Outcome.RECORDED.value: ("is recorded and not judged", "are recorded and not judged"),
+    RunVerdict.FAIL: ("fails", "fail"),
+    RunVerdict.ERROR: ("ended in an error", "ended in errors"),
+    RunVerdict.INCONCLUSIVE: ("is inconclusive", "are inconclusive"),
+    RunVerdict.INCOMPLETE: ("was not measured in full", "were not measured in full"),
+    RunVerdict.RECORDED: ("is recorded and not judged", "are recorded and not judged"),
 }
 
 
-def verdict(outcomes: list[Outcome]) -> str:
+def verdict(outcomes: list[Outcome]) -> RunVerdict:
     """The worst outcome of what was run; an incomplete run without anything bad is called so."""
-    for outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE):
+    for outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE, Outcome.BASELINE, Outcome.RECORDED):
         if outcome in outcomes:
-            return outcome.value
-    for outcome in (Outcome.BASELINE, Outcome.RECORDED):
-        if outcome in outcomes:
-            return outcome.value
-    return "incomplete" if Outcome.NOT_RUN in outcomes or not outcomes else Outcome.PASS.value
+            return RunVerdict(outcome)
+    return RunVerdict.INCOMPLETE if Outcome.NOT_RUN in outcomes or not outcomes else RunVerdict.PASS
 
 
 def measured(outcomes: list[Outcome]) -> int:
@@ -72,7 +69,7 @@ def how_measured(*, partial: int, earlier: int) -> str:
     return f" ({', '.join(words)})" if words else ""
 
 
-def overall_verdict(verdicts: Sequence[str], require: str) -> str:
+def overall_verdict(verdicts: Sequence[RunVerdict], require: Require) -> RunVerdict:
     """One verdict over the verdicts of all candidates.
 
     Where all have to pass, it is the worst of them. Where one is enough, it is the best: a failure only where all of them fail,
@@ -80,18 +77,20 @@ def overall_verdict(verdicts: Sequence[str], require: str) -> str:
 
     Args:
         verdicts: of each candidate, as `headline.verdict` gives them.
-        require: all or any.
+        require: how many have to pass.
     """
-    order = _WORST_FIRST if require == ALL else (Outcome.PASS.value, *reversed(_WORST_FIRST))
-    return next((verdict for verdict in order if verdict in verdicts), verdicts[0] if verdicts else _INCOMPLETE)
+    order = _WORST_FIRST if require is Require.ALL else (RunVerdict.PASS, *reversed(_WORST_FIRST))
+    return next(
+        (verdict for verdict in order if verdict in verdicts), verdicts[0] if verdicts else RunVerdict.INCOMPLETE
+    )
 
 
-def overall_headline(rows: Sequence[CandidateRow], require: str, *, partial: int, earlier: int) -> str:
+def overall_headline(rows: Sequence[CandidateRow], require: Require, *, partial: int, earlier: int) -> str:
     """The verdict over all candidates with who passes, what was asked, and how the others ended.
 
     Args:
         rows: the candidates.
-        require: all or any.
+        require: how many have to pass.
         partial: how many of all measured checks rest on a part of their documents.
         earlier: how many of them an earlier run measured.
     """
@@ -99,11 +98,11 @@ def overall_headline(rows: Sequence[CandidateRow], require: str, *, partial: int
     total = sum(row.checks_total for row in rows)
     done = total - sum(row.not_run + row.errored for row in rows)
     words = [] if done == total else ["INCOMPLETE"]
-    words += [] if verdict == _INCOMPLETE else [verdict.upper()]
-    passing = [row.name for row in rows if row.verdict == Outcome.PASS]
+    words += [] if verdict is RunVerdict.INCOMPLETE else [verdict.upper()]
+    passing = [row.name for row in rows if row.verdict is RunVerdict.PASS]
     who = f" ({', '.join(passing)})" if passing and len(passing) < len(rows) else ""
     verb = "passes" if len(passing) == 1 else "pass"
-    asked = "all have to" if require == ALL else "one has to"
+    asked = "all have to" if require is Require.ALL else "one has to"
     counts = {way: sum(row.verdict == way for row in rows) for way in _WAYS}
     others = [f"{count} {_WAYS[way][count > 1]}" for way, count in counts.items() if count]
     ended = f"; {', '.join(others)}" if others else ""

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.input.thresholds import TaskSpec
-from pytest_prunegate.report.summary.records import PartSummary
+from pytest_prunegate.report.summary.check_records import PartSummary
 from pytest_prunegate.report.summary.wording import relative_change
 from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from pytest_prunegate.report.summary.provenance_records import (
     Environment,
     ModelProvenance,
-    RunProvenance,
     TaskProvenance,
 )
 
@@ -18,32 +18,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pytest_prunegate.gate.gate import Gate
-    from pytest_prunegate.report.summary.records import Summary, TaskSummary
+    from pytest_prunegate.input.model_argument import Side
+    from pytest_prunegate.report.summary.records import TaskSummary
 
 _COMMIT = ("GITHUB_SHA", "CI_COMMIT_SHA")  # GitHub's and GitLab's
 _TIPS = "Numerics may tip an answer now and then; --prunegate-noise-floor tells how many."
 
 
-def with_provenance(summary: Summary, gate: Gate) -> Summary:
-    """The summary with its provenance blocks, and with notes where answers of different origin are compared.
-
-    Args:
-        summary: with its tasks, each with where its answers were made.
-        gate: the run.
-    """
-    models = {side: _model(gate, side, summary.tasks) for side in gate.facts}
-    return replace(summary, provenance=models, run=_run(summary), notes=(*summary.notes, *_mixtures(gate, models)))
+def provenance_of(gate: Gate, tasks: Sequence[TaskSummary]) -> dict[Side, ModelProvenance]:
+    """Which models answered, and where the answers to these tasks were made, by side."""
+    return {side: _model(gate, side, tasks) for side in gate.facts}
 
 
-def answered_in(gate: Gate, task: str) -> dict[str, tuple[Environment, ...]]:
+def answered_in(gate: Gate, task: str) -> dict[Side, tuple[Environment, ...]]:
     """Where the answers to a measured task were made, by side."""
     parts = [measurement.prepared for measurement in gate.measurements[task]]
-    return {side: joined(map(environment_of, gate.baselines.environments(side, parts))) for side in gate.facts}
-
-
-def environment_of(found: Mapping[str, Any]) -> Environment:
-    """An environment as the store, a baseline file, or the JSON results have it."""
-    return Environment(**{**found, "libraries": dict(found["libraries"]), "batch_sizes": tuple(found["batch_sizes"])})
+    return {
+        side: joined(msgspec.convert(gate.baselines.environments(side, parts), tuple[Environment, ...]))
+        for side in gate.facts
+    }
 
 
 def joined(environments: Iterable[Environment]) -> tuple[Environment, ...]:
@@ -59,7 +52,7 @@ def joined(environments: Iterable[Environment]) -> tuple[Environment, ...]:
     return tuple(sorted(places.values(), key=lambda one: (one.first, one.place)))
 
 
-def _model(gate: Gate, side: str, tasks: Iterable[TaskSummary]) -> ModelProvenance:
+def _model(gate: Gate, side: Side, tasks: Iterable[TaskSummary]) -> ModelProvenance:
     facts, conditions = gate.facts[side], gate.conditions[side]
     return ModelProvenance(
         path=facts.path, name=facts.name, revision=facts.revision, base=facts.base, fingerprint=facts.fingerprint,
@@ -69,21 +62,22 @@ def _model(gate: Gate, side: str, tasks: Iterable[TaskSummary]) -> ModelProvenan
     )  # fmt: skip
 
 
-def _run(summary: Summary) -> RunProvenance:
-    return RunProvenance(
-        command=summary.command, started=summary.started, finished=summary.finished, seed=summary.seed,
-        batch_size=summary.batch_size, device=summary.device, python=summary.python, platform=platform.platform(),
-        libraries=summary.libraries, commit=next((os.environ[name] for name in _COMMIT if os.environ.get(name)), None),
-        tasks={
-            task.name: TaskProvenance(
-                version=task.version, data_fingerprint=task.data_fingerprint, num_fewshot=task.num_fewshot,
-                fewshot_seeds=task.fewshot_seeds, started=task.started, seconds=task.seconds,
-            ) for task in summary.tasks
-        },
-    )  # fmt: skip
+def task_provenance(tasks: Iterable[TaskSummary]) -> dict[str, TaskProvenance]:
+    """What was asked of each task."""
+    return {
+        task.name: TaskProvenance(
+            version=task.version, data_fingerprint=task.data_fingerprint, num_fewshot=task.num_fewshot,
+            fewshot_seeds=task.fewshot_seeds, started=task.started, seconds=task.seconds,
+        ) for task in tasks
+    }  # fmt: skip
 
 
-def _mixtures(gate: Gate, models: Mapping[str, ModelProvenance]) -> Iterator[str]:
+def commit() -> str | None:
+    """The commit that the CI system says it has checked out."""
+    return next((os.environ[name] for name in _COMMIT if os.environ.get(name)), None)
+
+
+def mixtures(gate: Gate, models: Mapping[Side, ModelProvenance]) -> Iterator[str]:
     """Where the answers of one model, or of the two, were not all made on the same hardware by the same libraries."""
     for side, model in models.items():
         if len(model.environments) > 1:

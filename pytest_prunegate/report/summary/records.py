@@ -1,269 +1,307 @@
-"""The records of a summary: plain values, ready for JSON."""
+"""The records of a run's results: plain values, as templates see them and JSON has them."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+from msgspec import UNSET, UnsetType
+
+from pytest_prunegate.input.model_argument import Side
 from pytest_prunegate.report.summary.changed_records import ChangedAnswers
-from pytest_prunegate.tasks.kinds import counting_kind
+from pytest_prunegate.report.summary.check_records import CheckSummary
+from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance, RunProvenance
+from pytest_prunegate.report.summary.values import Count, Moment, RunVerdict, Share, Words, json_values
 
-if TYPE_CHECKING:
-    from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance, RunProvenance
-    from pytest_prunegate.verdict.noise import Noise
-
-SUMMARY_VERSION = 6
+SUMMARY_VERSION: Literal[6] = 6
+MODEL_RESULTS_VERSION: Literal[2] = 2
 RESULTS_FILE = "comparison_results.json"
-Bounds = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSparsity:
-    """Zeros among the linear weights of one decoder layer, by its number in the tensors' names."""
+    """Sparsity of a decoder layer.
 
-    layer: int
-    zeros: int
-    weights: int
-    share: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossOnScale:
-    """A check on the scale that all checks share: its relative drop, positive for a loss, with 95% bounds.
-
-    `limit` is the largest relative drop that all of its thresholds allow (thresholds in score units are brought to it by the
-    original's score); None where they allow no loss to be named so. A bound is None where it is unbounded.
+    Attributes:
+        layer: Number of the decoder layer, from its tensors' names.
+        zeros: Zeros among its linear weights.
+        weights: Its linear weights.
+        share: zeros / weights.
     """
 
-    drop: float
-    low: float | None
-    high: float | None
-    limit: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class IntervalSummary:
-    """95% bounds of a loss, relative and absolute (positive is worse, None where unbounded), and of the pruned model's score.
-
-    `relative_change` has the sign that people know, and `text` says it. `of_full_run`, `unit` and `subject` tell whose bounds they are,
-    `is_anytime` that they hold although the data decided when to stop.
-    """
-
-    relative: Bounds
-    absolute: Bounds
-    pruned: Bounds
-    of_full_run: bool
-    is_anytime: bool
-    unit: str
-    confidence: float
-    relative_change: Bounds
-    text: str
-    subject: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecisionSummary:
-    """How a check was decided: what was `asked` for, what the verdict rests on (`basis`: measured, sample, confident, early), and its errors.
-
-    Where `is_estimate`, the scores on `documents` are an estimate of those on all `of` them. `strictest` has the threshold, by its
-    rule, that an interval at that error rate would just meet. `checks` and `candidates` share the error rate, as do `earlier_looks`.
-    """
-
-    asked: dict[str, str]
-    outcome: str
-    basis: str
-    error_rate: float | None
-    indifference: float
-    documents: int
-    of: int | None
-    is_estimate: bool
-    estimate_of: str | None
-    needed: tuple[int, int] | None
-    seed: int | None
-    checks: int | None
-    candidates: int
-    earlier_looks: tuple[str, ...]
-    strictest: dict[str, float | None]
-    note: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemberSummary:
-    """What a task of a group scored; `exact` are both scores as fractions."""
-
-    name: str
-    documents: int
-    original: float
-    pruned: float
-    difference: float
-    exact: tuple[str, str]
-    lost: int | None
-    gained: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartSummary:
-    """A check's figures on a part of its documents. `by` names what parts them: answerable, or a field of the documents.
-
-    `difference` is pruned - original, `relative` has the sign that people know (None where the original scores 0).
-    """
-
-    by: str
-    name: str
-    documents: int
-    original: float
-    pruned: float
-    difference: float
-    relative: float | None
-    lost: int | None
-    gained: int | None
+    layer: Count
+    zeros: Count
+    weights: Count
+    share: Share
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSummary:
-    """A model. Size in bytes. None: not measured, or unknown; `sparsity_problem` says why zeros were not counted.
+    """A model; what is not known, or was not measured, is null.
 
-    `zeros` and `weights` count the decoder's linear weights. `base` is an adapter's. `wikitext_windows` says what the
-    perplexity was measured on: seqlen, windows, of.
+    Attributes:
+        side: Which of the two it is.
+        name: The name that the command line gives it; null where it gives none.
+        path: The path, hub id or address, as the user wrote it.
+        revision: Commit of a model from a hub.
+        base: The base model of an adapter.
+        fingerprint: Digest of weights, configuration and tokenizer; of a served model, of its name and report.
+        architecture: Its class, as config.json names it.
+        parameters: Number of parameters; null where files do not tell.
+        size: Size of its weights in bytes.
+        quantised: How it is quantised; null where it is not.
+        backend: lm-eval's model class that loads it.
+        dtype: The type that it computes in.
+        arguments: Arguments of this side: --prunegate-original-args or --prunegate-pruned-args.
+        max_length: Longest input, in tokens.
+        sparsity: Share of zeros among the decoder's linear weights; null where they were not counted.
+        zeros: Zeros among those weights.
+        weights: Those weights.
+        sparsity_problem: Why zeros were not counted.
+        base_sparsity: Sparsity of an adapter's base model.
+        router_zeros: Zeros among the weights of routers, which are not in the others.
+        router_weights: Those weights.
+        wikitext_ppl: Perplexity on WikiText2; null where it was not measured.
+        wikitext_windows: What that was measured on, in words.
+        layers: Sparsity layer by layer; none where it was not counted.
     """
 
-    side: str
+    side: Side
     name: str | None
     path: str
     revision: str | None
     base: str | None
     fingerprint: str
     architecture: str | None
-    parameters: int | None
-    size: int | None
+    parameters: Count | None
+    size: Count | None
     quantised: str | None
     backend: str
     dtype: str
-    arguments: dict[str, Any]
-    max_length: int
-    sparsity: float | None
-    zeros: int | None
-    weights: int | None
+    arguments: Words
+    max_length: Count
+    sparsity: Share | None
+    zeros: Count | None
+    weights: Count | None
     sparsity_problem: str | None
-    base_sparsity: float | None
-    router_zeros: int
-    router_weights: int
+    base_sparsity: Share | None
+    router_zeros: Count
+    router_weights: Count
     wikitext_ppl: float | None
     wikitext_windows: str | None
-    layers: tuple[LayerSparsity, ...] = ()
+    layers: tuple[LayerSparsity, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckSummary:
-    """A check. `relative` has the sign that people know (negative is a loss); `reason` is a sentence.
+class SharesOfOutputs:
+    """What a model generated.
 
-    `noise` is what moved when the original was asked twice: answers, and shares of its score.
-    `documents` and `total_documents` count what `unit` says. `exact` holds the figures as fractions, `identity` what they
-    depend on, `measured` when the run began that measured them, `is_earlier` whether that was another run.
+    Attributes:
+        outputs: Generated outputs.
+        empty: Share of those that are empty.
+        cut: Share of those that ended at the token limit; null where the backend does not say.
     """
 
-    task: str
-    name: str
-    metric: str
-    filter: str
-    location: str
-    line: int
-    thresholds: tuple[str, ...]
-    outcome: str
-    original: float | None
-    pruned: float | None
-    difference: float | None
-    relative: float | None
-    recovery: float | None
-    interval: IntervalSummary | None
-    decision: DecisionSummary | None
-    noise: Noise | None
-    broken: tuple[str, ...]
-    silent: str | None
-    documents: int | None
-    total_documents: int | None
-    unit: str
-    lost: int | None
-    gained: int | None
-    reason: str
-    members: tuple[MemberSummary, ...]
-    exact: dict[str, str | None] | None
-    identity: dict[str, str] | None
-    measured: str | None
-    is_earlier: bool
-    parts: tuple[PartSummary, ...] = ()
-    scale: LossOnScale | None = None
+    outputs: Count
+    empty: Share
+    cut: Share | None
 
-    @property
-    def is_partial(self) -> bool:
-        """Whether its figures are of a part of the documents."""
-        return self.documents != self.total_documents
 
-    @property
-    def is_counted(self) -> bool:
-        """Whether its figures were counted in files; models answered for all others."""
-        return counting_kind(self.metric) is not None
+@dataclass(frozen=True, kw_only=True)
+class Ties:
+    """How often a model's best choices have the same log-likelihood.
+
+    Attributes:
+        documents: Documents with several choices.
+        tied: Those of them whose best log-likelihood is that of more than one choice.
+    """
+
+    documents: Count
+    tied: Count
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSummary:
     """A task that was measured. What of it was executed in this run is in evaluation.log: a resumed run ends in the same files.
 
-    `answered_in` says where its answers were made, by side. `ties` counts the documents with several choices, and those of them whose best
-    log-likelihood is that of more than one; None where the task has no choices.
+    Attributes:
+        name: The task.
+        version: Its version, or those of a group's members.
+        num_fewshot: Examples before each question.
+        documents: What was measured, in `unit`.
+        total_documents: All there is of that.
+        unit: What is counted: documents, or windows of how many tokens.
+        data_fingerprint: Digest of its documents.
+        requests: Requests to each model.
+        outputs: What each model generated, by side; null where the task generates nothing.
+        started: When measuring it began.
+        seconds: How long that took, in seconds, in the run that measured it.
+        fewshot_seeds: Seeds that drew the examples; none without examples.
+        answered_in: Where the answers were made, by side.
+        ties: Documents whose best choices tie, by side; null where the task has no choices.
     """
 
     name: str
     version: str
-    num_fewshot: int
-    documents: int
-    total_documents: int
+    num_fewshot: Count
+    documents: Count
+    total_documents: Count
     unit: str
     data_fingerprint: str
-    requests: int
-    outputs: dict[str, dict[str, float | int | None] | None]
-    started: str
+    requests: Count
+    outputs: dict[Side, SharesOfOutputs | None]
+    started: Moment
     seconds: float
-    fewshot_seeds: tuple[int, ...] = ()
-    answered_in: dict[str, tuple[Environment, ...]] = field(default_factory=dict)
-    ties: dict[str, dict[str, int] | None] = field(default_factory=dict)
+    fewshot_seeds: tuple[int, ...]
+    answered_in: dict[Side, tuple[Environment, ...]]
+    ties: dict[Side, Ties | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stale:
+    """A figure of an earlier run that is about something else.
+
+    Attributes:
+        task: The task; all where a whole file is meant.
+        name: The check.
+        measured: When it was measured; empty where that is not known.
+        reason: What it is about instead.
+    """
+
+    task: str
+    name: str
+    measured: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedCheck:
+    """What was asked for of a check.
+
+    Attributes:
+        rules: Rules of its thresholds.
+        keys: Its other keys, in the words of thresholds.yaml.
+    """
+
+    rules: tuple[str, ...]
+    keys: Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedTask:
+    """What was asked for of a task, in the words of thresholds.yaml: enough to ask for it again.
+
+    Attributes:
+        kind: What stands behind the name: task, group, perplexity, sparsity.
+        origins: Tags and groups that it was expanded from.
+        settings: Settings, in the words of thresholds.yaml (see thresholds.schema.json).
+        checks: Its checks by name.
+    """
+
+    kind: str
+    origins: tuple[str, ...]
+    settings: Words
+    checks: dict[str, AskedCheck]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelResults:
+    """One model's scores, in a file of their own: `original_model_results.json`, `pruned_model_results.json`, `baseline_results.json`.
+
+    Attributes:
+        version: Of this format.
+        model_path: The path, hub id or address, as the user wrote it.
+        name: The name that the command line gives it; null where it gives none.
+        fingerprint: Digest of weights, configuration and tokenizer.
+        sparsity: Share of zeros among the decoder's linear weights; null where they were not counted.
+        sparsity_problem: Why zeros were not counted.
+        wikitext_ppl: Perplexity on WikiText2; null where it was not measured.
+        wikitext_windows: What that was measured on, in words.
+        tasks: Scores by task and check; null where one was not measured.
+        members: Scores of a group's tasks, by group, task and check.
+        outputs: What it generated, by task; null where a task generates nothing.
+        documents: What was measured, by task.
+        scored: From how many documents each score was computed, by task and check; early stopping may judge on fewer than
+            were measured.
+        compared_with: Of the original beside several candidates, by task and check: with which of them its score was
+            compared; early stopping may judge each on other documents.
+    """
+
+    version: Literal[2]
+    model_path: str
+    name: str | None
+    fingerprint: str
+    sparsity: Share | None
+    sparsity_problem: str | None
+    wikitext_ppl: float | None
+    wikitext_windows: str | None
+    tasks: dict[str, dict[str, float | None]]
+    members: dict[str, dict[str, dict[str, float]]]
+    outputs: dict[str, SharesOfOutputs | None]
+    documents: dict[str, Count]
+    scored: dict[str, dict[str, Count | None]]
+    compared_with: dict[str, dict[str, str | None]] | UnsetType = UNSET
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """A whole run, with what earlier runs into the same folder measured of the same models, settings and data.
 
-    `differences` are what differs between the models besides their weights. `asked` is what was asked for of each task, in the words of
-    thresholds.yaml: enough to ask for it again.
-    `provenance` tells the models' by side, `run` this run's.
+    Attributes:
+        version: Of this format.
+        verdict: The worst outcome of all checks that were run.
+        headline: The verdict with its counts.
+        notes: What must be known before believing the verdict.
+        differences: What differs between the models besides their weights.
+        stale: Figures of earlier runs that are about something else, and were moved away.
+        archive: The folder that took their files.
+        checks_measured: Checks with a verdict.
+        checks_total: Checks of the thresholds file.
+        models: Both models.
+        checks: All checks of the thresholds file, in its order.
+        tasks: The tasks that were measured.
+        asked: What was asked for, by task.
+        thresholds_file: The thresholds file, as it is named on the screen.
+        built_in_thresholds: Whether that is the file that ships with the package.
+        seed: Seed that draws documents.
+        batch_size: Batch size of this run, as it was asked for.
+        device: Where this run computes; none (no model is loaded) where baseline files take the models' place.
+        command: The command line.
+        started: When the run began.
+        finished: When it ended.
+        python: Version of Python.
+        libraries: Versions of libraries in this run.
+        changed: How many answers changed.
+        provenance: Where the models' answers come from.
+        run: What this run was. Repeats what stands beside it, so that it can be kept by itself.
     """
 
-    version: int
-    verdict: str
+    version: Literal[6]
+    verdict: RunVerdict
     headline: str
     notes: tuple[str, ...]
     differences: tuple[str, ...]
-    stale: tuple[dict[str, str], ...]
+    stale: tuple[Stale, ...]
     archive: str | None
-    checks_measured: int
-    checks_total: int
-    models: dict[str, ModelSummary]
+    checks_measured: Count
+    checks_total: Count
+    models: dict[Side, ModelSummary]
     checks: tuple[CheckSummary, ...]
     tasks: tuple[TaskSummary, ...]
-    asked: dict[str, dict[str, Any]]
+    asked: dict[str, AskedTask]
     thresholds_file: str
     built_in_thresholds: bool
     seed: int
     batch_size: str
     device: str
     command: str
-    started: str
-    finished: str
+    started: Moment
+    finished: Moment
     python: str
     libraries: dict[str, str]
-    changed: ChangedAnswers = field(default_factory=ChangedAnswers)
-    provenance: dict[str, ModelProvenance] = field(default_factory=dict)
-    run: RunProvenance | None = None
+    changed: ChangedAnswers
+    provenance: dict[Side, ModelProvenance]
+    run: RunProvenance
 
     @property
     def has_outputs(self) -> bool:
@@ -272,4 +310,5 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """The summary as JSON values; of the answers that changed, how many there are and where."""
-        return asdict(replace(self, changed=ChangedAnswers())) | {"changed": self.changed.counts()}
+        found: dict[str, Any] = json_values(replace(self, changed=ChangedAnswers()))
+        return found | {"changed": json_values(self.changed.counts)}

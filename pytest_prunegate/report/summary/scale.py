@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.report.summary.records import LossOnScale
+from pytest_prunegate.report.summary.check_records import LossOnScale
 
 if TYPE_CHECKING:
     from fractions import Fraction

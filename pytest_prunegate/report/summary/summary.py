@@ -9,37 +9,44 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.gate.differences import differences
 from pytest_prunegate.gate.identity import data_fingerprint, fewshot_seeds
-from pytest_prunegate.report.summary.asked import asked_of
+from pytest_prunegate.report.summary.asked import asked_decision, asked_of
 from pytest_prunegate.report.summary.changed_records import ChangedAnswers
-from pytest_prunegate.report.summary.headline import headline, measured, verdict
-from pytest_prunegate.report.summary.parts import parts_of_check, unknown_parts
-from pytest_prunegate.report.summary.provenance import answered_in, environment_of, with_provenance
-from pytest_prunegate.report.summary.records import (
-    SUMMARY_VERSION,
+from pytest_prunegate.report.summary.check_records import (
     CheckSummary,
     DecisionSummary,
+    ExactFigures,
     IntervalSummary,
-    LayerSparsity,
     MemberSummary,
+)
+from pytest_prunegate.report.summary.headline import headline, measured, verdict
+from pytest_prunegate.report.summary.parts import parts_of_check, unknown_parts
+from pytest_prunegate.report.summary.provenance import answered_in, commit, mixtures, provenance_of, task_provenance
+from pytest_prunegate.report.summary.provenance_records import RunProvenance
+from pytest_prunegate.report.summary.records import (
+    SUMMARY_VERSION,
+    LayerSparsity,
     ModelSummary,
+    SharesOfOutputs,
     Summary,
     TaskSummary,
+    Ties,
 )
 from pytest_prunegate.report.summary.scale import scale_of
 from pytest_prunegate.report.summary.wording import change_bounds, interval_text, reason, relative_change
 from pytest_prunegate.resources import installed_version
 from pytest_prunegate.verdict.check_scores import choices_of, joined_shares
-from pytest_prunegate.verdict.compare import Outcome
 from pytest_prunegate.verdict.loss_interval import CONFIDENCE
+from pytest_prunegate.verdict.outcome import Outcome
 from pytest_prunegate.verdict.outlook import baseline_warning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
     from pytest_prunegate.gate.gate import Gate
     from pytest_prunegate.gate.identity import Identities
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.input.thresholds import ThresholdsFile
     from pytest_prunegate.report.summary.changed import Changes
     from pytest_prunegate.report.summary.earlier import Earlier
@@ -81,7 +88,14 @@ def build_summary(
     checks = tuple(_check(gate, check, identities, earlier, begun) for check in gate.checks)
     outcomes = [Outcome(check.outcome) for check in checks]
     own = {name: _task(gate, name) for name, measurements in gate.measurements.items() if measurements}
-    summary = Summary(
+    tasks = (*own.values(), *(kept for name, kept in earlier.tasks.items() if name not in own))
+    provenance = provenance_of(gate, tasks)
+    run = RunProvenance(
+        command=command, started=begun, finished=finished.isoformat(timespec="seconds"), seed=gate.options.seed,
+        batch_size=gate.options.batch_size, device=gate.plan.device, python=platform.python_version(), platform=platform.platform(),
+        libraries={name: installed_version(name) for name in _LIBRARIES}, commit=commit(), tasks=task_provenance(tasks),
+    )  # fmt: skip
+    return Summary(
         version=SUMMARY_VERSION,
         verdict=verdict(outcomes),
         headline=headline(
@@ -94,29 +108,31 @@ def build_summary(
             *_notes(gate),
             *unknown_parts(gate, earlier),
             *(changes.notes if changes else ()),
+            *mixtures(gate, provenance),
         ),
         differences=differences(gate.facts),
-        stale=tuple(asdict(stale) for stale in earlier.stale),
+        stale=earlier.stale,
         archive=None if archive is None else str(archive),
         checks_measured=measured(outcomes),
         checks_total=len(checks),
         models={side: _model(gate, side, checks) for side in gate.facts},
         checks=checks,
-        tasks=(*own.values(), *(_kept_task(kept) for name, kept in earlier.tasks.items() if name not in own)),
+        tasks=tasks,
         asked={task.name: asked_of(task, gate.options) for task in gate.tasks},
         thresholds_file=file.display,
         built_in_thresholds=file.built_in,
-        seed=gate.options.seed,
-        batch_size=gate.options.batch_size,
-        device=gate.plan.device,
-        command=command,
-        started=begun,
-        finished=finished.isoformat(timespec="seconds"),
-        python=platform.python_version(),
-        libraries={name: installed_version(name) for name in _LIBRARIES},
+        seed=run.seed,
+        batch_size=run.batch_size,
+        device=run.device,
+        command=run.command,
+        started=run.started,
+        finished=run.finished,
+        python=run.python,
+        libraries=run.libraries,
         changed=changes.answers() if changes else ChangedAnswers(),
+        provenance=provenance,
+        run=run,
     )
-    return with_provenance(summary, gate)
 
 
 def _unfinished(gate: Gate) -> Iterator[str]:
@@ -158,7 +174,7 @@ def _notes(gate: Gate) -> Iterator[str]:
                 yield f"{cut} prompts of {name} were too long for the {side} model and lost their beginning (truncate: allow)."
 
 
-def _model(gate: Gate, side: str, checks: tuple[CheckSummary, ...]) -> ModelSummary:
+def _model(gate: Gate, side: Side, checks: tuple[CheckSummary, ...]) -> ModelSummary:
     facts, conditions = gate.facts[side], gate.conditions[side]
     share, base = facts.sparsity.share, facts.base_sparsity.share if facts.base_sparsity else None
     text = next((check for check in checks if (check.task, check.metric) == ("wikitext2", "perplexity")), None)
@@ -187,8 +203,8 @@ def _check(gate: Gate, check: Check, identities: Identities, earlier: Earlier, b
     return CheckSummary(
         task=check.task, name=check.name, metric=check.metric, filter=check.filter, location=check.location, line=check.line,
         thresholds=tuple(threshold.describe() for threshold in check.thresholds),
-        outcome=(result.outcome if result else Outcome.NOT_RUN).value, interval=_interval(result),
-        decision=_decision(result, earlier.results[check].decision if is_earlier else {}),
+        outcome=result.outcome if result else Outcome.NOT_RUN, interval=_interval(result),
+        decision=_decision(result, earlier.results[check].decision if is_earlier else None),
         noise=result.noise if result else None,
         reason=reason(result),
         documents=result.documents if result else None, total_documents=result.total if result else None,
@@ -219,11 +235,13 @@ def _numbers(result: CheckResult | None) -> dict[str, Any]:
     }
 
 
-def _exact(comparison: Comparison | None) -> dict[str, str | None] | None:
+def _exact(comparison: Comparison | None) -> ExactFigures | None:
     if comparison is None:
         return None
-    values = {"original": comparison.original, "pruned": comparison.pruned, "drop": comparison.drop}
-    return {name: None if value is None else str(value) for name, value in values.items()}
+    original, pruned, drop = (
+        None if value is None else str(value) for value in (comparison.original, comparison.pruned, comparison.drop)
+    )
+    return ExactFigures(original=original, pruned=pruned, drop=drop)
 
 
 def _interval(result: CheckResult | None) -> IntervalSummary | None:
@@ -240,21 +258,21 @@ def _interval(result: CheckResult | None) -> IntervalSummary | None:
     )
 
 
-def _decision(result: CheckResult | None, kept: Mapping[str, Any]) -> DecisionSummary | None:
+def _decision(result: CheckResult | None, kept: DecisionSummary | None) -> DecisionSummary | None:
     """How a check was decided: what was asked for, what the verdict rests on, and of what its figures are an estimate."""
     if result is None or result.verdict is None:
         return None
     verdict, asked = result.verdict, result.check.decision
     terms = verdict.terms
     return DecisionSummary(
-        asked={name: str(value) for name, value in asdict(asked).items()},
-        outcome=verdict.outcome.value, basis=verdict.basis.value, error_rate=verdict.error_rate, indifference=verdict.indifference,
+        asked=asked_decision(asked),
+        outcome=verdict.outcome, basis=verdict.basis, error_rate=verdict.error_rate, indifference=verdict.indifference,
         documents=verdict.used, of=verdict.total, is_estimate=verdict.is_estimate,
         estimate_of=f"the scores on all {verdict.total} {result.unit}" if verdict.is_estimate else None, needed=verdict.needed,
-        seed=terms.seed if terms and verdict.is_estimate else kept.get("seed"),
-        checks=terms.checks if terms else kept.get("checks"),
-        candidates=terms.candidates if terms else kept.get("candidates", 1),
-        earlier_looks=tuple(at for at, _ in terms.looks) if terms else tuple(kept.get("earlier_looks", ())),
+        seed=terms.seed if terms and verdict.is_estimate else kept.seed if kept else None,
+        checks=terms.checks if terms else kept.checks if kept else None,
+        candidates=terms.candidates if terms else kept.candidates if kept else 1,
+        earlier_looks=tuple(at for at, _ in terms.looks) if terms else kept.earlier_looks if kept else (),
         strictest={threshold.rule.key: value for threshold, value in zip(result.check.thresholds, verdict.strictest, strict=False)},
         note=verdict.note,
     )  # fmt: skip
@@ -291,10 +309,10 @@ def _task(gate: Gate, name: str) -> TaskSummary:
     measurements = gate.measurements[name]
     first, prepared = measurements[0], [measurement.prepared for measurement in measurements]
     shares = {side: joined_shares(measurements, side) for side in gate.facts}
-    outputs: dict[str, dict[str, float | int | None] | None] = {
-        side: None if found is None else {"outputs": found.outputs, "empty": float(found.empty), "cut": _float(found.cut)}
+    outputs = {
+        side: SharesOfOutputs(outputs=found.outputs, empty=float(found.empty), cut=_float(found.cut)) if found else None
         for side, found in shares.items()
-    }  # fmt: skip
+    }
     return TaskSummary(
         name=name, version=", ".join(dict.fromkeys(part.version for part in prepared)), unit=prepared[0].unit, outputs=outputs,
         num_fewshot=max(part.num_fewshot for part in prepared), documents=sum(len(part.documents) for part in prepared),
@@ -304,13 +322,7 @@ def _task(gate: Gate, name: str) -> TaskSummary:
         seconds=(max(measurement.finished for measurement in measurements) - first.started).total_seconds(),
         fewshot_seeds=fewshot_seeds(gate.task(name), prepared), answered_in=answered_in(gate, name),
         ties={
-            side: None if (found := choices_of(measurements, side)) is None else {"documents": found.documents, "tied": found.tied}
+            side: Ties(documents=found.documents, tied=found.tied) if (found := choices_of(measurements, side)) else None
             for side in gate.facts
         },
     )  # fmt: skip
-
-
-def _kept_task(kept: Mapping[str, Any]) -> TaskSummary:
-    """A task as an earlier run's results have it."""
-    places = {side: tuple(map(environment_of, found)) for side, found in kept["answered_in"].items()}
-    return TaskSummary(**{**kept, "answered_in": places, "fewshot_seeds": tuple(kept["fewshot_seeds"])})

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.input.rules import MAX_ABSOLUTE_DROP, MIN_SCORE
 from pytest_prunegate.tasks.kinds import counting_kind, is_counted_in
-from pytest_prunegate.verdict.compare import Outcome
-from pytest_prunegate.verdict.verdicts import Basis
+from pytest_prunegate.verdict.outcome import Basis, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.input.threshold_values import Surroundings
     from pytest_prunegate.input.thresholds import TaskOptions, Threshold
     from pytest_prunegate.input.yaml_nodes import Node
@@ -194,7 +195,7 @@ def _decision(spec: PerplexitySpec, options: TaskOptions) -> Decision:
 
 
 def _prepared(
-    gate_task: GateTask, facts: Mapping[str, ModelFacts], conditions: Mapping[str, Conditions]
+    gate_task: GateTask, facts: Mapping[Side, ModelFacts], conditions: Mapping[Side, Conditions]
 ) -> PreparedTask:
     spec: Any = gate_task.spec
     text = guarded(lambda: load_text(spec), text_message(spec))
@@ -245,7 +246,7 @@ def load_text(spec: PerplexitySpec) -> str:
     return "\n\n".join(splits[split][_COLUMN])
 
 
-def _tokens(spec: PerplexitySpec, text: str, facts: Mapping[str, ModelFacts]) -> list[int]:
+def _tokens(spec: PerplexitySpec, text: str, facts: Mapping[Side, ModelFacts]) -> list[int]:
     found: dict[tuple[str, str], list[int]] = {}
     for model in facts.values():
         found.setdefault(encoding_identity(model), list(load_tokenizer(model)(text, verbose=False)["input_ids"]))
@@ -258,7 +259,7 @@ def _tokens(spec: PerplexitySpec, text: str, facts: Mapping[str, ModelFacts]) ->
     return encodings[0]
 
 
-def _seqlen(spec: PerplexitySpec, facts: Mapping[str, ModelFacts], conditions: Mapping[str, Conditions]) -> int:
+def _seqlen(spec: PerplexitySpec, facts: Mapping[Side, ModelFacts], conditions: Mapping[Side, Conditions]) -> int:
     shortest = min(conditions, key=lambda side: conditions[side].max_length)
     most = conditions[shortest].max_length
     if spec.seqlen and spec.seqlen > most:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.input.threshold_values import Surroundings
     from pytest_prunegate.input.yaml_nodes import Node
     from pytest_prunegate.tasks.checks import Resolution
@@ -52,7 +53,7 @@ class Sparsity(CountingKind):
         """That of checks on files."""
         return ["checkpoint"]
 
-    def count(self, check: Check, facts: Mapping[str, ModelFacts]) -> Counted:
+    def count(self, check: Check, facts: Mapping[Side, ModelFacts]) -> Counted:
         """The shares of zeros that reading the checkpoints counted."""
         original, pruned = facts["original"].sparsity, facts["pruned"]
         share, weights = pruned.sparsity.share, pruned.sparsity.elements
