@@ -12,6 +12,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from pytest_prunegate.baseline.container import canonical, digest_of
 from pytest_prunegate.baseline.records import Asking, joined_environments
 from pytest_prunegate.baseline.tokenizer_files import TokenizerFiles
@@ -20,6 +22,7 @@ from pytest_prunegate.tasks.requests import Conditions
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from pytest_prunegate.baseline.records import Place
     from pytest_prunegate.store import Response, Store
 
 _SIDE, _TOKENIZER, _ASKING = "side", "tokenizer", "asking"
@@ -70,7 +73,9 @@ class KeptFacts:
         for key, text, created in self._store.facts(_SIDE):
             facts = json.loads(text)
             told = {name: facts[name] for name in ("model", "tokenizer")}
-            found.append(KeptSide(key=key, conditions=Conditions(**facts["conditions"]), created=created, **told))
+            found.append(
+                KeptSide(key=key, conditions=msgspec.convert(facts["conditions"], Conditions), created=created, **told)
+            )
         return sorted(found, key=lambda side: (-side.created, side.key))
 
     def tokenizer(self, digest: str) -> TokenizerFiles | None:
@@ -83,7 +88,7 @@ class KeptFacts:
         rows = self._store.facts(_ASKING, f"{side}/*")
         return tuple(Asking.from_json(json.loads(_unpacked(content))) for _, content, _ in rows)
 
-    def responses(self, model: str, keys: Iterable[str]) -> tuple[dict[str, Response], tuple[Mapping[str, Any], ...]]:
+    def responses(self, model: str, keys: Iterable[str]) -> tuple[dict[str, Response], tuple[Place, ...]]:
         """A model's answers by key, and where they were computed."""
         wanted = set(keys)
         rows = [row for row in self._store.rows(model) if row.key in wanted]
@@ -112,7 +117,7 @@ def side_key(fingerprint: str, conditions: Conditions) -> str:
     return f"{fingerprint[:12]}-{digest_of([fingerprint, asdict(conditions)])[:12]}"
 
 
-def _environment(provenance: Mapping[str, Any], first: float, last: float) -> dict[str, Any]:
+def _environment(provenance: Mapping[str, Any], first: float, last: float) -> Place:
     hardware = str(provenance.get("hardware") or provenance.get("device") or "not known")
     return {"hardware": hardware, "libraries": dict(provenance.get("libraries") or {}), "first": _day(first), "last": _day(last)}  # fmt: skip
 

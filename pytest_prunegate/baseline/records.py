@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+
+import msgspec
 
 from pytest_prunegate.baseline.container import canonical, read_container
 from pytest_prunegate.baseline.tokenizer_files import TokenizerFiles
@@ -14,10 +16,28 @@ from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.requests import Conditions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
-_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+_UNREADABLE = (msgspec.ValidationError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
+Day = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+
+
+class Sample(TypedDict):
+    """A draw of documents: with which seed, how many were asked for (None: all), and how many they were."""
+
+    seed: int | None
+    limit: str | None
+    documents: int
+
+
+class Place(TypedDict):
+    """Where answers were computed: hardware, versions of libraries by name, and the days of the first and the last."""
+
+    hardware: str
+    libraries: dict[str, str]
+    first: Day
+    last: Day
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +55,7 @@ class Asking:
     data: str
     template: str | None
     total: int
-    samples: tuple[Mapping[str, Any], ...]
+    samples: tuple[Sample, ...]
     documents: Mapping[int, tuple[str, ...]]
 
     @property
@@ -58,11 +78,13 @@ class Asking:
         return asdict(self) | {"documents": {str(number): list(keys) for number, keys in self.documents.items()}}
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Asking:
-        """The way back."""
-        samples = tuple({name: sample[name] for name in ("seed", "limit", "documents")} for sample in found["samples"])
-        documents = {int(number): tuple(map(str, keys)) for number, keys in found["documents"].items()}
-        return cls(**{**found, "settings": dict(found["settings"]), "samples": samples, "documents": documents})
+    def from_json(cls, found: Any) -> Asking:
+        """The way back.
+
+        Raises:
+            msgspec.ValidationError: it is nothing that `as_json` makes.
+        """
+        return msgspec.convert(found, cls, str_keys=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +98,7 @@ class Baseline:
     model: Mapping[str, Any]
     conditions: Conditions
     tokenizer: TokenizerFiles
-    environments: tuple[Mapping[str, Any], ...]
+    environments: tuple[Place, ...]
     askings: tuple[Asking, ...]
     responses: Mapping[str, Response]
 
@@ -120,19 +142,34 @@ def read_baseline(path: Path, where: str) -> Baseline:
     """
     content = read_container(path, where)
     try:
+        found = msgspec.convert(content, _Content, str_keys=True)
         _refuse_unprintable([content["environments"], content["conditions"], content["askings"]])
+        if unknown := content["conditions"].keys() - vars(found.conditions).keys():
+            raise ValueError(f"it has a condition that is not known here: {', '.join(sorted(unknown))}")
+        if any(math.isnan(response.loglikelihood or 0.0) for response in found.responses.values()):
+            raise ValueError("a log-likelihood is NaN")
         return Baseline(
-            model=dict(content["model"]), conditions=_conditions(content["conditions"]),
-            tokenizer=TokenizerFiles.from_json(content["tokenizer"]), environments=tuple(map(_environment, content["environments"])),
-            askings=tuple(map(Asking.from_json, content["askings"])),
-            responses={key: _response(found) for key, found in content["responses"].items()},
+            model=found.model, conditions=found.conditions, tokenizer=TokenizerFiles.from_json(found.tokenizer),
+            environments=found.environments, askings=found.askings, responses=found.responses,
         )  # fmt: skip
     except InputError as error:
         raise InputError(f"{where}: {path}: {error}") from error
     except _UNREADABLE as error:
         raise InputError(
-            f"{where}: {path}: what this baseline holds cannot be understood: {type(error).__name__}: {error}. Make it again with this version."
+            f"{where}: {path}: what this baseline holds cannot be understood: {error}. Make it again with this version."
         ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """The content of a file; what it says of the model and the tokenizer is looked at by those who read it."""
+
+    model: dict[str, Any]
+    conditions: Conditions
+    tokenizer: dict[str, Any]
+    environments: tuple[Place, ...]
+    askings: tuple[Asking, ...]
+    responses: dict[str, Response]
 
 
 def joined_askings(askings: Iterable[Asking]) -> tuple[Asking, ...]:
@@ -157,12 +194,12 @@ def _joined_documents(one: Asking, other: Asking) -> dict[int, tuple[str, ...]]:
     return found
 
 
-def joined_environments(environments: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+def joined_environments(environments: Iterable[Place]) -> tuple[Place, ...]:
     """Each environment once, with its first and last date."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Place] = {}
     for one in environments:
         key = canonical({name: value for name, value in one.items() if name not in {"first", "last"}})
-        known = found.setdefault(key, dict(one))
+        known = found.setdefault(key, one.copy())
         known["first"], known["last"] = min(known["first"], one["first"]), max(known["last"], one["last"])
     return tuple(found[key] for key in sorted(found))
 
@@ -185,29 +222,3 @@ def _refuse_unprintable(value: Any) -> None:
             _refuse_unprintable(inner)
     elif isinstance(value, str) and not value.isprintable():
         raise ValueError(f"it says {value!r}")
-
-
-def _conditions(found: Mapping[str, Any]) -> Conditions:
-    for name, value in found.items():
-        kinds = (int,) if name in {"max_length", "max_gen_toks"} else (str, NoneType) if name == "tokenizer" else (str,)
-        if type(value) not in kinds:
-            raise TypeError(f"{name} is {value!r}")
-    return Conditions(**found)
-
-
-def _environment(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    libraries = {str(name): str(version) for name, version in found["libraries"].items()}
-    return {"hardware": str(found["hardware"]), "libraries": libraries, "first": str(found["first"]), "last": str(found["last"])}  # fmt: skip
-
-
-def _response(found: Mapping[str, Any]) -> Response:
-    response = Response(**found)
-    text, number = response.text, response.loglikelihood
-    is_text = text is None or isinstance(text, str)
-    is_number = number is None or (
-        isinstance(number, float | int) and not isinstance(number, bool) and not math.isnan(number)
-    )
-    flags = (response.greedy, response.cut, response.truncated)
-    if not is_text or not is_number or not all(flag is None or isinstance(flag, bool) for flag in flags):
-        raise ValueError(f"a response is {dict(found)}")
-    return response

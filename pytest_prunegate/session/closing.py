@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from pytest_prunegate.plain import one_line, plain
@@ -77,18 +77,12 @@ class Closing:
 
     def as_json(self) -> str:
         """As text, for another process."""
-        return json.dumps(asdict(self))
+        return msgspec.json.encode(self).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Closing:
         """What `as_json` made."""
-        values = json.loads(text)
-        sections = tuple(
-            Section(**section | {"table": tuple(TableRow(**row) for row in section["table"])})
-            for section in values["sections"]
-        )
-        overview = Overview(**values["overview"]) if values["overview"] else None
-        return cls(**values | {"sections": sections, "overview": overview})
+        return msgspec.json.decode(text, type=cls)
 
 
 def closing_of(session: GateSession, gates: Gates) -> Closing | None:

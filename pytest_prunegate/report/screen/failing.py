@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from pytest_prunegate.plain import one_line, plain
-from pytest_prunegate.report.screen.marked_lines import WIDTH, folded, kind_of, last_words, text_of, wrapped, write_line
+from pytest_prunegate.report.screen.marked_lines import (
+    WIDTH,
+    Line,
+    folded,
+    kind_of,
+    last_words,
+    text_of,
+    wrapped,
+    write_line,
+)
 from pytest_prunegate.report.summary.wording import (
     certainty_texts,
     changed_text,
@@ -21,7 +32,7 @@ from pytest_prunegate.verdict.outcome import Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_prunegate.report.screen.marked_lines import Line, Writer
+    from pytest_prunegate.report.screen.marked_lines import Writer
     from pytest_prunegate.verdict.result import CheckResult
 
 FEW, MANY = 3, 20
@@ -77,13 +88,13 @@ class FailedCheck:
 
     def as_json(self) -> dict[str, Any]:
         """As plain values, for another process."""
-        return asdict(self)
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> FailedCheck:
         """What `as_json` made."""
-        lines = tuple(tuple((text, kind) for text, kind in line) for line in values["lines"])
-        return cls(reprcrash=CrashLine(**values["reprcrash"]), lines=lines, is_one_line=values["is_one_line"])
+        return msgspec.convert(values, cls)
 
 
 def failed_check(
