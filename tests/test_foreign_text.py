@@ -17,7 +17,7 @@ from support.scripted import BOOLQ, GSM8K, ScriptedExecutor, write_data
 from pytest_prunegate.__main__ import main
 from pytest_prunegate.checkpoint.safetensors_header import read_header
 from pytest_prunegate.errors import ModelError
-from pytest_prunegate.input.secrets import secret_problems
+from pytest_prunegate.input.trust import secret_problems
 from pytest_prunegate.plain import one_line, plain
 from pytest_prunegate.report.screen.marked_lines import folded, last_words, wrapped
 from pytest_prunegate.store import Response

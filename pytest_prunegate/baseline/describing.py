@@ -14,7 +14,7 @@ from pytest_prunegate.baseline.tokenizer_files import collect
 from pytest_prunegate.checkpoint.facts import ModelFacts, TokenizerSource
 from pytest_prunegate.checkpoint.fingerprint import template_digest, tokenizer_digest
 from pytest_prunegate.checkpoint.sparsity import LayerZeros, Sparsity
-from pytest_prunegate.input.task_words import settings_words
+from pytest_prunegate.input.task_reader import settings_words
 from pytest_prunegate.tasks.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.checkpoint.files import read_json, refuse_redirects, weight_files
+from pytest_prunegate.checkpoint.files import (
+    Stamp,
+    adapter_files,
+    change_since,
+    checkpoint_files,
+    read_json,
+    refuse_changed,
+    refuse_redirects,
+    stamps_of,
+    tokenizer_files,
+    weight_files,
+)
 from pytest_prunegate.checkpoint.fingerprint import (
     adapter_fingerprint,
     checkpoint_fingerprint,
@@ -14,20 +25,9 @@ from pytest_prunegate.checkpoint.fingerprint import (
     tokenizer_digest,
 )
 from pytest_prunegate.checkpoint.gguf import gguf_layout, read_gguf
-from pytest_prunegate.checkpoint.layout import Counted, Layout, ModelParts, NoInspector
-from pytest_prunegate.checkpoint.misfit import refuse_misfit
-from pytest_prunegate.checkpoint.scan import Scan, scan_files, scan_gguf
-from pytest_prunegate.checkpoint.scan_memory import NO_MEMORY, ScanMemory
+from pytest_prunegate.checkpoint.layout import Counted, Layout, ModelParts, NoInspector, refuse_misfit
+from pytest_prunegate.checkpoint.scan import NO_MEMORY, Scan, ScanMemory, scan_files, scan_gguf
 from pytest_prunegate.checkpoint.sparsity import Sparsity, packed_format, sparsity, with_merged
-from pytest_prunegate.checkpoint.stamps import (
-    Stamp,
-    adapter_files,
-    change_since,
-    checkpoint_files,
-    refuse_changed,
-    stamps_of,
-    tokenizer_files,
-)
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.checkpoint.files import TOKENIZER_FILES, read_json
-from pytest_prunegate.checkpoint.hashing import hash_file
-from pytest_prunegate.checkpoint.scan import digest_of
-from pytest_prunegate.checkpoint.stamps import code_files
+from pytest_prunegate.checkpoint.files import TOKENIZER_FILES, code_files, read_json
+from pytest_prunegate.checkpoint.scan import digest_of, hash_file
 
 if TYPE_CHECKING:
     from pathlib import Path

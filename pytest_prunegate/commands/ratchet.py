@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.commands.needs import Need, need_of
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.input.task_words import settings_words
+from pytest_prunegate.input.task_reader import settings_words
 from pytest_prunegate.input.thresholds import TaskSpec
 from pytest_prunegate.tasks.thresholds_file import parse_thresholds, read_text
 

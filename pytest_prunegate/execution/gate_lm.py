@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.models.huggingface import HFLM
 
-from pytest_prunegate.checkpoint.layout import Layout
-from pytest_prunegate.checkpoint.misfit import named, refuse_misfit
+from pytest_prunegate.checkpoint.layout import Layout, named, refuse_misfit
 from pytest_prunegate.errors import ModelError
 from pytest_prunegate.execution.loaded_sample import LoadedSample
 from pytest_prunegate.execution.transfers import heard, mismatches, opening_only

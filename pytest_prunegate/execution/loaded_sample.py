@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import xxhash
 
-from pytest_prunegate.checkpoint.misfit import named
+from pytest_prunegate.checkpoint.layout import named
 from pytest_prunegate.checkpoint.safetensors_header import read_header
 from pytest_prunegate.errors import ModelError
 from pytest_prunegate.execution.held_tensors import TORCH_DTYPES, load_tensors

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.baseline.keeping import file_notes
-from pytest_prunegate.checkpoint.misfit import named
+from pytest_prunegate.checkpoint.layout import named
 from pytest_prunegate.input.thresholds import Decide
 from pytest_prunegate.tasks.tokenizers import vocabulary_notes
 

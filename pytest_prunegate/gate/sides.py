@@ -9,7 +9,7 @@ from pytest_prunegate.baseline.describing import facts_of
 from pytest_prunegate.baseline.records import read_baseline
 from pytest_prunegate.checkpoint.facts import read_facts
 from pytest_prunegate.checkpoint.location import locate
-from pytest_prunegate.checkpoint.scan_memory import ScanMemory
+from pytest_prunegate.checkpoint.scan import ScanMemory
 from pytest_prunegate.errors import InputError, Problems, PrunegateError
 from pytest_prunegate.execution.backends import refuse_unloadable
 from pytest_prunegate.execution.conditions import conditions_of

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate import flags
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.input.model_argument import ModelArgument, name_problems, parse_model, split_name
-from pytest_prunegate.input.secrets import secret_problems
 from pytest_prunegate.input.thresholds import (
     LARGEST_ERROR_RATE,
     LARGEST_INDIFFERENCE,
@@ -21,7 +20,7 @@ from pytest_prunegate.input.thresholds import (
     Inconclusive,
     TaskOptions,
 )
-from pytest_prunegate.input.trust import UNSAFE_TASKS, code_problems, read_trust
+from pytest_prunegate.input.trust import UNSAFE_TASKS, code_problems, read_trust, secret_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,6 +5,6 @@ prompt, dtype or version has another key.
 """
 
 from pytest_prunegate.store.database import Store
-from pytest_prunegate.store.records import KeptModel, KeptRow, Response
+from pytest_prunegate.store.schema import KeptModel, KeptRow, Response
 
 __all__ = ["KeptModel", "KeptRow", "Response", "Store"]

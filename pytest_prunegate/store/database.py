@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.store import reading
 from pytest_prunegate.store.copying import copy_rows
 from pytest_prunegate.store.opening import FILE, open_file
-from pytest_prunegate.store.records import CHECKED, Response, as_text, checked, is_whole
-from pytest_prunegate.store.schema import transaction
+from pytest_prunegate.store.schema import CHECKED, Response, as_text, checked, is_whole, transaction
 from pytest_prunegate.store.trouble import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from pytest_prunegate.store.records import KeptModel, KeptRow, KeptTogether
+    from pytest_prunegate.store.schema import KeptModel, KeptRow, KeptTogether
 
 _BATCH = 500  # keys per query; SQLite allows 999 parameters in its oldest builds
 _COLUMNS = ", ".join((*CHECKED["responses"], "checksum"))

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.store import schema
-from pytest_prunegate.store.copying import copy_rows
+from pytest_prunegate.store.copying import copy_rows, rows_in
 from pytest_prunegate.store.locks import LocalLock, NetworkLock, network_type
 from pytest_prunegate.store.schema import DamagedError, Format, transaction
-from pytest_prunegate.store.sqlite_pages import rows_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

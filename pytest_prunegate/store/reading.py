@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.store.copying import checked_rows
-from pytest_prunegate.store.records import CHECKED, KeptModel, KeptRow, KeptTogether, Response, as_text, is_whole
+from pytest_prunegate.store.schema import CHECKED, KeptModel, KeptRow, KeptTogether, Response, as_text, is_whole
 
 if TYPE_CHECKING:
     import sqlite3

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError, StoreError
 from pytest_prunegate.store import reading, schema
-from pytest_prunegate.store.copying import checked_rows, copy_rows, copy_timings
+from pytest_prunegate.store.copying import checked_rows, copy_rows, copy_timings, rows_in
 from pytest_prunegate.store.opening import FILE, connect_to_read
 from pytest_prunegate.store.schema import DamagedError, Format
-from pytest_prunegate.store.sqlite_pages import rows_in
 from pytest_prunegate.store.trouble import explain
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_prunegate.store.database import Store
-    from pytest_prunegate.store.records import KeptModel
+    from pytest_prunegate.store.schema import KeptModel
 
 _OF_MODELS = ("responses", "failures", "timings")
 _Row = tuple[str, tuple[object, ...]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pytest_prunegate.input.task_words import decision_words
+from pytest_prunegate.input.task_reader import decision_words
 from pytest_prunegate.input.thresholds import Decision, TaskSpec
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.scripted import BOOLQ_AND_GSM8K, GSM8K, SHAPES, ScriptedExecutor, write_safetensors
 
-from pytest_prunegate.checkpoint.hashing import hash_range
+from pytest_prunegate.checkpoint.scan import hash_range
 from pytest_prunegate.tasks.index import index_file
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def test_an_unchanged_checkpoint_is_not_read_twice(fresh: Bench, monkeypatch: py
 def test_every_file_that_a_tokenizer_or_a_model_may_read_counts(bench: Bench, name: str) -> None:
     from pytest_prunegate.checkpoint.facts import read_facts
     from pytest_prunegate.checkpoint.location import locate
-    from pytest_prunegate.checkpoint.scan_memory import ScanMemory
+    from pytest_prunegate.checkpoint.scan import ScanMemory
     from pytest_prunegate.input.model_argument import parse_model
 
     bench.models()

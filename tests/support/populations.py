@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_prunegate.stats.betting import Bets
-from pytest_prunegate.stats.early_stopping import Step
+from pytest_prunegate.stats.early_stopping import Bets, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

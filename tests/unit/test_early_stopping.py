@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.populations import f1_like, stops, usual_gain, zero_one
 
-from pytest_prunegate.stats.betting import Bets
-from pytest_prunegate.stats.early_stopping import EarlyStopping, Step
+from pytest_prunegate.stats.early_stopping import Bets, EarlyStopping, Step
 from pytest_prunegate.stats.intervals import relative_drop_interval
 from pytest_prunegate.stats.margins import Margin, absolute_margin, relative_margin, score_margin, share_margin
 

@@ -12,12 +12,11 @@ import pytest
 from support.scripted import write_checkpoint
 from support.tiny import write_gguf, write_tiny_llama
 
-from pytest_prunegate.checkpoint import hashing
+from pytest_prunegate.checkpoint import scan as hashing
 from pytest_prunegate.checkpoint.facts import read_facts
 from pytest_prunegate.checkpoint.files import weight_files
 from pytest_prunegate.checkpoint.location import locate
-from pytest_prunegate.checkpoint.scan import Scan, scan_files
-from pytest_prunegate.checkpoint.scan_memory import ScanMemory
+from pytest_prunegate.checkpoint.scan import Scan, ScanMemory, scan_files
 from pytest_prunegate.errors import ModelError
 from pytest_prunegate.input.model_argument import parse_model
 

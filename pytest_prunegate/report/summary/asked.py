@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.input.task_words import decision_words, settings_words
+from pytest_prunegate.input.task_reader import decision_words, settings_words
 from pytest_prunegate.input.thresholds import Decision, TaskSpec
 from pytest_prunegate.report.summary.check_records import AskedDecision
 from pytest_prunegate.report.summary.records import AskedCheck, AskedTask

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from pytest_prunegate.errors import TaskError
-from pytest_prunegate.input.dataset_reader import read_dataset
 from pytest_prunegate.input.rules import MAX_RELATIVE_INCREASE
+from pytest_prunegate.input.task_reader import read_dataset
 from pytest_prunegate.input.threshold_values import read_decision, read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Decide, Decision, Spec
 from pytest_prunegate.tasks.checks import AskingKind, Check, GateTask, Measure
