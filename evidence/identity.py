@@ -27,15 +27,15 @@ from pytest_prunegate.input.model_argument import parse_model
 from pytest_prunegate.input.options import Options, Require
 from pytest_prunegate.input.thresholds import TaskOptions
 from pytest_prunegate.resources import resource_path
+from pytest_prunegate.tasks.building import with_local_data
 from pytest_prunegate.tasks.index import build_index, default_cache_dir, load_index
 from pytest_prunegate.tasks.squad import exact_match, f1
-from pytest_prunegate.tasks.task_loading import with_local_data
 from pytest_prunegate.tasks.thresholds_file import load_thresholds, resolve_tasks
 
 if TYPE_CHECKING:
     from pytest_prunegate.gate.gate import Gate
     from pytest_prunegate.tasks.checks import GateTask
-    from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.check_scores import Measurement
 
 SPARSITY = 0.2
 DOCUMENTS = (60, 20)  # of squadv2 and gsm8k

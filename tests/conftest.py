@@ -25,7 +25,7 @@ from pytest_prunegate.tasks import index
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.check_scores import Measurement
 
 pytest_plugins = ["pytester", "support.headless"]
 NO_PLOTS: dict[str, Any] = {"plots": {}, "plots_problem": None}

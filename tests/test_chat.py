@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
-    from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.check_scores import Measurement
 
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + TEMPLATE
 APPLY = "--prunegate-apply-chat-template=true"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conftest import Bench
 
     from pytest_prunegate.input.model_argument import Side
-    from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.check_scores import Measurement
 
 ACC = f"""
 tasks:

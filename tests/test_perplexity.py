@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.tiny import TEXT, write_tiny_llama
 
-from pytest_prunegate.execution import windows
+from pytest_prunegate.execution import lm_eval_model as windows
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
-    from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.check_scores import Measurement
 
 PERPLEXITY = """
 perplexity:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from conftest import Bench
 
     from pytest_prunegate.input.model_argument import Side
-    from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.check_scores import Measurement
 
 MAX_LENGTH = 3072  # gsm8k_cot's eight examples are 2,600 of the tiny model's tokens
 

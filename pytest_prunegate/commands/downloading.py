@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError, Problems
-from pytest_prunegate.execution.environment import prepare_environment
+from pytest_prunegate.execution.devices import prepare_environment
 from pytest_prunegate.gate.estimates import download_estimate
 from pytest_prunegate.gate.places import refuse_full_disk, refuse_unwritable
 from pytest_prunegate.gate.run_input import TasksAsked, read_tasks

@@ -9,26 +9,57 @@ import logging
 import math
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pytest_prunegate.errors import ModelError, ResponseError, StoreError
 from pytest_prunegate.execution.devices import hardware_name
-from pytest_prunegate.execution.turns import Turns, model_key
+from pytest_prunegate.execution.models import Turns, model_key
 from pytest_prunegate.resources import installed_version
-from pytest_prunegate.tasks.lengths import name_documents, refuse_truncation, too_long
 from pytest_prunegate.tasks.requests import Failure, request_keys
-from pytest_prunegate.tasks.tokenizers import encoding_identity
+from pytest_prunegate.tasks.tokenizers import encoding_identity, name_documents, refuse_truncation, too_long
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.execution.file_answers import KeptAnswers
     from pytest_prunegate.execution.models import Models
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.store import Response, Store
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.tasks.requests import Conditions, Request
+
+
+class KeptAnswers(Protocol):
+    """Where the answers of a model are looked up by the keys of their requests."""
+
+    def known(self, model: str, keys: Iterable[str]) -> set[str]:
+        """Those of the keys under which an answer is kept."""
+
+    def get(self, model: str, keys: Iterable[str]) -> dict[str, Response]:
+        """The answers that are kept, by key."""
+
+
+class FileAnswers:
+    """The answers of one model, in memory.
+
+    Args:
+        model: its fingerprint.
+        responses: by the keys of their requests.
+    """
+
+    def __init__(self, model: str, responses: Mapping[str, Response]) -> None:
+        self._model = model
+        self._responses = responses
+
+    def known(self, model: str, keys: Iterable[str]) -> set[str]:
+        """Those of the keys under which an answer is kept; none of another model."""
+        return {key for key in keys if key in self._responses} if model == self._model else set()
+
+    def get(self, model: str, keys: Iterable[str]) -> dict[str, Response]:
+        """The answers that are kept, by key."""
+        wanted = list(keys)
+        return {key: self._responses[key] for key in self.known(model, wanted)}
+
 
 _HOPELESS = 10  # failures in a row: then the model is broken, and no document is to blame
 _HOPELESS_FROM_THE_START = 3  # where it has answered nothing of the task

@@ -1,11 +1,31 @@
-"""Where models are put, and how much room there is."""
+"""Where models are put, how much room there is, and the settings of foreign libraries that hold for the whole process."""
 
 from __future__ import annotations
 
+import os
 import platform
+import sys
 from pathlib import Path
 
 import psutil
+
+
+def prepare_environment(cache_dir: Path | None) -> None:
+    """Send downloads, converted data sets and the plots' fonts to the cache directory, where one is given, and keep libraries quiet.
+
+    What the user's environment already says is left alone, except where the directory was asked for.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # silences a warning on every fork
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if cache_dir is None:
+        return
+    os.environ["HF_HUB_CACHE"] = str(cache_dir / "hub")
+    os.environ["HF_DATASETS_CACHE"] = str(cache_dir / "datasets")
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_dir / "matplotlib"))  # its cache of fonts
+    if datasets := sys.modules.get("datasets"):
+        datasets.config.HF_DATASETS_CACHE = str(cache_dir / "datasets")
+
 
 _CGROUP = Path("/sys/fs/cgroup")
 _LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))  # v2, v1

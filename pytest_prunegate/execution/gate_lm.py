@@ -9,8 +9,7 @@ from lm_eval.models.huggingface import HFLM
 
 from pytest_prunegate.checkpoint.layout import Layout, named, refuse_misfit
 from pytest_prunegate.errors import ModelError
-from pytest_prunegate.execution.loaded_sample import LoadedSample
-from pytest_prunegate.execution.transfers import heard, mismatches, opening_only
+from pytest_prunegate.execution.loaded_sample import LoadedSample, heard, mismatches, opening_only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

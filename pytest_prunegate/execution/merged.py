@@ -12,8 +12,7 @@ from peft.utils import ModulesToSaveWrapper
 
 from pytest_prunegate.checkpoint.layout import MergedZeros, Role
 from pytest_prunegate.execution.held_tensors import info_of, load_tensors, zeros_of
-from pytest_prunegate.execution.meta_model import build_model
-from pytest_prunegate.execution.module_roles import module_roles
+from pytest_prunegate.execution.meta_model import build_model, module_roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The models of a run, each with what answers for it; one that holds weights is in memory at a time."""
+"""The models of a run, each with what answers for it: one that holds weights is in memory at a time, whatever the pair of models."""
 
 from __future__ import annotations
 
@@ -8,14 +8,53 @@ from pytest_prunegate.execution.registry import executor_for
 from pytest_prunegate.execution.running import BatchRunner, Sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.errors import ModelError
+    from pytest_prunegate.tasks.requests import Conditions, Failure, Request
+
+    ModelKey = tuple[str, str, Conditions]
+    from collections.abc import Sequence
+
     from pytest_prunegate.execution.executor import Executor, Settings
     from pytest_prunegate.execution.interruption import StopRequest
     from pytest_prunegate.execution.running import Keep
     from pytest_prunegate.input.model_argument import Side
-    from pytest_prunegate.tasks.requests import Conditions, Request
+    from pytest_prunegate.tasks.requests import Conditions
+
+
+def model_key(facts: ModelFacts, conditions: Conditions) -> ModelKey:
+    """What two pairs have in common that ask the same model in the same way, in the same place."""
+    return facts.title, facts.fingerprint, conditions
+
+
+class Turns:
+    """Whose model is in memory, and which models and requests failed in this run."""
+
+    def __init__(self) -> None:
+        self._free: Callable[[], None] | None = None
+        self._holder: object | None = None
+        self.fingerprints: dict[str, None] = {}
+        """Of all models of the run."""
+        self.broken: dict[ModelKey, ModelError] = {}
+        """Models that cannot be loaded."""
+        self._failed: dict[ModelKey, dict[Request, Failure]] = {}
+
+    def take(self, holder: object, free: Callable[[], None]) -> None:
+        """Have the memory for oneself; who had it before frees it.
+
+        Args:
+            holder: who asks.
+            free: frees what the holder will put there.
+        """
+        if self._holder is not holder and self._free is not None:
+            self._free()
+        self._holder, self._free = holder, free
+
+    def failed_of(self, model: ModelKey) -> dict[Request, Failure]:
+        """The requests on which a model raised, to read and to add to."""
+        return self._failed.setdefault(model, {})
 
 
 class Models:

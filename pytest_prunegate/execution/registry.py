@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError, ModelError
-from pytest_prunegate.execution.backends import backend_class
+from pytest_prunegate.execution.conditions import backend_class
 from pytest_prunegate.tasks.guarded import reason_of
 
 if TYPE_CHECKING:

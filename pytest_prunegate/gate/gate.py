@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.baseline.keeping import Baselines
 from pytest_prunegate.errors import EvaluationError
-from pytest_prunegate.execution.answering import Answering
+from pytest_prunegate.execution.answering import Answering, FileAnswers
 from pytest_prunegate.execution.executor import Settings
-from pytest_prunegate.execution.file_answers import FileAnswers
 from pytest_prunegate.execution.models import Models
 from pytest_prunegate.gate.measuring import Measuring, outlooks
 from pytest_prunegate.gate.pair import Pair
@@ -25,8 +24,7 @@ from pytest_prunegate.verdict.compare import Comparison, compare_counted
 from pytest_prunegate.verdict.judging import Judge
 from pytest_prunegate.verdict.ledger import Ledger
 from pytest_prunegate.verdict.outcome import Basis, Outcome
-from pytest_prunegate.verdict.result import CheckResult
-from pytest_prunegate.verdict.verdicts import Verdict
+from pytest_prunegate.verdict.verdicts import CheckResult, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate.sides import Sides
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.prepared import PreparedTask
-    from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.check_scores import Measurement
     from pytest_prunegate.verdict.noise import Noise
 
 _log = logging.getLogger("pytest_prunegate")

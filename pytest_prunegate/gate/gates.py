@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.input.options import Options
     from pytest_prunegate.store import Store
     from pytest_prunegate.tasks.checks import Check, GateTask
-    from pytest_prunegate.verdict.result import CheckResult
+    from pytest_prunegate.verdict.verdicts import CheckResult
 
     Needed = Mapping[str | None, Sequence[str]]
     """Names of the tasks that will be measured, by candidate; nothing for one of which no check was selected."""

@@ -10,8 +10,7 @@ from pytest_prunegate.errors import EvaluationError, ModelError, TaskError
 from pytest_prunegate.gate.plan import TaskPlan
 from pytest_prunegate.gate.progress import DocumentCounter
 from pytest_prunegate.tasks.checks import CountingKind
-from pytest_prunegate.verdict.check_scores import refuse_silent_original
-from pytest_prunegate.verdict.measurement import Measurement
+from pytest_prunegate.verdict.check_scores import Measurement, refuse_silent_original
 from pytest_prunegate.verdict.outlook import Outlook, baseline_warning, outlook
 
 if TYPE_CHECKING:
@@ -265,7 +264,7 @@ class Measuring:
 
     def _look_at_prompts(self, name: str) -> None:
         """What would make a figure say nothing: choices without a token of their own are refused, the rest is noted."""
-        from pytest_prunegate.tasks.vacuous import prompt_notes, refuse_unscored
+        from pytest_prunegate.tasks.unmeasurable import prompt_notes, refuse_unscored
 
         for part in self._may_be_asked(name):
             for side, facts in self._facts.items():
@@ -275,7 +274,7 @@ class Measuring:
                 self.prompt_notes += prompt_notes(part)
 
     def _refuse_uncomputable(self, task: GateTask) -> tuple[str, ...]:
-        from pytest_prunegate.tasks.computable import refuse_uncomputable
+        from pytest_prunegate.tasks.unmeasurable import refuse_uncomputable
 
         return refuse_uncomputable(task, self.prepared[task.name])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.execution.backends import parse_arguments
+from pytest_prunegate.execution.conditions import parse_arguments
 from pytest_prunegate.execution.registry import canonical_backend
 from pytest_prunegate.input.options import read_options
 from pytest_prunegate.resources import resource_path

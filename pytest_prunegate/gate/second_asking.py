@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.execution.interruption import StopRequest
+    from pytest_prunegate.execution.models import Turns
     from pytest_prunegate.execution.running import Keep
-    from pytest_prunegate.execution.turns import Turns
     from pytest_prunegate.gate.progress import Progress
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.store import Store
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.requests import Request
-    from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.check_scores import Measurement
 
 
 def other_batch_size(batch_size: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.execution.turns import Turns
+from pytest_prunegate.execution.models import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,8 @@ from pytest_prunegate.checkpoint.facts import read_facts
 from pytest_prunegate.checkpoint.location import locate
 from pytest_prunegate.checkpoint.scan import ScanMemory
 from pytest_prunegate.errors import InputError, Problems, PrunegateError
-from pytest_prunegate.execution.backends import refuse_unloadable
-from pytest_prunegate.execution.conditions import conditions_of
-from pytest_prunegate.execution.environment import prepare_environment
+from pytest_prunegate.execution.conditions import conditions_of, refuse_unloadable
+from pytest_prunegate.execution.devices import prepare_environment
 from pytest_prunegate.execution.inspector import TorchInspector
 from pytest_prunegate.execution.registry import canonical_backend
 from pytest_prunegate.execution.server import with_served

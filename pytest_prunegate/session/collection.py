@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate.pair import Pair
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.verdict.answers import ChangedDocument
-    from pytest_prunegate.verdict.result import CheckResult
+    from pytest_prunegate.verdict.verdicts import CheckResult
 
 
 GATES = pytest.StashKey[Gates]()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate.gates import Gates
     from pytest_prunegate.tasks.checks import Check
     from pytest_prunegate.verdict.compare import Comparison
-    from pytest_prunegate.verdict.result import CheckResult
+    from pytest_prunegate.verdict.verdicts import CheckResult
 
 _HOW = '@pytest.mark.prunegate(tasks=["gsm8k"])'
 

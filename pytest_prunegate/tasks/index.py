@@ -18,8 +18,15 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.resources import installed_version
 from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
-from pytest_prunegate.tasks.task_info import Aggregate, GroupInfo, MetricInfo, TaskInfo
-from pytest_prunegate.tasks.task_records import aggregates_of, records_of, task_record
+from pytest_prunegate.tasks.task_info import (
+    Aggregate,
+    GroupInfo,
+    MetricInfo,
+    TaskInfo,
+    aggregates_of,
+    records_of,
+    task_record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

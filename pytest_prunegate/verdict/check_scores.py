@@ -1,24 +1,48 @@
-"""Each model's scores on a check, from what was measured of its task."""
+"""What the models answered for a task, and each model's scores on a check from it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.tasks.checks import Check, GateTask, Measure
-from pytest_prunegate.tasks.choices import joined_choices
 from pytest_prunegate.tasks.scores import MemberScores, MetricScores, OutputShares, group_scores, join_shares
-from pytest_prunegate.verdict.measurement import MemberResult
+from pytest_prunegate.tasks.scoring import joined_choices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from fractions import Fraction
 
     from pytest_prunegate.input.model_argument import Side
-    from pytest_prunegate.tasks.choices import Choices
-    from pytest_prunegate.tasks.scores import DocumentKey
+    from pytest_prunegate.tasks.prepared import PreparedTask
+    from pytest_prunegate.tasks.scores import DocumentKey, OutputShares
+    from pytest_prunegate.tasks.scoring import Choices, Scorer
     from pytest_prunegate.verdict.compare import Comparison
-    from pytest_prunegate.verdict.measurement import Measurement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """A task, or one member of a group, that the models answered."""
+
+    prepared: PreparedTask
+    scorers: Mapping[Side, Scorer]
+    shares: Mapping[Side, OutputShares | None]
+    started: datetime
+    finished: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberResult:
+    """What one member of a group scored on the group's metric; `lost` and `gained` are None where it has no scores of documents."""
+
+    name: str
+    documents: int
+    original: Fraction
+    pruned: Fraction
+    lost: int | None = None
+    gained: int | None = None
 
 
 def scores_of(task: GateTask, check: Check, measured: Sequence[Measurement], side: Side) -> MetricScores:

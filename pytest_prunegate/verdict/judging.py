@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.scores import DocumentKey
+    from pytest_prunegate.verdict.check_scores import Measurement
     from pytest_prunegate.verdict.ledger import Commitment, Terms
-    from pytest_prunegate.verdict.measurement import Measurement
     from pytest_prunegate.verdict.sampling import Draws
 
 

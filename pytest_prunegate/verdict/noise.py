@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.scores import MetricScores
-    from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.check_scores import Measurement
 
 
 @dataclass(frozen=True, kw_only=True)

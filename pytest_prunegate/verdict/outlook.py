@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.prepared import Document
     from pytest_prunegate.tasks.scores import MetricScores
+    from pytest_prunegate.verdict.check_scores import Measurement
     from pytest_prunegate.verdict.ledger import Terms
-    from pytest_prunegate.verdict.measurement import Measurement
     from pytest_prunegate.verdict.sampling import Draws
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.prepared import OwnScorer
     from pytest_prunegate.tasks.scores import DocumentKey, MetricScores
-    from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.check_scores import Measurement
     from pytest_prunegate.verdict.sampling import Draws
 
 

@@ -1,4 +1,4 @@
-"""Paired scores and the terms that were fixed beforehand -> a verdict, and what it rests on."""
+"""Paired scores and the terms that were fixed beforehand -> a verdict, and what it rests on: how a check ended."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ from pytest_prunegate.verdict.outcome import Basis, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from fractions import Fraction
 
     from pytest_prunegate.input.thresholds import Threshold
     from pytest_prunegate.stats.margins import Margin
     from pytest_prunegate.tasks.checks import Check
+    from pytest_prunegate.verdict.check_scores import MemberResult
     from pytest_prunegate.verdict.compare import Comparison
     from pytest_prunegate.verdict.ledger import Terms
+    from pytest_prunegate.verdict.noise import Noise
     from pytest_prunegate.verdict.paired import Paired
+
 
 _WEIGHTS = "The interval weights the group's tasks as the full run would, the scores as they were measured."
 _HOPELESS = 1e6  # times nearer to the threshold than the interval is wide: no number of documents would tell
@@ -255,3 +259,23 @@ def _needed_of_others(ways: Sequence[Distance], n: int) -> tuple[int, int] | Non
         return None
     more = max(math.ceil(n * (ratio * ratio - 1)) for ratio in ratios)
     return max(more, 1), max(more, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """How a check ended in this run: with a comparison, with the reason of an error, or with the baseline alone.
+
+    `total` and `unit` say what the comparison's documents are a part of.
+    """
+
+    check: Check
+    outcome: Outcome
+    comparison: Comparison | None = None
+    error: str | None = None
+    baseline: Fraction | None = None
+    documents: int | None = None
+    total: int | None = None
+    unit: str = "documents"
+    members: tuple[MemberResult, ...] = ()
+    verdict: Verdict | None = None
+    noise: Noise | None = None

@@ -32,8 +32,7 @@ from pytest_prunegate.report.summary.wording import loss_text
 from pytest_prunegate.tasks.checks import Check, Measure
 from pytest_prunegate.verdict.compare import Comparison, broken_thresholds
 from pytest_prunegate.verdict.outcome import Basis, Outcome
-from pytest_prunegate.verdict.result import CheckResult
-from pytest_prunegate.verdict.verdicts import Verdict
+from pytest_prunegate.verdict.verdicts import CheckResult, Verdict
 
 
 def check_of(*thresholds: tuple[Rule, str], metric: str = "acc") -> Check:

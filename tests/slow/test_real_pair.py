@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
-    from pytest_prunegate.verdict.measurement import Measurement
+    from pytest_prunegate.verdict.check_scores import Measurement
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEMO = PROJECT / "demo"

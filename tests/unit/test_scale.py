@@ -23,8 +23,7 @@ from pytest_prunegate.tasks.scores import MetricScores
 from pytest_prunegate.verdict.compare import compare
 from pytest_prunegate.verdict.loss_interval import Bounds, LossInterval
 from pytest_prunegate.verdict.outcome import Basis, Outcome
-from pytest_prunegate.verdict.result import CheckResult
-from pytest_prunegate.verdict.verdicts import Verdict
+from pytest_prunegate.verdict.verdicts import CheckResult, Verdict
 
 
 def result(

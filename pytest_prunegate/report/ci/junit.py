@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_prunegate.verdict.compare import Comparison
-    from pytest_prunegate.verdict.result import CheckResult
-    from pytest_prunegate.verdict.verdicts import Verdict
+    from pytest_prunegate.verdict.verdicts import CheckResult, Verdict
 
 PREFIX = "prunegate_"
 _TYPES = {Outcome.FAIL: "failure", Outcome.ERROR: "error", Outcome.INCONCLUSIVE: "inconclusive"}

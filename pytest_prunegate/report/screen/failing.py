@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pytest_prunegate.report.screen.marked_lines import Writer
-    from pytest_prunegate.verdict.result import CheckResult
+    from pytest_prunegate.verdict.verdicts import CheckResult
 
 FEW, MANY = 3, 20
 """Lost answers of a failing check; the second at -vv, which shows them whole."""

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.report.summary.earlier import Earlier, KeptResult
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.scores import DocumentKey
+    from pytest_prunegate.verdict.check_scores import Measurement
     from pytest_prunegate.verdict.compare import Comparison
-    from pytest_prunegate.verdict.measurement import Measurement
     from pytest_prunegate.verdict.outcome import Direction, Moved
 
 

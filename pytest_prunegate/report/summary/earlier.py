@@ -17,12 +17,11 @@ from pytest_prunegate.input.thresholds import Decide
 from pytest_prunegate.report.summary.asked import asked_decision
 from pytest_prunegate.report.summary.reading import UnreadableError, measured_of, read_results
 from pytest_prunegate.report.summary.records import Stale
+from pytest_prunegate.verdict.check_scores import MemberResult
 from pytest_prunegate.verdict.compare import Comparison, broken_thresholds
 from pytest_prunegate.verdict.loss_interval import LossInterval
-from pytest_prunegate.verdict.measurement import MemberResult
 from pytest_prunegate.verdict.outcome import Basis, Outcome
-from pytest_prunegate.verdict.result import CheckResult
-from pytest_prunegate.verdict.verdicts import Verdict
+from pytest_prunegate.verdict.verdicts import CheckResult, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.input.thresholds import Threshold
     from pytest_prunegate.verdict.compare import Comparison
-    from pytest_prunegate.verdict.result import CheckResult
+    from pytest_prunegate.verdict.verdicts import CheckResult
 
 
 def scale_of(result: CheckResult | None) -> LossOnScale | None:

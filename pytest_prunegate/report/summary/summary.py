@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.report.summary.earlier import Earlier
     from pytest_prunegate.tasks.checks import Check
     from pytest_prunegate.verdict.compare import Comparison
-    from pytest_prunegate.verdict.result import CheckResult
+    from pytest_prunegate.verdict.verdicts import CheckResult
 
 _LIBRARIES = ("pytest-prunegate", "lm_eval", "transformers", "torch", "tokenizers", "datasets", "pytest")
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.verdict.compare import Comparison
     from pytest_prunegate.verdict.loss_interval import Bounds, LossInterval
     from pytest_prunegate.verdict.noise import Noise
-    from pytest_prunegate.verdict.result import CheckResult
-    from pytest_prunegate.verdict.verdicts import Verdict
+    from pytest_prunegate.verdict.verdicts import CheckResult, Verdict
 
 
 _LARGE = 10  # scores lie in [0, 1]; perplexities and the like need fewer decimals

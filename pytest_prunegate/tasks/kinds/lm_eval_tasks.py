@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pytest_prunegate.input.task_reader import TaskReader
 from pytest_prunegate.input.thresholds import Decide, Inconclusive, MetricSpec, Spec, TaskSpec
+from pytest_prunegate.tasks.building import FEWSHOT_SEED
 from pytest_prunegate.tasks.checks import AskingKind, Check, GateTask, Measure
 from pytest_prunegate.tasks.guarded import guarded, seeded_as_lm_eval
 from pytest_prunegate.tasks.metric_names import (
@@ -25,7 +26,6 @@ from pytest_prunegate.tasks.metric_names import (
 )
 from pytest_prunegate.tasks.requests import canonical_json
 from pytest_prunegate.tasks.task_info import GroupInfo, TaskInfo
-from pytest_prunegate.tasks.task_loading import FEWSHOT_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -74,8 +74,7 @@ class LmEvalTask(AskingKind):
 
     def load_data(self, part: GateTask) -> int | None:
         """Let lm-eval load it."""
-        from pytest_prunegate.tasks.building import loading_message
-        from pytest_prunegate.tasks.task_loading import load_task
+        from pytest_prunegate.tasks.building import load_task, loading_message
 
         with seeded_as_lm_eval():
             task, _ = guarded(lambda: load_task(part), loading_message(part))
