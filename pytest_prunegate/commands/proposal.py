@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.commands.needs import Need, need_of
+from pytest_prunegate.commands.recorded import Need, need_of
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.input.model_argument import SIDES
 from pytest_prunegate.input.rules import MAX_RELATIVE_DROP, MAX_RELATIVE_INCREASE, MAX_SHARE, RULES

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.commands.needs import Need, need_of
+from pytest_prunegate.commands.recorded import Need, need_of
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.input.task_reader import settings_words
 from pytest_prunegate.input.thresholds import TaskSpec

@@ -209,7 +209,7 @@ def _day(seconds: float) -> str:
 
 
 def _export(given: argparse.Namespace) -> None:
-    from pytest_prunegate.baseline.exporting import export
+    from pytest_prunegate.baseline.kept_facts import export
 
     if not given.output.name.endswith(".json.gz"):
         raise InputError(f"--output={given.output}: name it *.json.gz, so that --original knows it for a baseline.")

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_prunegate.execution.interruption import StopRequest
+    from pytest_prunegate.gate.pair import Shared
     from pytest_prunegate.gate.progress import Progress
-    from pytest_prunegate.gate.shared import Shared
     from pytest_prunegate.gate.sides import Sides
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.prepared import PreparedTask

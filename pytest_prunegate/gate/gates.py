@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.execution.interruption import StopRequest
 from pytest_prunegate.gate.gate import Gate
-from pytest_prunegate.gate.pair import Pair
+from pytest_prunegate.gate.pair import Pair, Shared
 from pytest_prunegate.gate.plan import RunPlan
-from pytest_prunegate.gate.shared import Shared
 from pytest_prunegate.input.options import Require
 
 if TYPE_CHECKING:

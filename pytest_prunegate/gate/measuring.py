@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.baseline.keeping import Baselines
     from pytest_prunegate.execution.answering import Answering
+    from pytest_prunegate.gate.pair import Shared
     from pytest_prunegate.gate.plan import Plan
     from pytest_prunegate.gate.progress import Progress
-    from pytest_prunegate.gate.shared import Shared
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.tasks.checks import Check, GateTask, Preparation
     from pytest_prunegate.tasks.prepared import PreparedTask

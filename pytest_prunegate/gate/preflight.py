@@ -16,11 +16,13 @@ from pytest_prunegate.gate.estimates import (
     Estimate,
     cache_estimate,
     download_estimate,
+    free_disk,
     is_knowable,
     kept_estimate,
+    refuse_full_disk,
+    refuse_unwritable,
     weights_estimate,
 )
-from pytest_prunegate.gate.places import free_disk, refuse_full_disk, refuse_unwritable
 from pytest_prunegate.plain import size_text
 from pytest_prunegate.store.opening import FILE as STORE_FILE
 

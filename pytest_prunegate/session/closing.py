@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from pytest_prunegate.gate.gates import Gates
-    from pytest_prunegate.session.reporting import Ended, Reporting
-    from pytest_prunegate.session.session import GateSession
+    from pytest_prunegate.session.session import Ended, GateSession, Reporting
 
 _BAD = {Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE}
 _INCONCLUSIVE = "inconclusive"
@@ -112,7 +111,7 @@ def _section(ended: Ended) -> Section:
 
 def _overview(reports: Reporting, gates: Gates) -> Overview:
     """What is said of all candidates; a run of some of them says of which."""
-    from pytest_prunegate.report.screen.candidate_lines import candidate_lines
+    from pytest_prunegate.report.screen.table import candidate_lines
 
     summary = reports.overview
     if summary is None:

@@ -10,8 +10,7 @@ import pytest
 from support.scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
 from pytest_prunegate.input.options import Require
-from pytest_prunegate.report.summary.across import CandidateEntry
-from pytest_prunegate.report.summary.candidates import build_candidates
+from pytest_prunegate.report.summary.candidates import CandidateEntry, build_candidates
 from pytest_prunegate.session.session import GateSession
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from support.families import write_group, write_jsonl, write_task
 from support.hostile_texts import HOSTILE
 from support.scripted import BOOLQ, GSM8K, SQUAD, TWO_TASKS, write_checkpoint, write_data
 
-from pytest_prunegate.session.reporting import Reporting
+from pytest_prunegate.session.session import Reporting
 from pytest_prunegate.store import Response
 
 if TYPE_CHECKING:

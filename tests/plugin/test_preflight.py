@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.scripted import BOOLQ, TWO_TASKS
 
-from pytest_prunegate.gate import places, preflight
+from pytest_prunegate.gate import estimates as places
+from pytest_prunegate.gate import preflight
 
 if TYPE_CHECKING:
     from pathlib import Path

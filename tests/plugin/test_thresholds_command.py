@@ -21,8 +21,8 @@ from support.scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
 from pytest_prunegate.__main__ import main
 from pytest_prunegate.input.thresholds import Decision
-from pytest_prunegate.report.summary.asked import asked_decision, asked_of
 from pytest_prunegate.report.summary.check_records import CheckSummary, DecisionSummary, ExactFigures
+from pytest_prunegate.report.summary.provenance import asked_decision, asked_of
 from pytest_prunegate.tasks.thresholds_file import load_thresholds
 from pytest_prunegate.verdict.outcome import Basis, Outcome
 

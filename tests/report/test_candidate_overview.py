@@ -17,11 +17,10 @@ from support.made_candidates import NAMES, made_candidates, made_entry, six_entr
 from support.made_summary import made_check, not_measured
 
 from pytest_prunegate.input.options import Require
-from pytest_prunegate.report.files.overview import write_candidates
+from pytest_prunegate.report.files.writing import write_candidates
 from pytest_prunegate.report.page import candidate_page
-from pytest_prunegate.report.screen.candidate_lines import candidate_lines
-from pytest_prunegate.report.summary.across import CandidateEntry
-from pytest_prunegate.report.summary.candidates import build_candidates
+from pytest_prunegate.report.screen.table import candidate_lines
+from pytest_prunegate.report.summary.candidates import CandidateEntry, build_candidates
 from pytest_prunegate.report.summary.headline import overall_verdict
 from pytest_prunegate.report.summary.values import RunVerdict
 from pytest_prunegate.resources import resource_path

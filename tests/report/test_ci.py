@@ -10,8 +10,7 @@ from support.golden import assert_golden
 from support.hostile_texts import HOSTILE
 from support.made_summary import made_check, made_model, made_summary, ten_checks
 
-from pytest_prunegate.report.ci.annotations import check_annotations
-from pytest_prunegate.report.ci.step_summary import LIMIT, append_step_summary
+from pytest_prunegate.report.ci.github import LIMIT, append_step_summary, check_annotations
 from pytest_prunegate.report.page.rendering import render
 
 RUNNER = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": "/builds/project"}

@@ -14,9 +14,9 @@ from support.made_summary import made_check, made_summary, ten_checks
 
 from pytest_prunegate.input.thresholds import Decision
 from pytest_prunegate.report.page.rendering import render
-from pytest_prunegate.report.summary.asked import asked_decision
 from pytest_prunegate.report.summary.changed_records import ChangedAnswers
 from pytest_prunegate.report.summary.check_records import DecisionSummary, PartSummary
+from pytest_prunegate.report.summary.provenance import asked_decision
 from pytest_prunegate.verdict.outcome import Basis, Outcome
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.input.options import Require
-from pytest_prunegate.report.summary.across import CandidateEntry
-from pytest_prunegate.report.summary.candidates import build_candidates
+from pytest_prunegate.report.summary.candidates import CandidateEntry, build_candidates
 from pytest_prunegate.report.summary.check_records import LossOnScale
 from support.made_summary import made_check, made_model, made_summary, not_measured, ten_checks
 

@@ -17,7 +17,7 @@ from pytest_prunegate.input.rules import (
     Rule,
 )
 from pytest_prunegate.input.thresholds import Threshold
-from pytest_prunegate.report.summary.scale import scale_of
+from pytest_prunegate.report.summary.parts import scale_of
 from pytest_prunegate.tasks.checks import Check, Measure
 from pytest_prunegate.tasks.scores import MetricScores
 from pytest_prunegate.verdict.compare import compare

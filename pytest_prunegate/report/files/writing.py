@@ -15,7 +15,14 @@ import xxhash
 from filelock import FileLock
 
 from pytest_prunegate.atomic_file import remove_left_behind, replacing
-from pytest_prunegate.report.page.rendering import render
+from pytest_prunegate.report.page.candidate_page import candidate_page
+from pytest_prunegate.report.page.rendering import render, render_shipped
+from pytest_prunegate.report.summary.candidate_records import (
+    CANDIDATES_MARKDOWN,
+    CANDIDATES_PAGE,
+    CANDIDATES_RESULTS,
+    CandidatesSummary,
+)
 from pytest_prunegate.report.summary.file_names import ANY_RESULTS, FileNames, model_file
 from pytest_prunegate.report.summary.reading import UnreadableError, read_results
 from pytest_prunegate.report.summary.records import MODEL_RESULTS_VERSION, ModelResults
@@ -214,3 +221,31 @@ def _room_for(files: list[Path], path: Path) -> Path:
         number += 1
         found = path.with_name(f"{path.name}-{number}")
     return found
+
+
+def write_candidates(summary: CandidatesSummary, folder: Path) -> list[Path]:
+    """Write the overview of all candidates: JSON, Markdown and HTML.
+
+    Args:
+        summary: of the candidates.
+        folder: takes the files, beside the candidates' own reports, to which they link.
+
+    Returns:
+        The files, the HTML report last.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    return write_texts(
+        folder,
+        {
+            CANDIDATES_RESULTS: as_text(summary.as_json()),
+            CANDIDATES_MARKDOWN: markdown_of(summary),
+            CANDIDATES_PAGE: render_shipped("candidates.html.j2", summary=summary, page=candidate_page(summary)),
+        },
+    )
+
+
+def markdown_of(summary: CandidatesSummary, *, linked: bool = True) -> str:
+    """The overview in Markdown; without links where it is shown away from the reports that it names."""
+    return render_shipped("candidates.md.j2", summary=summary, linked=linked)

@@ -7,8 +7,20 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.plain import one_line
-from pytest_prunegate.report.page.inline_svg import ACCENT, DOUBT, FAIL, INK, inline_svg, new_axes, shortened
-from pytest_prunegate.report.page.plot_rows import FAINT, MARGIN, WIDTH, key, legend
+from pytest_prunegate.report.page.inline_svg import (
+    ACCENT,
+    DOUBT,
+    FAIL,
+    FAINT,
+    INK,
+    MARGIN,
+    WIDTH,
+    inline_svg,
+    key,
+    legend,
+    new_axes,
+    shortened,
+)
 from pytest_prunegate.report.page.rendering import render_shipped
 from pytest_prunegate.tasks.kinds import counting_kind
 

@@ -6,8 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.report.page.inline_svg import FAIL, INK, inline_svg, new_axes, quiet_matplotlib
-from pytest_prunegate.report.page.plot_rows import MARKS
+from pytest_prunegate.report.page.inline_svg import FAIL, INK, MARKS, inline_svg, new_axes, quiet_matplotlib
 from pytest_prunegate.report.summary.wording import percent_text
 from pytest_prunegate.resources import resource_path
 

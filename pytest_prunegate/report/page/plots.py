@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from statistics import median, median_low
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.report.page.inline_svg import ACCENT, FAIL, INK, inline_svg, new_axes, quiet_matplotlib
-from pytest_prunegate.report.page.plot_rows import (
+from pytest_prunegate.report.page.inline_svg import (
+    ACCENT,
+    FAIL,
     FAINT,
+    INK,
     MARGIN,
     MARK_AT,
     MARKS,
@@ -17,9 +19,12 @@ from pytest_prunegate.report.page.plot_rows import (
     below_axis,
     check_name,
     check_rows,
+    inline_svg,
     key,
     legend,
+    new_axes,
     notes,
+    quiet_matplotlib,
 )
 from pytest_prunegate.report.summary.wording import percent_text, score_text
 

@@ -1,4 +1,7 @@
-"""The table of all checks, in the columns that a terminal has: 80 at least, more of it where there is more room."""
+"""The table of all checks, in the columns that a terminal has (80 at least, more where there is more room), and that of candidates.
+
+Yields text; the plugin prints it.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pytest_prunegate.report.screen.marked_lines import Line
+    from pytest_prunegate.report.summary.candidate_records import CandidateRow, CandidatesSummary
     from pytest_prunegate.report.summary.check_records import CheckSummary
     from pytest_prunegate.report.summary.records import Summary
+
 
 _SHORT_RULES = {"relative drop at most": "drop", "relative increase at most": "rise", "absolute drop at most": "abs",
                 "recovery at least": "recovery", "score at least": "score", "share at most": "share", "sparsity at least": "min"}  # fmt: skip
@@ -169,7 +174,9 @@ def _notes(rows: Sequence[TableRow]) -> Iterator[str]:
 
 def _row(check: CheckSummary) -> TableRow:
     counted, n = _counted(check)
-    thresholds = [line for text in check.thresholds for line in folded(_short(one_line(text)), _LONGEST_THRESHOLD)]
+    thresholds = [
+        line for text in check.thresholds for line in folded(_short_rules(one_line(text)), _LONGEST_THRESHOLD)
+    ]
     changed = "-" if check.lost is None else f"{check.lost}/{check.gained}"
     before, after = (figure_text(score, check.metric, check.thresholds) for score in (check.original, check.pruned))
     figures = {
@@ -196,7 +203,52 @@ def _counted(check: CheckSummary) -> tuple[str, str]:
     return (n if is_all else f"{check.documents} of {check.total_documents}"), n
 
 
-def _short(threshold: str) -> str:
+def _short_rules(threshold: str) -> str:
     for long, short in _SHORT_RULES.items():
         threshold = threshold.replace(long, short)
     return threshold
+
+
+_WIDTH = 80
+
+
+def candidate_lines(summary: CandidatesSummary) -> Iterator[tuple[str, str]]:
+    """The table of all candidates, each line with its outcome, which tells its colour.
+
+    What comes nearest to its threshold, or lies farthest beyond it, stands in a line of its own where it does not fit.
+    """
+    rows = [_cells(row) for row in summary.candidates]
+    heads = ("candidate", "sparsity", "pass", "fail", "err", "inc", "n/r", "verdict")
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    widths[0] = min(widths[0], _WIDTH - sum(widths[1:]) - 2 * len(widths[1:]))
+    yield _line(heads, widths), ""
+    for row, cells in zip(summary.candidates, rows, strict=True):
+        yield _line(cells, widths), row.verdict
+        if row.worst is not None:
+            yield _short(f"  worst: {_worst_text(row)}", _WIDTH), ""
+
+
+def _cells(row: CandidateRow) -> tuple[str, ...]:
+    counts = (row.passed, row.failed, row.errored, row.inconclusive, row.not_run)
+    return (row.name, percent_text(row.sparsity), *map(str, counts), row.verdict.upper())
+
+
+def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+    last = len(cells) - 1
+    return "  ".join(
+        _short(cell, width).ljust(width) if place in {0, last} else cell.rjust(width)
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ).rstrip()
+
+
+def _worst_text(row: CandidateRow) -> str:
+    worst = row.worst
+    assert worst is not None
+    figures = f"{percent_text(worst.relative, signed=True)}, {percent_text(worst.limit, signed=True)} allowed"
+    return f"{_short(f'{worst.task} {worst.name}', _WIDTH - len(figures) - 12)}: {figures}"
+
+
+def _short(text: str, width: int) -> str:
+    """Foreign text made inert, and cut where it is too long."""
+    found = one_line(text)
+    return found if len(found) <= width else f"{found[: width - 3]}..."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.gate.identity import WORDS, Identities, data_fingerprint
 from pytest_prunegate.input.thresholds import Decide
-from pytest_prunegate.report.summary.asked import asked_decision
+from pytest_prunegate.report.summary.provenance import asked_decision
 from pytest_prunegate.report.summary.reading import UnreadableError, measured_of, read_results
 from pytest_prunegate.report.summary.records import Stale
 from pytest_prunegate.verdict.check_scores import MemberResult

@@ -7,9 +7,8 @@ import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.gate.differences import differences
 from pytest_prunegate.gate.identity import data_fingerprint, fewshot_seeds
-from pytest_prunegate.report.summary.asked import asked_decision, asked_of
+from pytest_prunegate.gate.run_notes import differences
 from pytest_prunegate.report.summary.changed_records import ChangedAnswers
 from pytest_prunegate.report.summary.check_records import (
     CheckSummary,
@@ -19,8 +18,16 @@ from pytest_prunegate.report.summary.check_records import (
     MemberSummary,
 )
 from pytest_prunegate.report.summary.headline import headline, measured, verdict
-from pytest_prunegate.report.summary.parts import parts_of_check, unknown_parts
-from pytest_prunegate.report.summary.provenance import answered_in, commit, mixtures, provenance_of, task_provenance
+from pytest_prunegate.report.summary.parts import parts_of_check, scale_of, unknown_parts
+from pytest_prunegate.report.summary.provenance import (
+    answered_in,
+    asked_decision,
+    asked_of,
+    commit,
+    mixtures,
+    provenance_of,
+    task_provenance,
+)
 from pytest_prunegate.report.summary.provenance_records import RunProvenance
 from pytest_prunegate.report.summary.records import (
     SUMMARY_VERSION,
@@ -31,7 +38,6 @@ from pytest_prunegate.report.summary.records import (
     TaskSummary,
     Ties,
 )
-from pytest_prunegate.report.summary.scale import scale_of
 from pytest_prunegate.report.summary.wording import change_bounds, interval_text, reason, relative_change
 from pytest_prunegate.resources import installed_version
 from pytest_prunegate.verdict.check_scores import choices_of, joined_shares

@@ -1,4 +1,4 @@
-"""Checks as annotations on their line of thresholds.yaml: the commands that GitHub's runner reads from a job's output."""
+"""What GitHub's runner reads of a run: checks as annotations on their line of thresholds.yaml, and the Markdown report in the job's summary."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.plain import one_line, plain
+from pytest_prunegate.report.page.rendering import render
 from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -14,6 +15,61 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.report.summary.check_records import CheckSummary
     from pytest_prunegate.report.summary.records import Summary
+
+
+VARIABLE = "GITHUB_STEP_SUMMARY"
+LIMIT = 1 << 20  # bytes a step: above it GitHub shows nothing of the step's summary
+_CUT = "\n\n**The report is cut here:** GitHub shows 1 MiB of a step. All of it is in comparison_report.md.\n"
+_FENCE = "```"
+
+
+def append_step_summary(
+    summaries: Sequence[Summary], *, lead: str = "", environ: Mapping[str, str] = os.environ
+) -> str | None:
+    """Append reports to the job's summary, behind what earlier runs of the step put there.
+
+    Args:
+        summaries: one for each comparison.
+        lead: Markdown that stands before them.
+        environ: names the file; nothing is done where it names none.
+
+    Returns:
+        What went wrong, in a sentence: never a reason to fail.
+    """
+    name = environ.get(VARIABLE)
+    if not name:
+        return None
+    text = "\n".join([*([lead] if lead else []), *(render(summary, "report.md.j2") for summary in summaries)])
+    try:
+        return _append(Path(name), text)
+    except (OSError, ValueError) as error:  # a name may hold what no path can
+        return f"The job's summary was not written ({VARIABLE}={name}): {error}"
+
+
+def _append(path: Path, text: str) -> str | None:
+    with path.open("ab") as file:
+        there = file.tell()
+        shown = _within(("\n" if there else "") + text, LIMIT - there)
+        file.write(shown.encode())
+    return None if shown else f"The job's summary is full ({VARIABLE}={path}), and the report is not in it."
+
+
+def _within(text: str, room: int) -> str:
+    """As many whole lines as there is room for, with a sentence where some are left out; nothing where not one fits."""
+    if len(text.encode()) <= room:
+        return text
+    size, kept = len(_CUT.encode()) + len(_FENCE), []
+    for line in text.splitlines(keepends=True):
+        size += len(line.encode())
+        if size > room:
+            break
+        kept.append(line)
+    shown = "".join(kept)
+    if not shown.strip():
+        return ""
+    is_open = sum(line.startswith(_FENCE) for line in kept) % 2
+    return shown + (_FENCE if is_open else "") + _CUT
+
 
 _MOST = 10  # of each kind that GitHub shows for a step; the rest would vanish without a word
 _LONGEST = 4000  # characters of a message that GitHub's runner passes on: 4,096 with what escaping adds
