@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 import numpy as np  # noqa: TID253 - a script of its own
 
 from pytest_prunegate.checkpoint.files import weight_files
-from pytest_prunegate.checkpoint.scan import ScanMemory, hash_file, scan_files
+from pytest_prunegate.checkpoint.hashing import hash_file
+from pytest_prunegate.checkpoint.scan import ScanMemory, scan_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.checkpoint.files import TOKENIZER_FILES, code_files, read_json
-from pytest_prunegate.checkpoint.scan import digest_of, hash_file
+from pytest_prunegate.checkpoint.hashing import hash_file
+from pytest_prunegate.checkpoint.scan import digest_of
 
 if TYPE_CHECKING:
     from pathlib import Path

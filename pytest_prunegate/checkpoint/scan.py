@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import mmap
 import re
 import tempfile
 import time
@@ -17,49 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
+from pytest_prunegate.checkpoint.hashing import hash_file, hash_range
 from pytest_prunegate.checkpoint.safetensors_header import read_header
-from pytest_prunegate.checkpoint.sparsity import can_count, count_zeros
+from pytest_prunegate.checkpoint.sparsity import can_count
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.safetensors_header import StoredTensor
-
-
-_CHUNK = 1 << 20  # bytes hashed and counted at once: small enough for a core's cache, so that they are fetched once
-
-
-def hash_file(path: Path) -> str:
-    """xxh3_128 of a whole file."""
-    return hash_range(path, 0, path.stat().st_size)[0]
-
-
-def hash_range(path: Path, start: int, stop: int, *, count: str | None = None) -> tuple[str, int | None]:
-    """xxh3_128 of a file's bytes from start to stop, and the zeros among its numbers where a dtype to count is given."""
-    digest = xxhash.xxh3_128()
-    zeros = None if count is None else 0
-    for piece in _pieces(path, start, stop):
-        digest.update(piece)
-        if count is not None and zeros is not None:
-            zeros += count_zeros(piece, count)
-    return digest.hexdigest(), zeros
-
-
-def _pieces(path: Path, start: int, stop: int) -> Iterator[memoryview]:
-    """A file's bytes through a memory map, in bounded pieces; each is gone when the next one comes."""
-    if stop <= start:
-        return
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view,
-        memoryview(view) as data,
-    ):
-        if hasattr(mmap, "MADV_SEQUENTIAL"):  # the system then reads ahead, and drops what was read
-            view.madvise(mmap.MADV_SEQUENTIAL)
-        for position in range(start, stop, _CHUNK):
-            with data[position : min(position + _CHUNK, stop)] as piece:
-                yield piece
 
 
 _VERSION = 2  # raise it when what a scan finds, or how it is written down, changes

@@ -11,9 +11,9 @@ import xxhash
 
 from pytest_prunegate.atomic_file import replacing
 from pytest_prunegate.checkpoint.files import code_files, read_json
+from pytest_prunegate.checkpoint.hashing import hash_file
 from pytest_prunegate.checkpoint.layout import Counted, Layout, MergedZeros, Mismatch, Place, Role
 from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
-from pytest_prunegate.checkpoint.scan import hash_file
 from pytest_prunegate.resources import installed_version
 from pytest_prunegate.tasks.guarded import quiet, reason_of
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from pytest_prunegate.checkpoint.scan import hash_file
+from pytest_prunegate.checkpoint.hashing import hash_file
 from pytest_prunegate.tasks.building import FEWSHOT_SEED
 
 if TYPE_CHECKING:

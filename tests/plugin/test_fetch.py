@@ -144,7 +144,7 @@ def test_all_that_fails_is_told_at_once(site: Site) -> None:
 def test_what_is_not_there_without_a_network_was_not_fetched(site: Site) -> None:
     """The second look is a process of its own: here it is sent to another cache, where nothing is."""
     (site.home / "elsewhere.py").write_text(
-        "import sys\nfrom pytest_prunegate.commands import downloading\nfrom pytest_prunegate.__main__ import main\n"
+        "import sys\nfrom pytest_prunegate.commands import fetch as downloading\nfrom pytest_prunegate.__main__ import main\n"
         "downloading.arguments = lambda wanted: ['fetch', '--original=org/tiny', '--cache-dir=nothing']\n"
         "sys.exit(main(['fetch', '--original=org/tiny', '--cache-dir=cache']))"
     )
@@ -158,7 +158,7 @@ def test_what_is_not_there_without_a_network_was_not_fetched(site: Site) -> None
 
 def test_a_model_that_does_not_fit_the_disk_is_not_begun(site: Site) -> None:
     (site.home / "small_disk.py").write_text(
-        "import sys\nfrom pytest_prunegate.gate import places\nplaces.free_disk = lambda folder: 1000\n"
+        "import sys\nfrom pytest_prunegate.gate import estimates as places\nplaces.free_disk = lambda folder: 1000\n"
         "from pytest_prunegate.__main__ import main\nsys.exit(main(['fetch', '--original=org/tiny', '--cache-dir=small']))"
     )
     result = site.call("small_disk")
@@ -173,7 +173,7 @@ def test_a_model_that_does_not_fit_the_disk_is_not_begun(site: Site) -> None:
 def test_a_preflight_tells_of_a_disk_that_downloads_do_not_fit(site: Site) -> None:
     models = ["--original=org/tiny", "--pruned=org/tiny"]
     (site.home / "small_run.py").write_text(
-        "import sys, pytest\nfrom pytest_prunegate.gate import places\nplaces.free_disk = lambda folder: 1000\n"
+        "import sys, pytest\nfrom pytest_prunegate.gate import estimates as places\nplaces.free_disk = lambda folder: 1000\n"
         f"sys.exit(pytest.main([*{models}, '--prunegate-preflight', '--prunegate-cache-dir=empty', '-p', 'no:hypothesispytest']))"
     )
     result = site.call("small_run")

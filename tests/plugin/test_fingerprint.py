@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.scripted import BOOLQ_AND_GSM8K, GSM8K, SHAPES, ScriptedExecutor, write_safetensors
 
-from pytest_prunegate.checkpoint.scan import hash_range
+from pytest_prunegate.checkpoint.hashing import hash_range
 from pytest_prunegate.tasks.index import index_file
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from support.scripted import write_checkpoint
 from support.tiny import write_gguf, write_tiny_llama
 
-from pytest_prunegate.checkpoint import scan as hashing
+from pytest_prunegate.checkpoint import hashing
 from pytest_prunegate.checkpoint.facts import read_facts
 from pytest_prunegate.checkpoint.files import weight_files
 from pytest_prunegate.checkpoint.location import locate

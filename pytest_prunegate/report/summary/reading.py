@@ -42,14 +42,15 @@ def read_results(path: Path) -> Summary:
     if version != SUMMARY_VERSION:
         raise OtherVersionError(f"is not of version {SUMMARY_VERSION} (found: {version})")
     try:
-        return msgspec.convert(found | {"changed": _without_answers(found.get("changed"))}, Summary)
+        return msgspec.convert(_without_answers(found), Summary)
     except msgspec.ValidationError as error:
         raise UnreadableError(f"is damaged: {error}") from None
 
 
-def _without_answers(changed: Any) -> Any:
-    """What the results say of the answers that changed; of those that the HTML report shows they know only how many."""
-    return changed | {"shown": ()} if isinstance(changed, dict) else changed
+def _without_answers(found: dict[str, Any]) -> dict[str, Any]:
+    """Results as a summary has them; of the answers that the HTML report shows they know only how many they are."""
+    changed = found.get("changed")
+    return found | {"changed": changed | {"shown": ()}} if isinstance(changed, dict) else found
 
 
 @dataclass(frozen=True, kw_only=True)
