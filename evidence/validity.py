@@ -236,7 +236,7 @@ def stopped_coverage(rng: Generator) -> dict[str, Any]:
 def circumstances() -> dict[str, Any]:
     """What was measured, and on what."""
     folder = Path(pytest_prunegate.stats.__file__).parent
-    sources = ("margins.py", "betting.py", "early_stopping.py", "intervals.py")
+    sources = ("margins.py", "early_stopping.py", "intervals.py")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     return {
         "commit": commit,
