@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from functools import cache
+from inspect import ismodule
 from pathlib import Path
 
 import pytest_prunegate
@@ -94,6 +96,22 @@ def test_the_arrows_between_rooms_are_these() -> None:
         room = room_of(module)
         found[room] |= {room_of(other) for other in imports(module)} - {room}
     assert {room: tuple(sorted(others)) for room, others in found.items()} == ROOMS
+
+
+def test_a_room_is_entered_by_what_its_face_names() -> None:
+    """`__all__` of a room has the modules that other rooms import, and names that the face itself hands on; nothing more."""
+    faces = {room: importlib.import_module(f"pytest_prunegate.{room}") for room in ROOMS if f"{room}.__init__" in FACES}
+    entered: dict[str, set[str]] = {room: set() for room in faces}
+    for module in MODULES:
+        for other in imports(module):
+            room = room_of(other)
+            if room in entered and room != room_of(module) and other != f"{room}.__init__":
+                entered[room].add(other.removeprefix(f"{room}.").partition(".")[0])
+    handed_on = {
+        room: {name for name in face.__all__ if hasattr(face, name) and not ismodule(getattr(face, name))}
+        for room, face in faces.items()
+    }
+    assert {room: set(face.__all__) - handed_on[room] for room, face in faces.items()} == entered
 
 
 def test_arrows_run_downwards() -> None:

@@ -1,1 +1,6 @@
-"""Baselines as files: a model's answers, and all that a gate needs to know of it, in place of the model."""
+"""Baselines as files: a model's answers, and all that a gate needs to know of it, in place of the model.
+
+It may import execution, tasks, store and what lies below them.
+"""
+
+__all__ = ["describing", "keeping", "kept_facts", "records"]

@@ -1,1 +1,6 @@
-"""What a checkpoint's files say without a forward pass."""
+"""What a checkpoint's files say without a forward pass.
+
+It may import input.
+"""
+
+__all__ = ["facts", "files", "fingerprint", "hashing", "layout", "location", "safetensors_header", "scan", "sparsity"]

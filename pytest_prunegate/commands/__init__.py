@@ -2,3 +2,5 @@
 
 They may import report, gate, store and input.
 """
+
+__all__ = ["fetch", "history", "proposal", "ratchet", "recorded", "store"]

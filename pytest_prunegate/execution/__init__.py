@@ -2,3 +2,16 @@
 
 It may import tasks, checkpoint, store and input.
 """
+
+__all__ = [
+    "answering",
+    "conditions",
+    "devices",
+    "executor",
+    "inspector",
+    "interruption",
+    "models",
+    "registry",
+    "running",
+    "server",
+]

@@ -2,3 +2,5 @@
 
 It may import baseline, verdict, execution, tasks and what lies below them.
 """
+
+__all__ = ["estimates", "gate", "gates", "identity", "pair", "plan", "preflight", "run_input", "run_notes"]

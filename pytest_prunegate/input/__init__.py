@@ -2,3 +2,5 @@
 
 It imports the root alone.
 """
+
+__all__ = ["model_argument", "options", "rules", "task_reader", "threshold_values", "thresholds", "yaml_nodes"]

@@ -2,3 +2,5 @@
 
 It may import every room below; only ``plugin`` imports it, and only when a gate was asked for.
 """
+
+__all__ = ["fixtures", "run"]

@@ -2,3 +2,22 @@
 
 It may import checkpoint, store and input.
 """
+
+__all__ = [
+    "answer_texts",
+    "building",
+    "chat",
+    "checks",
+    "guarded",
+    "index",
+    "kinds",
+    "metric_names",
+    "own_scorers",
+    "prepared",
+    "requests",
+    "scores",
+    "scoring",
+    "thresholds_file",
+    "tokenizers",
+    "unmeasurable",
+]

@@ -2,3 +2,18 @@
 
 It may import stats, tasks and what lies below them. It loads no model and asks none.
 """
+
+__all__ = [
+    "answers",
+    "candidate_pairs",
+    "check_scores",
+    "compare",
+    "judging",
+    "ledger",
+    "loss_interval",
+    "noise",
+    "outcome",
+    "outlook",
+    "sampling",
+    "verdicts",
+]

@@ -1,1 +1,3 @@
 """What CI systems read: JUnit properties, annotations, step summaries."""
+
+__all__ = ["github", "junit"]

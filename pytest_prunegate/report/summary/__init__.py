@@ -1,1 +1,16 @@
 """A run as plain values: what all reports show, and nothing about how."""
+
+__all__ = [
+    "candidate_records",
+    "candidates",
+    "changed",
+    "changed_records",
+    "check_records",
+    "earlier",
+    "file_names",
+    "reading",
+    "records",
+    "summary",
+    "values",
+    "wording",
+]
