@@ -12,13 +12,13 @@ demo: $(VENV)/.installed
 
 # As many processes as there are cores, at most four; torch's threads would only wait for each other.
 PARALLEL := OMP_NUM_THREADS=1
-SPREAD   := -n auto --maxprocesses=4
+SPREAD   := -n auto --maxprocesses=4 --dist=worksteal
 
 test: $(VENV)/.installed
 	$(PARALLEL) $(RUN) -m pytest $(SPREAD)
 
 test-slow: $(VENV)/.installed
-	$(RUN) -m pytest -m slow
+	$(PARALLEL) $(RUN) -m pytest -m slow $(SPREAD)
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

@@ -8,10 +8,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 from support.reference import evaluate_with_lm_eval
 from support.scripted import BOOLQ_AND_GSM8K
 
@@ -31,7 +33,8 @@ pytestmark = pytest.mark.slow
 def models() -> Path:
     """The demo's models, made once."""
     folder = DEMO / "models"
-    subprocess.run([sys.executable, str(DEMO / "models.py"), str(folder)], check=True)
+    with FileLock(Path(tempfile.gettempdir()) / "prunegate-demo-models.lock"):  # another worker may be at it
+        subprocess.run([sys.executable, str(DEMO / "models.py"), str(folder)], check=True)
     return folder
 
 
