@@ -26,7 +26,7 @@ from selenium.webdriver.chrome.service import Service
 from support.headless import FLAGS
 from support.made_summary import made_summary
 
-from pytest_prunegate.report.page.rendering import render
+from pytest_prunegate.report.page.renderer import render
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore, Marked
 
 ROUNDS = 7

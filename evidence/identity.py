@@ -21,15 +21,15 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.gate.gates import Gates
+from pytest_prunegate.gate.candidate_gates import CandidateGates
 from pytest_prunegate.gate.plan import SIDES
 from pytest_prunegate.input.model_argument import parse_model
 from pytest_prunegate.input.options import Options, Require
 from pytest_prunegate.input.thresholds import TaskOptions
 from pytest_prunegate.resources import resource_path
-from pytest_prunegate.tasks.building import with_local_data
 from pytest_prunegate.tasks.index import build_index, default_cache_dir, load_index
 from pytest_prunegate.tasks.squad import exact_match, f1
+from pytest_prunegate.tasks.task_builder import with_local_data
 from pytest_prunegate.tasks.thresholds_file import load_thresholds, resolve_tasks
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def prune_by_magnitude(source: Path, target: Path) -> None:
     AutoTokenizer.from_pretrained(source).save_pretrained(target)
 
 
-def make_gates(data: Path, models: Path, work: Path, documents: tuple[int, int]) -> Gates:
+def make_gates(data: Path, models: Path, work: Path, documents: tuple[int, int]) -> CandidateGates:
     """A gate on both tasks, with a store of its own."""
     path = work / "thresholds.yaml"
     path.write_text(THRESHOLDS.format(data=data, squad=documents[0], gsm8k=documents[1]), encoding="utf-8")
@@ -97,7 +97,7 @@ def make_gates(data: Path, models: Path, work: Path, documents: tuple[int, int])
         backend="hf", cache_dir=None, output=work / "results", store=work / "store", record=False, noise_floor=False, preflight=False,
         time_budget=None, templates=(), given=(),
     )  # fmt: skip
-    return Gates(options=options, tasks=tasks, progress=Silent())
+    return CandidateGates(options=options, tasks=tasks, progress=Silent())
 
 
 def reference_task(gate_task: GateTask, doc_ids: list[int]) -> Any:

@@ -19,7 +19,7 @@ from support.scripted import ScriptedExecutor, ScriptedModel, write_checkpoint, 
 
 from pytest_prunegate.execution.registry import EXECUTORS
 from pytest_prunegate.gate.gate import Gate
-from pytest_prunegate.report.page import rendering
+from pytest_prunegate.report.page import renderer as rendering
 from pytest_prunegate.tasks import index
 
 if TYPE_CHECKING:

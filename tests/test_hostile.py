@@ -16,7 +16,7 @@ from support.scripted import BOOLQ, BOOLQ_AND_GSM8K, GSM8K
 from pytest_prunegate.errors import InputError, TaskError
 from pytest_prunegate.input.thresholds import TaskOptions
 from pytest_prunegate.plain import markdown, markdown_code, markdown_item, one_line, plain
-from pytest_prunegate.report.page.rendering import render
+from pytest_prunegate.report.page.renderer import render
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.tasks.index import TaskIndex
 from pytest_prunegate.tasks.thresholds_file import load_thresholds, resolve_tasks

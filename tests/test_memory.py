@@ -9,8 +9,8 @@ import pytest
 from support.scripted import BOOLQ_AND_GSM8K
 from support.tiny import write_tiny_llama
 
+from pytest_prunegate.execution import batch_runner as memory
 from pytest_prunegate.execution import lm_eval_model as execution
-from pytest_prunegate.execution import running as memory
 from pytest_prunegate.execution.gate_lm import GateLM
 
 if TYPE_CHECKING:

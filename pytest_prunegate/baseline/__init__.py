@@ -3,4 +3,4 @@
 It may import execution, tasks, store and what lies below them.
 """
 
-__all__ = ["describing", "keeping", "kept_facts", "records"]
+__all__ = ["kept_facts", "model_description", "records", "run_baselines"]

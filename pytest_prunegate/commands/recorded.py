@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.input.rules import Quantities
 from pytest_prunegate.input.thresholds import Decide
-from pytest_prunegate.report.summary.reading import OtherVersionError, UnreadableError, measured_of, read_results
 from pytest_prunegate.report.summary.records import RESULTS_FILE
+from pytest_prunegate.report.summary.results_file import OtherVersionError, UnreadableError, measured_of, read_results
 from pytest_prunegate.verdict.outcome import Basis
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.input.rules import Rule
     from pytest_prunegate.report.summary.check_records import CheckSummary
-    from pytest_prunegate.report.summary.reading import Measured
     from pytest_prunegate.report.summary.records import AskedTask, Summary
+    from pytest_prunegate.report.summary.results_file import Measured
 
 
 @dataclass(frozen=True, kw_only=True)

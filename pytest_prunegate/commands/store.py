@@ -86,7 +86,7 @@ def _age(text: str) -> float:
 
 
 def _list(given: argparse.Namespace) -> None:
-    from pytest_prunegate.store.tending import file_of, kept_models
+    from pytest_prunegate.store.maintenance import file_of, kept_models
 
     path = file_of(given.store)
     models = kept_models(path)
@@ -112,7 +112,7 @@ def _lines(model: KeptModel) -> list[str]:
 
 
 def _verify(given: argparse.Namespace) -> None:
-    from pytest_prunegate.store.tending import file_of, problems
+    from pytest_prunegate.store.maintenance import file_of, problems
 
     path = file_of(given.store)
     found = problems(path)
@@ -127,8 +127,8 @@ def _verify(given: argparse.Namespace) -> None:
 
 def _merge(given: argparse.Namespace) -> None:
     from pytest_prunegate.store import Store
-    from pytest_prunegate.store.opening import FILE
-    from pytest_prunegate.store.tending import file_of, merge
+    from pytest_prunegate.store.database_file import FILE
+    from pytest_prunegate.store.maintenance import file_of, merge
 
     sources = [file_of(source) for source in given.sources]
     own = given.store / FILE
@@ -150,7 +150,7 @@ def _merge(given: argparse.Namespace) -> None:
 
 
 def _prune(given: argparse.Namespace) -> None:
-    from pytest_prunegate.store.tending import count_before, file_of, kept_models
+    from pytest_prunegate.store.maintenance import count_before, file_of, kept_models
 
     path = file_of(given.store)
     if given.older_than is not None:
@@ -181,7 +181,7 @@ def _others(path: Path, models: Sequence[KeptModel], keep: Sequence[str]) -> lis
 
 def _delete(folder: Path, others: Sequence[KeptModel], before: float) -> None:
     from pytest_prunegate.store import Store
-    from pytest_prunegate.store.tending import prune
+    from pytest_prunegate.store.maintenance import prune
 
     store = Store(folder)
     try:

@@ -5,6 +5,7 @@ It may import tasks, checkpoint, store and input.
 
 __all__ = [
     "answering",
+    "batch_runner",
     "conditions",
     "devices",
     "executor",
@@ -12,6 +13,5 @@ __all__ = [
     "interruption",
     "models",
     "registry",
-    "running",
     "server",
 ]

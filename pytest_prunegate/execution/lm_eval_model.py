@@ -14,12 +14,12 @@ import xxhash
 from lm_eval.models.huggingface import HFLM
 
 from pytest_prunegate.errors import ModelError
+from pytest_prunegate.execution.batch_runner import groups_of
 from pytest_prunegate.execution.conditions import backend_class
 from pytest_prunegate.execution.devices import resolve_device
 from pytest_prunegate.execution.executor import Executor
 from pytest_prunegate.execution.gate_lm import GateLM
 from pytest_prunegate.execution.hook import AnswerHook
-from pytest_prunegate.execution.running import groups_of
 from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.guarded import needs_trust, reason_of
 from pytest_prunegate.tasks.requests import ROLLING, WINDOW, canonical_json

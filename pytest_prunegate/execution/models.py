@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.execution.batch_runner import BatchRunner, Sizes
 from pytest_prunegate.execution.registry import executor_for
-from pytest_prunegate.execution.running import BatchRunner, Sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     ModelKey = tuple[str, str, Conditions]
     from collections.abc import Sequence
 
+    from pytest_prunegate.execution.batch_runner import Keep
     from pytest_prunegate.execution.executor import Executor, Settings
     from pytest_prunegate.execution.interruption import StopRequest
-    from pytest_prunegate.execution.running import Keep
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.tasks.requests import Conditions
 

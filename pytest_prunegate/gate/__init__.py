@@ -3,4 +3,4 @@
 It may import baseline, verdict, execution, tasks and what lies below them.
 """
 
-__all__ = ["estimates", "gate", "gates", "identity", "pair", "plan", "preflight", "run_input", "run_notes"]
+__all__ = ["candidate_gates", "estimates", "gate", "identity", "pair", "plan", "preflight", "run_input", "run_notes"]

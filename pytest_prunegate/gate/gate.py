@@ -6,22 +6,22 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.baseline.keeping import Baselines
+from pytest_prunegate.baseline.run_baselines import Baselines
 from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.execution.answering import Answering, FileAnswers
 from pytest_prunegate.execution.executor import Settings
 from pytest_prunegate.execution.models import Models
-from pytest_prunegate.gate.measuring import Measuring, outlooks
+from pytest_prunegate.gate.noise_floor import NoiseFloor, SecondAsking
 from pytest_prunegate.gate.pair import Pair
 from pytest_prunegate.gate.plan import NO_DEVICE, Plan
 from pytest_prunegate.gate.run_notes import run_notes
-from pytest_prunegate.gate.second_asking import NoiseFloor, SecondAsking
+from pytest_prunegate.gate.task_runner import TaskRunner, outlooks
 from pytest_prunegate.plain import plain
 from pytest_prunegate.tasks.chat import ChatTemplates
 from pytest_prunegate.tasks.checks import CountingKind, Preparation
 from pytest_prunegate.verdict.check_scores import member_results, scores_of
 from pytest_prunegate.verdict.compare import Comparison, compare_counted
-from pytest_prunegate.verdict.judging import Judge
+from pytest_prunegate.verdict.judge import Judge
 from pytest_prunegate.verdict.ledger import Ledger
 from pytest_prunegate.verdict.outcome import Basis, Outcome
 from pytest_prunegate.verdict.verdicts import CheckResult, Verdict
@@ -72,11 +72,11 @@ class Gate(Pair):
             candidates=shared.candidates,
         )  # fmt: skip
         templates = ChatTemplates(self.facts)
-        self._measuring = Measuring(
+        self._runner = TaskRunner(
             self._answering, Preparation(facts=self.facts, conditions=self.conditions, templates=templates),
             progress=progress, ledger=self._ledger, baselines=self.baselines, shared=shared, candidate=self.candidate,
         )  # fmt: skip
-        self.judging = Judge(self._measuring.draws, self._ledger.of)
+        self.judging = Judge(self._runner.draws, self._ledger.of)
         self.noise_floor = NoiseFloor(self._second_asking()) if self.options.noise_floor else None
         self.plan, self.warned = self._planned(names, templates)
 
@@ -97,13 +97,13 @@ class Gate(Pair):
 
     def _planned(self, names: Sequence[str], templates: ChatTemplates) -> tuple[Plan, dict[Check, str]]:
         """What will be done, and what is wrong with a check's original as a baseline, by what the store knew before the run."""
-        tasks = tuple(self._measuring.plan(task) for task in self.tasks if task.name in names)
+        tasks = tuple(self._runner.plan(task) for task in self.tasks if task.name in names)
         plan = Plan(facts=self.facts, conditions=self.conditions, tasks=tasks, device=self.options.device)
         # Where nothing is asked, torch is not imported to look; and a resumed run says what an undisturbed one says.
         device = NO_DEVICE if len(self.files) == len(self.facts) else self._device() if plan.pending else plan.device
-        expected, warned = outlooks(plan, self.tasks, self._measuring, self._ledger.of)
+        expected, warned = outlooks(plan, self.tasks, self._runner, self._ledger.of)
         plan = replace(plan, device=device, outlooks=expected)
-        told = (*self._ledger.notes, *self._measuring.prompt_notes)
+        told = (*self._ledger.notes, *self._runner.prompt_notes)
         notes = run_notes(
             plan, self.tasks, templates, files=self.files, prepared=self.prepared, told=told, warned=warned.values()
         )
@@ -112,16 +112,16 @@ class Gate(Pair):
     @property
     def prepared(self) -> Mapping[str, tuple[PreparedTask, ...]]:
         """The parts of the tasks that were built, by task."""
-        return self._measuring.prepared
+        return self._runner.prepared
 
     def probe(self) -> None:
         """Time the first requests of each task whose time is not known; their answers are kept."""
-        self._measuring.time_first_requests(self._untimed)
+        self._runner.time_first_requests(self._untimed)
         self.plan_again()
 
     def plan_again(self) -> None:
         """Plan the tasks anew whose time was not known; another candidate may have told it."""
-        unknown = {name: self._measuring.plan(self.task(name)) for name in self._untimed}
+        unknown = {name: self._runner.plan(self.task(name)) for name in self._untimed}
         self.plan = replace(self.plan, tasks=tuple(unknown.get(plan.name, plan) for plan in self.plan.tasks))
 
     @property
@@ -138,7 +138,7 @@ class Gate(Pair):
             EvaluationError: the task or a model broke; and again whenever it is asked for.
         """
         if name not in self.measurements:
-            self.measurements[name] = self._measuring.measure(name, lambda measured: self._undecided(name, measured))
+            self.measurements[name] = self._runner.measure(name, lambda measured: self._undecided(name, measured))
         return self.measurements[name]
 
     def judge(self, check: Check) -> CheckResult:
@@ -172,8 +172,8 @@ class Gate(Pair):
 
     def unfinished(self) -> dict[str, dict[str, tuple[int, int]]]:
         """How many requests are answered, and of how many, by task that was planned and not measured, and by side."""
-        waiting = [name for name in self._measuring.draws if name not in self.measurements]
-        return {name: sides for name in waiting if (sides := self._measuring.answered(name))}
+        waiting = [name for name in self._runner.draws if name not in self.measurements]
+        return {name: sides for name in waiting if (sides := self._runner.answered(name))}
 
     def close(self) -> None:
         """Free the model."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from pytest_prunegate.checkpoint.hashing import hash_file
-from pytest_prunegate.tasks.building import FEWSHOT_SEED
+from pytest_prunegate.tasks.task_builder import FEWSHOT_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,7 @@ def _data(gate: Gate, part: GateTask) -> Any:
         found.append(hash_file(part.info.path))
         folder = gate.options.include_path
         if folder and part.info.path.is_relative_to(folder.resolve()):
-            from pytest_prunegate.tasks.building import local_configuration
+            from pytest_prunegate.tasks.task_builder import local_configuration
 
             found += [_folder_digest(folder.resolve(), ("*.yaml", "*.yml", "*.py")), _local(local_configuration(part))]
     return found

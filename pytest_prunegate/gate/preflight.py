@@ -24,14 +24,14 @@ from pytest_prunegate.gate.estimates import (
     weights_estimate,
 )
 from pytest_prunegate.plain import size_text
-from pytest_prunegate.store.opening import FILE as STORE_FILE
+from pytest_prunegate.store.database_file import FILE as STORE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.gate.candidate_gates import CandidateGates, Needed
     from pytest_prunegate.gate.gate import Gate
-    from pytest_prunegate.gate.gates import Gates, Needed
     from pytest_prunegate.gate.pair import Pair
     from pytest_prunegate.gate.plan import RunPlan
     from pytest_prunegate.gate.sides import Sides
@@ -68,7 +68,7 @@ class Findings:
     estimates: tuple[str, ...]
 
 
-def look_before_opening(gates: Gates, needed: Needed) -> None:
+def look_before_opening(gates: CandidateGates, needed: Needed) -> None:
     """Find the models, and see that they fit and that what the run writes can be written. Leaves nothing behind.
 
     Args:
@@ -102,7 +102,7 @@ def look_before_opening(gates: Gates, needed: Needed) -> None:
     problems.raise_any()
 
 
-def look_at_plan(gates: Gates, plan: RunPlan) -> Findings:
+def look_at_plan(gates: CandidateGates, plan: RunPlan) -> Findings:
     """Estimate what an opened run takes, and see whether that is there. Where the store answers everything, nothing is taken."""
     if not plan.pending:
         return Findings(problems=(), notes=(), estimates=())
@@ -124,7 +124,7 @@ def look_at_plan(gates: Gates, plan: RunPlan) -> Findings:
     )
 
 
-def unreachable(gates: Gates, needed: Needed) -> list[str]:
+def unreachable(gates: CandidateGates, needed: Needed) -> list[str]:
     """Tasks that cannot be loaded, by name; nothing is built."""
     problems, names = Problems(), {name for own in needed.values() for name in own}
     for task in gates.tasks:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.baseline.keeping import file_notes
+from pytest_prunegate.baseline.run_baselines import file_notes
 from pytest_prunegate.checkpoint.files import read_json
 from pytest_prunegate.checkpoint.layout import named
 from pytest_prunegate.input.thresholds import Decide

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.baseline.describing import facts_of
+from pytest_prunegate.baseline.model_description import facts_of
 from pytest_prunegate.baseline.records import read_baseline
 from pytest_prunegate.checkpoint.facts import read_facts
 from pytest_prunegate.checkpoint.location import locate

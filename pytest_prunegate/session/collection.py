@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_prunegate.errors import EvaluationError
-from pytest_prunegate.gate.gates import Gates
+from pytest_prunegate.gate.candidate_gates import CandidateGates
 from pytest_prunegate.plain import one_line
 from pytest_prunegate.report.ci.junit import PREFIX, properties
-from pytest_prunegate.report.screen.failing import EMPTY, FEW, MANY, LostAnswer, failed_check
+from pytest_prunegate.report.screen.failed_check import EMPTY, FEW, MANY, LostAnswer, failed_check
 from pytest_prunegate.report.summary.wording import rerun_command
 from pytest_prunegate.tasks.guarded import warnings_logged
 from pytest_prunegate.verdict.answers import changed_documents
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.verdict.verdicts import CheckResult
 
 
-GATES = pytest.StashKey[Gates]()
+GATES = pytest.StashKey[CandidateGates]()
 
 _NOT_IN_MARKS = re.compile(r"[^\w:+.\-\[\]\\/]")  # what pytest's -m expressions do not accept
 
@@ -59,10 +59,10 @@ def mark_names(task: GateTask) -> list[str]:
 class ThresholdsFile(pytest.File):
     """The collected thresholds file."""
 
-    gates: Gates
+    gates: CandidateGates
 
     @classmethod
-    def from_gates(cls, parent: pytest.Collector, *, gates: Gates, **kwargs: Any) -> ThresholdsFile:
+    def from_gates(cls, parent: pytest.Collector, *, gates: CandidateGates, **kwargs: Any) -> ThresholdsFile:
         """Make the node, with the gates that its items ask once they are open."""
         node: ThresholdsFile = cls.from_parent(parent, **kwargs)
         node.gates = gates

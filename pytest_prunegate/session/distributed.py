@@ -21,9 +21,9 @@ from pytest_prunegate.errors import InputError
 from pytest_prunegate.execution.interruption import StopRequest
 from pytest_prunegate.flags import PREFLIGHT
 from pytest_prunegate.input.options import Require
-from pytest_prunegate.session.closing import Closing, closing_of, show_closing, show_settings, tell_junit
 from pytest_prunegate.session.collection import GateItems, asks_the_gate, outcomes_of, wanted_checks
 from pytest_prunegate.session.exit_codes import FailedReports, Ran, exit_status
+from pytest_prunegate.session.run_end import Closing, closing_of, show_closing, show_settings, tell_junit
 from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from xdist.workermanage import WorkerController
 
-    from pytest_prunegate.gate.gates import Gates
+    from pytest_prunegate.gate.candidate_gates import CandidateGates
     from pytest_prunegate.input.options import Options
     from pytest_prunegate.session.session import GateSession
 
@@ -80,7 +80,11 @@ class Worker:
     """
 
     def __init__(
-        self, config: pytest.Config, gates: Gates, session: GateSession, open_gate: Callable[[pytest.Session], object]
+        self,
+        config: pytest.Config,
+        gates: CandidateGates,
+        session: GateSession,
+        open_gate: Callable[[pytest.Session], object],
     ) -> None:
         self._config = config
         self._gates = gates

@@ -17,8 +17,8 @@ from pytest_prunegate.verdict.outcome import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_prunegate.gate.candidate_gates import CandidateGates
     from pytest_prunegate.gate.gate import Gate
-    from pytest_prunegate.gate.gates import Gates
     from pytest_prunegate.tasks.checks import Check
     from pytest_prunegate.verdict.compare import Comparison
     from pytest_prunegate.verdict.verdicts import CheckResult
@@ -29,7 +29,7 @@ _HOW = '@pytest.mark.prunegate(tasks=["gsm8k"])'
 class Prunegate:
     """The original and each candidate on the tasks that a test declared; they are measured already."""
 
-    def __init__(self, gates: Gates, tasks: tuple[str, ...]) -> None:
+    def __init__(self, gates: CandidateGates, tasks: tuple[str, ...]) -> None:
         self._gates = gates
         self.tasks = tasks
 
@@ -85,7 +85,7 @@ class CandidateCheck:
     check: Check
 
 
-def declared_tasks(item: pytest.Item, gates: Gates) -> list[tuple[str | None, tuple[str, ...]]]:
+def declared_tasks(item: pytest.Item, gates: CandidateGates) -> list[tuple[str | None, tuple[str, ...]]]:
     """The tasks that an item needs through a fixture, by candidate."""
     fixtures = getattr(item, "fixturenames", ())
     callspec = getattr(item, "callspec", None)
@@ -126,7 +126,7 @@ def measured_check(request: pytest.FixtureRequest) -> Comparison:
     return result.comparison
 
 
-def _comparing_gates(request: pytest.FixtureRequest) -> Gates:
+def _comparing_gates(request: pytest.FixtureRequest) -> CandidateGates:
     gates = request.config.stash[GATES]
     if gates.baseline_only:
         pytest.fail("this test compares two models, and --prunegate-baseline-only measures one.", pytrace=False)

@@ -10,12 +10,11 @@ import pytest
 
 from pytest_prunegate.errors import FixtureError, InputError, PrunegateError
 from pytest_prunegate.execution.interruption import StopRequest
-from pytest_prunegate.gate.gates import Gates
+from pytest_prunegate.gate.candidate_gates import CandidateGates
 from pytest_prunegate.gate.run_input import read_input
 from pytest_prunegate.plain import plain
 from pytest_prunegate.report.page.own_templates import check_templates
 from pytest_prunegate.report.screen.progress import ProgressLine
-from pytest_prunegate.session.closing import ShownVerdicts, closing_of, show_closing, tell_junit
 from pytest_prunegate.session.collection import (
     GATES,
     CheckItem,
@@ -28,15 +27,16 @@ from pytest_prunegate.session.collection import (
 from pytest_prunegate.session.distributed import Controller, Worker, is_controller, is_worker, refuse_copies
 from pytest_prunegate.session.exit_codes import BrokenSession, FailedReports, Ran, exit_status
 from pytest_prunegate.session.other_plugins import refuse_moved_rootdir, restore_order, run_once, spare_timeouts
+from pytest_prunegate.session.run_end import ShownVerdicts, closing_of, show_closing, tell_junit
 from pytest_prunegate.session.session import GateSession
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from pytest_prunegate.gate.gates import Needed
+    from pytest_prunegate.gate.candidate_gates import Needed
     from pytest_prunegate.input import thresholds
-    from pytest_prunegate.session.closing import Closing
+    from pytest_prunegate.session.run_end import Closing
 
 
 def start_run(config: pytest.Config) -> None:
@@ -61,7 +61,9 @@ def start_run(config: pytest.Config) -> None:
     if is_controller(config):
         config.pluginmanager.register(Controller(config, options), "prunegate-controller")
         return
-    gates = Gates(options=options, tasks=tasks, progress=ProgressLine(config), stop=StopRequest(options.time_budget))
+    gates = CandidateGates(
+        options=options, tasks=tasks, progress=ProgressLine(config), stop=StopRequest(options.time_budget)
+    )
     config.stash[GATES] = gates
     config.pluginmanager.register(GateRun(config, gates, file), "prunegate-run")
 
@@ -69,7 +71,7 @@ def start_run(config: pytest.Config) -> None:
 class GateRun:
     """The gate's hooks while it is switched on."""
 
-    def __init__(self, config: pytest.Config, gates: Gates, file: thresholds.ThresholdsFile) -> None:
+    def __init__(self, config: pytest.Config, gates: CandidateGates, file: thresholds.ThresholdsFile) -> None:
         self._config = config
         self._gates = gates
         self._file = file

@@ -16,8 +16,8 @@ from pytest_prunegate.tasks.guarded import quiet, warnings_logged
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_prunegate.gate.candidate_gates import CandidateGates, Needed
     from pytest_prunegate.gate.gate import Gate
-    from pytest_prunegate.gate.gates import Gates, Needed
     from pytest_prunegate.gate.plan import RunPlan
     from pytest_prunegate.gate.preflight import Findings
     from pytest_prunegate.input.thresholds import ThresholdsFile
@@ -45,7 +45,7 @@ class Reporting:
         started: when the run began.
     """
 
-    def __init__(self, config: pytest.Config, gates: Gates, file: ThresholdsFile, started: datetime) -> None:
+    def __init__(self, config: pytest.Config, gates: CandidateGates, file: ThresholdsFile, started: datetime) -> None:
         self._config = config
         self._gates = gates
         self._file = file
@@ -67,7 +67,7 @@ class Reporting:
         Raises:
             OSError: a file cannot be written.
         """
-        from pytest_prunegate.report.files import writing as files
+        from pytest_prunegate.report.files import report_files as files
         from pytest_prunegate.report.history.records import append_run
 
         try:
@@ -85,7 +85,7 @@ class Reporting:
 
     def _write_of(self, gate: Gate, *, interrupted: bool) -> None:
         """Write what was measured, with what earlier runs into the same folder measured of the same things."""
-        from pytest_prunegate.report.files import writing as files
+        from pytest_prunegate.report.files import report_files as files
         from pytest_prunegate.report.page.own_templates import write_own
         from pytest_prunegate.report.summary.file_names import FileNames
 
@@ -104,7 +104,7 @@ class Reporting:
     def _summary(self, gate: Gate, names: FileNames, *, interrupted: bool) -> Summary:
         """Sum up a candidate; what is stale of earlier runs is moved away, and the answers that changed are written."""
         from pytest_prunegate.gate.identity import Identities
-        from pytest_prunegate.report.files.writing import archive
+        from pytest_prunegate.report.files.report_files import archive
         from pytest_prunegate.report.summary.changed import Changes
         from pytest_prunegate.report.summary.earlier import Earlier, read_earlier
         from pytest_prunegate.report.summary.summary import build_summary
@@ -124,7 +124,7 @@ class Reporting:
 
     def _write_overview(self) -> None:
         """Write what there is to say across the candidates; a run of some of them would hide the others."""
-        from pytest_prunegate.report.files.writing import write_candidates
+        from pytest_prunegate.report.files.report_files import write_candidates
         from pytest_prunegate.report.summary.candidates import CandidateEntry, build_candidates
 
         entries = [
@@ -137,7 +137,7 @@ class Reporting:
     def _tell_ci(self) -> None:
         """Show a CI job the reports where its users look, and the checks beside the thresholds."""
         from pytest_prunegate.report.ci.github import append_step_summary, check_annotations
-        from pytest_prunegate.report.files.writing import markdown_of
+        from pytest_prunegate.report.files.report_files import markdown_of
 
         thresholds = None if self._file.built_in else self._file.path
         summaries = [ended.summary for ended in self.ended]
@@ -171,7 +171,7 @@ class GateSession:
         file: the thresholds file.
     """
 
-    def __init__(self, config: pytest.Config, gates: Gates, file: ThresholdsFile) -> None:
+    def __init__(self, config: pytest.Config, gates: CandidateGates, file: ThresholdsFile) -> None:
         self._config = config
         self._gates = gates
         self._file = file
@@ -252,7 +252,7 @@ class GateSession:
 
     def finish(self, *, interrupted: bool) -> None:
         """Write the reports of whatever was measured, and free what the run holds."""
-        from pytest_prunegate.report.files.writing import alone_in
+        from pytest_prunegate.report.files.report_files import alone_in
 
         if self.is_open:
             try:

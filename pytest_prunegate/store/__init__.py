@@ -7,4 +7,4 @@ prompt, dtype or version has another key.
 from pytest_prunegate.store.database import Store
 from pytest_prunegate.store.schema import KeptModel, KeptRow, Response
 
-__all__ = ["KeptModel", "KeptRow", "Response", "Store", "copying", "opening", "tending"]
+__all__ = ["KeptModel", "KeptRow", "Response", "Store", "database_file", "maintenance", "row_copy"]

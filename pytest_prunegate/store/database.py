@@ -8,9 +8,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.store import reading
-from pytest_prunegate.store.copying import copy_rows
-from pytest_prunegate.store.opening import FILE, open_file
+from pytest_prunegate.store import contents as reading
+from pytest_prunegate.store.database_file import FILE, open_file
+from pytest_prunegate.store.row_copy import copy_rows
 from pytest_prunegate.store.schema import CHECKED, Response, as_text, checked, is_whole, transaction
 from pytest_prunegate.store.trouble import explain
 

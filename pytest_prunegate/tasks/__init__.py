@@ -5,7 +5,6 @@ It may import checkpoint, store and input.
 
 __all__ = [
     "answer_texts",
-    "building",
     "chat",
     "checks",
     "guarded",
@@ -15,8 +14,9 @@ __all__ = [
     "own_scorers",
     "prepared",
     "requests",
+    "scorer",
     "scores",
-    "scoring",
+    "task_builder",
     "thresholds_file",
     "tokenizers",
     "unmeasurable",

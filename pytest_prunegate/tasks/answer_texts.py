@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_prunegate.tasks.prepared import Document, PreparedTask
-    from pytest_prunegate.tasks.scoring import Scorer
+    from pytest_prunegate.tasks.scorer import Scorer
 
 _log = logging.getLogger("pytest_prunegate")
 _CHOICE = "multiple_choice"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.guarded import quiet, reason_of
-from pytest_prunegate.tasks.scoring import Scorer
+from pytest_prunegate.tasks.scorer import Scorer
 from pytest_prunegate.tasks.tokenizers import encodings
 
 if TYPE_CHECKING:

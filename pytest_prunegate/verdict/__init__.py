@@ -8,7 +8,7 @@ __all__ = [
     "candidate_pairs",
     "check_scores",
     "compare",
-    "judging",
+    "judge",
     "ledger",
     "loss_interval",
     "noise",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.scores import DocumentKey, MetricScores
     from pytest_prunegate.verdict.check_scores import Measurement
-    from pytest_prunegate.verdict.judging import Look
+    from pytest_prunegate.verdict.judge import Look
     from pytest_prunegate.verdict.loss_interval import Bounds
     from pytest_prunegate.verdict.outcome import Conclusion
     from pytest_prunegate.verdict.paired import Paired

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.tasks.checks import Check, GateTask, Measure
+from pytest_prunegate.tasks.scorer import joined_choices
 from pytest_prunegate.tasks.scores import MemberScores, MetricScores, OutputShares, group_scores, join_shares
-from pytest_prunegate.tasks.scoring import joined_choices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.tasks.prepared import PreparedTask
+    from pytest_prunegate.tasks.scorer import Choices, Scorer
     from pytest_prunegate.tasks.scores import DocumentKey, OutputShares
-    from pytest_prunegate.tasks.scoring import Choices, Scorer
     from pytest_prunegate.verdict.compare import Comparison
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from pytest_prunegate.input.thresholds import Decide, Inconclusive
-from pytest_prunegate.store.copying import DRAW
+from pytest_prunegate.store.row_copy import DRAW
 from pytest_prunegate.verdict.sampling import draw
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ _PAUSE = 0.002
 _LONGEST = 180.0  # seconds; a run that hangs is killed and counted as broken
 _MODULES = (
     "datasets", "lm_eval.models.huggingface", "lm_eval.tasks", "numpy", "pytest", "scipy.stats", "torch", "transformers", "jinja2",
-    "transformers.models.llama.modeling_llama", "pytest_prunegate.execution.lm_eval_model", "pytest_prunegate.tasks.scoring",
-    "pytest_prunegate.tasks.building", "pytest_prunegate.tasks.kinds", "pytest_prunegate.report.summary.summary",
+    "transformers.models.llama.modeling_llama", "pytest_prunegate.execution.lm_eval_model", "pytest_prunegate.tasks.scorer",
+    "pytest_prunegate.tasks.task_builder", "pytest_prunegate.tasks.kinds", "pytest_prunegate.report.summary.summary",
 )  # fmt: skip
 
 

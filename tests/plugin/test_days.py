@@ -324,7 +324,7 @@ def test_a_report_that_a_killed_run_left_half_written_is_cleared_away(bench: Ben
 
 
 def test_two_runs_do_not_write_into_one_folder_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_prunegate.report.files import writing as files
+    from pytest_prunegate.report.files import report_files as files
 
     bench.models()
     bench.thresholds(TWO_TASKS)

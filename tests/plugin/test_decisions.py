@@ -1035,7 +1035,7 @@ class TestNothingIsConcludedThatIsNotKnown:
 
     def test_a_failing_second_asking_costs_no_verdict(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         from pytest_prunegate.errors import ModelError
-        from pytest_prunegate.gate.second_asking import SecondAsking
+        from pytest_prunegate.gate.noise_floor import SecondAsking
 
         def fail(*_: object) -> None:
             raise ModelError("the original model: out of memory")

@@ -275,7 +275,7 @@ def test_reports_that_cannot_be_written_are_no_green_run(project: Bench, monkeyp
     def full(*_args: object) -> list[Path]:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pytest_prunegate.report.files.writing.write_reports", full)
+    monkeypatch.setattr("pytest_prunegate.report.files.report_files.write_reports", full)
     result = project.run()
     assert result.ret == 10
     result.stdout.fnmatch_lines(["the reports could not be written to *No space left on device"])

@@ -17,7 +17,7 @@ from support.made_candidates import NAMES, made_candidates, made_entry, six_entr
 from support.made_summary import made_check, not_measured
 
 from pytest_prunegate.input.options import Require
-from pytest_prunegate.report.files.writing import write_candidates
+from pytest_prunegate.report.files.report_files import write_candidates
 from pytest_prunegate.report.page import candidate_page
 from pytest_prunegate.report.screen.table import candidate_lines
 from pytest_prunegate.report.summary.candidates import CandidateEntry, build_candidates
@@ -248,7 +248,7 @@ def test_files_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(before) == {"candidates_results.json", "candidates_report.md", "candidates_report.html"}
     monkeypatch.setattr(
-        "pytest_prunegate.report.page.rendering._shipped", None
+        "pytest_prunegate.report.page.renderer._shipped", None
     )  # rendering breaks before the first file
     with pytest.raises(TypeError):
         write_candidates(build_candidates([passing()], require=Require.ALL), tmp_path)

@@ -11,7 +11,7 @@ from support.hostile_texts import HOSTILE
 from support.made_summary import made_check, made_model, made_summary, ten_checks
 
 from pytest_prunegate.report.ci.github import LIMIT, append_step_summary, check_annotations
-from pytest_prunegate.report.page.rendering import render
+from pytest_prunegate.report.page.renderer import render
 
 RUNNER = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": "/builds/project"}
 FILE = Path("/builds/project/models/thresholds.yaml")

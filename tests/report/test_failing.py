@@ -26,7 +26,7 @@ from pytest_prunegate.input.rules import (
     Rule,
 )
 from pytest_prunegate.input.thresholds import Threshold
-from pytest_prunegate.report.screen.failing import FailedCheck, LostAnswer, failed_check
+from pytest_prunegate.report.screen.failed_check import FailedCheck, LostAnswer, failed_check
 from pytest_prunegate.report.screen.marked_lines import width_of
 from pytest_prunegate.report.summary.wording import loss_text
 from pytest_prunegate.tasks.checks import Check, Measure

@@ -13,7 +13,7 @@ from support.hostile_texts import HOSTILE, summary_with
 from support.made_summary import made_check, made_summary, ten_checks
 
 from pytest_prunegate.input.thresholds import Decision
-from pytest_prunegate.report.page.rendering import render
+from pytest_prunegate.report.page.renderer import render
 from pytest_prunegate.report.summary.changed_records import ChangedAnswers
 from pytest_prunegate.report.summary.check_records import DecisionSummary, PartSummary
 from pytest_prunegate.report.summary.provenance import asked_decision

@@ -11,10 +11,10 @@ import pytest
 from support.made_summary import made_check, made_model, made_summary
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.report.files.writing import BASELINE
+from pytest_prunegate.report.files.report_files import BASELINE
 from pytest_prunegate.report.page import own_templates
 from pytest_prunegate.report.page.own_templates import check_templates, write_own
-from pytest_prunegate.report.page.rendering import environment
+from pytest_prunegate.report.page.renderer import environment
 from pytest_prunegate.report.summary import changed_records
 from pytest_prunegate.report.summary.file_names import COMPARISONS, FileNames, model_file
 

@@ -14,7 +14,7 @@ from support.families import write_group, write_task
 from support.made_summary import made_summary
 from support.scripted import BOOLQ, GSM8K, SQUAD, write_checkpoint, write_data
 
-from pytest_prunegate.report.files.writing import model_results
+from pytest_prunegate.report.files.report_files import model_results
 from pytest_prunegate.report.history.records import HISTORY_FILE, append_run
 from pytest_prunegate.report.summary.values import json_values
 from pytest_prunegate.resources import resource_path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_prunegate.report.page.rendering import render
+from pytest_prunegate.report.page.renderer import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

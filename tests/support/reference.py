@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.tasks.building import with_local_data
+from pytest_prunegate.tasks.task_builder import with_local_data
 
 if TYPE_CHECKING:
     from pathlib import Path

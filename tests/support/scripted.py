@@ -120,7 +120,7 @@ def answer_by_script(executor: ScriptedExecutor) -> None:
     """Have a process of its own answer by the script, without what takes seconds to import: torch, model classes, plots."""
     from transformers import PreTrainedTokenizerFast
 
-    from pytest_prunegate.report.page import rendering
+    from pytest_prunegate.report.page import renderer as rendering
     from pytest_prunegate.tasks import tokenizers
 
     @functools.lru_cache

@@ -10,7 +10,7 @@ from pytest_prunegate.tasks.answer_texts import AnswerTexts
 from pytest_prunegate.tasks.kinds.perplexity import PerplexityScorer
 from pytest_prunegate.tasks.prepared import Document, PreparedTask
 from pytest_prunegate.tasks.requests import WINDOW, Failure, Request
-from pytest_prunegate.tasks.scoring import Scorer
+from pytest_prunegate.tasks.scorer import Scorer
 
 
 def prepared(requests: list[Request], task: Any, **more: Any) -> PreparedTask:

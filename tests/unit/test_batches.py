@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_prunegate.execution import batch_runner as batches
 from pytest_prunegate.execution import devices
-from pytest_prunegate.execution import running as batches
+from pytest_prunegate.execution.batch_runner import BatchSize, MemoryBound, first_batch, groups_of, length_of
 from pytest_prunegate.execution.devices import available_memory
-from pytest_prunegate.execution.running import BatchSize, MemoryBound, first_batch, groups_of, length_of
 from pytest_prunegate.tasks.requests import Request
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.hostile_texts import HOSTILE
 
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedScore, Marked
-from pytest_prunegate.report.summary.embedding import Change, blocks, chosen, embedded, marked
+from pytest_prunegate.report.summary.shown_answers import Change, blocks, chosen, embedded, marked
 from pytest_prunegate.tasks.answer_texts import Answer
 from pytest_prunegate.verdict.answers import Texts
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.made_summary import made_changes, made_check, made_summary, not_measured
 
-from pytest_prunegate.report.page.rendering import embedded, render
+from pytest_prunegate.report.page.renderer import embedded, render
 
 if TYPE_CHECKING:
     from pytest_prunegate.report.summary.check_records import CheckSummary

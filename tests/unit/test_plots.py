@@ -17,7 +17,7 @@ from support.made_summary import made_check, made_model, made_summary, not_measu
 
 from pytest_prunegate.report.page import plots as drawing
 from pytest_prunegate.report.page.plots import plots_of
-from pytest_prunegate.report.page.rendering import _drawn, render
+from pytest_prunegate.report.page.renderer import _drawn, render
 from pytest_prunegate.report.summary.check_records import LossOnScale
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def test_no_warning_reaches_the_user() -> None:
         assert plots_of(named("漢字 👩 \u05d0"))
 
 
-DRAW = "from support.made_summary import made_summary; from pytest_prunegate.report.page.rendering import _drawn; found = _drawn(made_summary())\n"
+DRAW = "from support.made_summary import made_summary; from pytest_prunegate.report.page.renderer import _drawn; found = _drawn(made_summary())\n"
 
 
 def run_python(code: str, tests: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -196,7 +196,7 @@ def test_a_home_that_cannot_be_written_neither_breaks_nor_prints(pytestconfig: p
 
 
 def test_only_html_loads_matplotlib(pytestconfig: pytest.Config) -> None:
-    code = "from support.made_summary import made_summary; from pytest_prunegate.report.page.rendering import render\n"
+    code = "from support.made_summary import made_summary; from pytest_prunegate.report.page.renderer import render\n"
     code += "render(made_summary(), 'report.md.j2'); print('matplotlib' in sys.modules)"
     assert run_python(code, pytestconfig.rootpath / "tests").stdout == "False\n"
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_prunegate.errors import StoreError
-from pytest_prunegate.store import Response, Store, opening
+from pytest_prunegate.store import Response, Store
+from pytest_prunegate.store import database_file as opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

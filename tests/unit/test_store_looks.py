@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_prunegate.store.copying import joined
+from pytest_prunegate.store.row_copy import joined
 
 RATES = {"error_rate": "0.05", "indifference": "0.02"}
 

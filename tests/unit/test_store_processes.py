@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_prunegate.errors import StoreError
-from pytest_prunegate.store import Response, Store, locks, opening
+from pytest_prunegate.store import Response, Store, locks
+from pytest_prunegate.store import database_file as opening
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,7 @@ print(*(response.text for _, response in sorted(store.get("m", [f"shared {n}" fo
 KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-from pytest_prunegate.store import opening
+from pytest_prunegate.store import database_file as opening
 from pytest_prunegate.store import Response, Store
 
 left = int(sys.argv[2])
@@ -66,7 +67,8 @@ for number in range(20):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from pytest_prunegate.store import Response, Store, locks, opening
+from pytest_prunegate.store import database_file as opening
+from pytest_prunegate.store import Response, Store, locks
 
 opening.network_type = lambda folder: "nfs4"
 locks.LEASE, locks.HEARTBEAT = 3.0, 0.2

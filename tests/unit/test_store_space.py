@@ -14,7 +14,7 @@ import pytest
 
 from pytest_prunegate.errors import StoreError
 from pytest_prunegate.store import Response, Store
-from pytest_prunegate.store.tending import kept_models, problems
+from pytest_prunegate.store.maintenance import kept_models, problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.plain import one_line, plain
-from pytest_prunegate.report.page.rendering import render
+from pytest_prunegate.report.page.renderer import render
 from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:

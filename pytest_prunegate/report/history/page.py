@@ -21,7 +21,7 @@ from pytest_prunegate.report.page.inline_svg import (
     new_axes,
     shortened,
 )
-from pytest_prunegate.report.page.rendering import render_shipped
+from pytest_prunegate.report.page.renderer import render_shipped
 from pytest_prunegate.tasks.kinds import counting_kind
 
 if TYPE_CHECKING:

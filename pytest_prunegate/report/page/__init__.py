@@ -1,3 +1,3 @@
 """A summary as HTML and Markdown: templates, figures, plots."""
 
-__all__ = ["candidate_page", "inline_svg", "own_templates", "rendering"]
+__all__ = ["candidate_page", "inline_svg", "own_templates", "renderer"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.atomic_file import replacing
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.plain import one_line
-from pytest_prunegate.report.page.rendering import TEMPLATE_SUFFIX, environment
+from pytest_prunegate.report.page.renderer import TEMPLATE_SUFFIX, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,3 +1,3 @@
 """What a run prints: progress, tables, failures, the log."""
 
-__all__ = ["failing", "log", "marked_lines", "progress", "table", "terminal"]
+__all__ = ["failed_check", "log", "marked_lines", "progress", "table", "terminal"]

@@ -16,7 +16,7 @@ import msgspec
 
 from pytest_prunegate.atomic_file import remove_left_behind, replacing
 from pytest_prunegate.report.summary.changed_records import CHANGED_FILE, ChangedAnswers, ChangedLine, ChangedScore
-from pytest_prunegate.report.summary.embedding import Change, chosen, embedded
+from pytest_prunegate.report.summary.shown_answers import Change, chosen, embedded
 from pytest_prunegate.tasks.answer_texts import Answer
 from pytest_prunegate.verdict.answers import Texts, doc_id_of, member_of, texts_of
 from pytest_prunegate.verdict.outcome import GAINED, LOST, SAME

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.gate.identity import WORDS, Identities, data_fingerprint
 from pytest_prunegate.input.thresholds import Decide
 from pytest_prunegate.report.summary.provenance import asked_decision
-from pytest_prunegate.report.summary.reading import UnreadableError, measured_of, read_results
 from pytest_prunegate.report.summary.records import Stale
+from pytest_prunegate.report.summary.results_file import UnreadableError, measured_of, read_results
 from pytest_prunegate.verdict.check_scores import MemberResult
 from pytest_prunegate.verdict.compare import Comparison, broken_thresholds
 from pytest_prunegate.verdict.loss_interval import LossInterval
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
         PartSummary,
     )
     from pytest_prunegate.report.summary.file_names import FileNames
-    from pytest_prunegate.report.summary.reading import Measured
     from pytest_prunegate.report.summary.records import Summary, TaskSummary
+    from pytest_prunegate.report.summary.results_file import Measured
     from pytest_prunegate.tasks.checks import Check
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pytest_prunegate.input.task_reader import TaskReader
 from pytest_prunegate.input.thresholds import Decide, Inconclusive, MetricSpec, Spec, TaskSpec
-from pytest_prunegate.tasks.building import FEWSHOT_SEED
 from pytest_prunegate.tasks.checks import AskingKind, Check, GateTask, Measure
 from pytest_prunegate.tasks.guarded import guarded, seeded_as_lm_eval
 from pytest_prunegate.tasks.metric_names import (
@@ -25,6 +24,7 @@ from pytest_prunegate.tasks.metric_names import (
     task_problem,
 )
 from pytest_prunegate.tasks.requests import canonical_json
+from pytest_prunegate.tasks.task_builder import FEWSHOT_SEED
 from pytest_prunegate.tasks.task_info import GroupInfo, TaskInfo
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class LmEvalTask(AskingKind):
 
     def prepare(self, part: GateTask, preparation: Preparation) -> PreparedTask:
         """Let lm-eval load it and build its requests."""
-        from pytest_prunegate.tasks.building import prepare_task
+        from pytest_prunegate.tasks.task_builder import prepare_task
 
         return prepare_task(part, chat_template=preparation.templates.of)
 
@@ -74,7 +74,7 @@ class LmEvalTask(AskingKind):
 
     def load_data(self, part: GateTask) -> int | None:
         """Let lm-eval load it."""
-        from pytest_prunegate.tasks.building import load_task, loading_message
+        from pytest_prunegate.tasks.task_builder import load_task, loading_message
 
         with seeded_as_lm_eval():
             task, _ = guarded(lambda: load_task(part), loading_message(part))

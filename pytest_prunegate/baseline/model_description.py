@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.tasks.requests import Request
 
+
 _NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")  # a name becomes a part of file names
 _TEXT, _TEXT_OR_NONE, _COUNT, _COUNT_OR_NONE = (str,), (str, NoneType), (int,), (int, NoneType)
 _PLAIN = {

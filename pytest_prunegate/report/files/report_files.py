@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from pytest_prunegate.atomic_file import remove_left_behind, replacing
 from pytest_prunegate.report.page.candidate_page import candidate_page
-from pytest_prunegate.report.page.rendering import render, render_shipped
+from pytest_prunegate.report.page.renderer import render, render_shipped
 from pytest_prunegate.report.summary.candidate_records import (
     CANDIDATES_MARKDOWN,
     CANDIDATES_PAGE,
@@ -24,8 +24,8 @@ from pytest_prunegate.report.summary.candidate_records import (
     CandidatesSummary,
 )
 from pytest_prunegate.report.summary.file_names import ANY_RESULTS, FileNames, model_file
-from pytest_prunegate.report.summary.reading import UnreadableError, read_results
 from pytest_prunegate.report.summary.records import MODEL_RESULTS_VERSION, ModelResults
+from pytest_prunegate.report.summary.results_file import UnreadableError, read_results
 from pytest_prunegate.report.summary.values import json_values
 
 if TYPE_CHECKING:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.report.screen.marked_lines import Writer
     from pytest_prunegate.verdict.verdicts import CheckResult
 
+
 FEW, MANY = 3, 20
 """Lost answers of a failing check; the second at -vv, which shows them whole."""
 EMPTY = "(empty)"

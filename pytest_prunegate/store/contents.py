@@ -6,12 +6,13 @@ import json
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.store.copying import checked_rows
+from pytest_prunegate.store.row_copy import checked_rows
 from pytest_prunegate.store.schema import CHECKED, KeptModel, KeptRow, KeptTogether, Response, as_text, is_whole
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
+
 
 _SIZE = "LENGTH(CAST(response AS BLOB)) + LENGTH(CAST(provenance AS BLOB))"
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.report.summary.check_records import CheckSummary, DecisionSummary
 
+
 _MEASURED = {Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.RECORDED}
 
 

@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.baseline.container import NAME, canonical, write_container
-from pytest_prunegate.baseline.describing import asking_of, model_json, tokenizer_files
 from pytest_prunegate.baseline.kept_facts import KeptFacts, side_key
+from pytest_prunegate.baseline.model_description import asking_of, model_json, tokenizer_files
 from pytest_prunegate.baseline.records import Baseline, joined_askings, read_baseline
 from pytest_prunegate.errors import EvaluationError, InputError, StoreError, TaskError
 from pytest_prunegate.execution.conditions import SERVED

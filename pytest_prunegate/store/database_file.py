@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.store import schema
-from pytest_prunegate.store.copying import copy_rows, rows_in
 from pytest_prunegate.store.locks import LocalLock, NetworkLock, network_type
+from pytest_prunegate.store.row_copy import copy_rows, rows_in
 from pytest_prunegate.store.schema import DamagedError, Format, transaction
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_prunegate.store.locks import UseLock
+
 
 FILE = "responses.sqlite"
 _BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file

@@ -11,16 +11,16 @@ from pytest_prunegate.execution.executor import Settings
 from pytest_prunegate.execution.models import Models
 from pytest_prunegate.gate.progress import DocumentCounter
 from pytest_prunegate.tasks.requests import Conditions, canonical_json
-from pytest_prunegate.tasks.scoring import Scorer
+from pytest_prunegate.tasks.scorer import Scorer
 from pytest_prunegate.verdict.noise import Noise, noise_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.execution.batch_runner import Keep
     from pytest_prunegate.execution.interruption import StopRequest
     from pytest_prunegate.execution.models import Turns
-    from pytest_prunegate.execution.running import Keep
     from pytest_prunegate.gate.progress import Progress
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.store import Store

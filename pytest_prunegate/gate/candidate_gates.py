@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     """Names of the tasks that will be measured, by candidate; nothing for one of which no check was selected."""
 
 
-class Gates:
+class CandidateGates:
     """All comparisons of a run, each of a pair of models, and the gates of those of which a check was selected.
 
     Args:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError, StoreError
-from pytest_prunegate.store import reading, schema
-from pytest_prunegate.store.copying import checked_rows, copy_rows, copy_timings, rows_in
-from pytest_prunegate.store.opening import FILE, connect_to_read
+from pytest_prunegate.store import contents as reading
+from pytest_prunegate.store import schema
+from pytest_prunegate.store.database_file import FILE, connect_to_read
+from pytest_prunegate.store.row_copy import checked_rows, copy_rows, copy_timings, rows_in
 from pytest_prunegate.store.schema import DamagedError, Format
 from pytest_prunegate.store.trouble import explain
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.store.database import Store
     from pytest_prunegate.store.schema import KeptModel
+
 
 _OF_MODELS = ("responses", "failures", "timings")
 _Row = tuple[str, tuple[object, ...]]

@@ -16,7 +16,7 @@ from pytest_prunegate.verdict.outlook import Outlook, baseline_warning, outlook
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pytest_prunegate.baseline.keeping import Baselines
+    from pytest_prunegate.baseline.run_baselines import Baselines
     from pytest_prunegate.execution.answering import Answering
     from pytest_prunegate.gate.pair import Shared
     from pytest_prunegate.gate.plan import Plan
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.checks import Check, GateTask, Preparation
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.tasks.requests import Request
-    from pytest_prunegate.tasks.scoring import Scorer
+    from pytest_prunegate.tasks.scorer import Scorer
     from pytest_prunegate.verdict.ledger import Commitment, Ledger
     from pytest_prunegate.verdict.sampling import Draws
 
@@ -37,7 +37,7 @@ def _unheard(_: Request) -> None:
     """Nobody waits for these."""
 
 
-class Measuring:
+class TaskRunner:
     """The tasks of a run and the models that answer them.
 
     Args:
@@ -215,7 +215,7 @@ class Measuring:
     def _scorer(
         self, part: PreparedTask, side: Side, long: frozenset[Request], progress: Callable[[Request], None] = _unheard
     ) -> Scorer:
-        from pytest_prunegate.tasks.scoring import Scorer
+        from pytest_prunegate.tasks.scorer import Scorer
 
         responses = self._answering.responses(part, side, long=long, progress=progress)
         return Scorer(part, responses, model=self._facts[side].title)
@@ -336,14 +336,14 @@ class Waiting:
 
 
 def outlooks(
-    plan: Plan, tasks: Sequence[GateTask], measuring: Measuring, commitments: Mapping[str, Commitment]
+    plan: Plan, tasks: Sequence[GateTask], runner: TaskRunner, commitments: Mapping[str, Commitment]
 ) -> tuple[tuple[Outlook, ...], dict[Check, str]]:
     """What is expected of the checks that a model has to answer for, and what is wrong with their baselines; a comparison needs two models.
 
     Args:
         plan: of the run.
         tasks: of the run.
-        measuring: knows the order of the documents, and what the store can answer.
+        runner: knows the order of the documents, and what the store can answer.
         commitments: what was fixed for each task, by task.
     """
     found: list[Outlook | None] = []
@@ -352,7 +352,7 @@ def outlooks(
         if planned.problem or not any(planned.missing.values()):
             continue
         task = next(task for task in tasks if task.name == planned.name)
-        draws, (kept, sides) = measuring.draws[task.name], measuring.kept(task.name)
+        draws, (kept, sides) = runner.draws[task.name], runner.kept(task.name)
         warnings = {check: baseline_warning(task, check, kept) for check in task.checks if kept}
         warned |= {check: warning for check, warning in warnings.items() if warning}
         found += [

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_prunegate.plain import one_line, plain
 from pytest_prunegate.report.ci.junit import tell_ending, tell_headline
-from pytest_prunegate.report.screen.failing import FailedCheck
+from pytest_prunegate.report.screen.failed_check import FailedCheck
 from pytest_prunegate.report.screen.marked_lines import MARKUP, WIDTH, kind_of, wrapped, write_line
 from pytest_prunegate.report.screen.table import TableRow, table_lines, table_rows
 from pytest_prunegate.verdict.outcome import Outcome
@@ -18,8 +18,9 @@ from pytest_prunegate.verdict.outcome import Outcome
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from pytest_prunegate.gate.gates import Gates
+    from pytest_prunegate.gate.candidate_gates import CandidateGates
     from pytest_prunegate.session.session import Ended, GateSession, Reporting
+
 
 _BAD = {Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE}
 _INCONCLUSIVE = "inconclusive"
@@ -84,7 +85,7 @@ class Closing:
         return msgspec.json.decode(text, type=cls)
 
 
-def closing_of(session: GateSession, gates: Gates) -> Closing | None:
+def closing_of(session: GateSession, gates: CandidateGates) -> Closing | None:
     """What to show of a session that has finished; None where nothing was summarised."""
     reports = session.reports
     if not reports.ended:
@@ -109,7 +110,7 @@ def _section(ended: Ended) -> Section:
     )  # fmt: skip
 
 
-def _overview(reports: Reporting, gates: Gates) -> Overview:
+def _overview(reports: Reporting, gates: CandidateGates) -> Overview:
     """What is said of all candidates; a run of some of them says of which."""
     from pytest_prunegate.report.screen.table import candidate_lines
 
