@@ -25,8 +25,10 @@ lint: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# The tests of whole runs, reports and packaging, against the built wheel in an environment of its own, away from the sources.
-INSTALLED := tests/plugin tests/report tests/browser tests/test_packaging.py tests/test_architecture.py
+# Against the built wheel, in an environment of its own and away from the sources: what depends on the files that it carries, whole runs,
+# reports, templates, entry points. Everything else is the same code.
+INSTALLED := tests/report tests/test_packaging.py tests/test_architecture.py $(addprefix tests/plugin/test_, run.py template_option.py \
+  new_kind.py new_executor.py distributed.py fixtures.py preflight.py verdicts.py several_candidates.py store_command.py history_command.py)
 
 wheel-test: $(VENV)/.installed
 	rm -rf dist build/wheel-test .venv-wheel

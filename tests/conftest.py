@@ -15,12 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.pytester import SysModulesSnapshot
-from support.scripted import ScriptedExecutor, ScriptedModel, write_checkpoint, write_data
+from support.scripted import (
+    ScriptedExecutor,
+    ScriptedModel,
+    remembered_tokenizer,
+    write_checkpoint,
+    write_data,
+)
 
 from pytest_prunegate.execution.registry import EXECUTORS
 from pytest_prunegate.gate.gate import Gate
 from pytest_prunegate.report.page import renderer as rendering
-from pytest_prunegate.tasks import index
+from pytest_prunegate.tasks import index, tokenizers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,6 +126,7 @@ def bench(real_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
         return real_bench.executor(*given)
 
     monkeypatch.setitem(EXECUTORS, "hf", make)
+    monkeypatch.setattr(tokenizers, "_load", remembered_tokenizer)
     return real_bench
 
 
@@ -128,7 +135,8 @@ def real_bench(
     pytester: pytest.Pytester, index_dir: Path, tasks: index.TaskIndex, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Bench]:
     """A project whose models are loaded with transformers."""
-    monkeypatch.setattr(SysModulesSnapshot, "restore", lambda _self: _forget_modules_in(pytester.path))
+    before = set(sys.modules)
+    monkeypatch.setattr(SysModulesSnapshot, "restore", lambda _self: _forget_modules_in(pytester.path, before))
     for name in (
         "HF_HUB_CACHE",
         "HF_DATASETS_CACHE",
@@ -154,10 +162,10 @@ def real_bench(
     gc.unfreeze()
 
 
-def _forget_modules_in(folder: Path) -> None:
+def _forget_modules_in(folder: Path, before: set[str]) -> None:
     """Forget the project's own test modules, and no library: torch and PyYAML do not survive a second import."""
-    for name, module in sys.modules.copy().items():  # at once: a thread of a library may import meanwhile
-        if str(folder) in (getattr(module, "__file__", None) or ""):
+    for name in sys.modules.keys() - before:
+        if str(folder) in (getattr(sys.modules[name], "__file__", None) or ""):
             del sys.modules[name]
 
 

@@ -37,8 +37,11 @@ def prompts(measurement: Measurement) -> list[str]:
     ("options", "settings"),
     [
         ([], {"fewshot_as_multiturn": True}),
-        (["--prunegate-fewshot-as-multiturn=false"], {"fewshot_as_multiturn": False}),
-        (["--prunegate-system-instruction=Be brief."], {"fewshot_as_multiturn": True, "system_instruction": "Be brief."}),
+        pytest.param(["--prunegate-fewshot-as-multiturn=false"], {"fewshot_as_multiturn": False}, marks=pytest.mark.slow),
+        pytest.param(
+            ["--prunegate-system-instruction=Be brief."], {"fewshot_as_multiturn": True, "system_instruction": "Be brief."},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["examples as turns", "one turn", "system message"],
 )  # fmt: skip
@@ -99,6 +102,7 @@ def test_a_name_where_there_is_one_template_without_a_name(project: Bench) -> No
     result.stdout.fnmatch_lines(["boolq: original model original has one chat template, without names*"])
 
 
+@pytest.mark.slow
 def test_a_template_that_is_not_applied_is_one_warning(project: Bench) -> None:
     result = project.run()
     said = [line for line in result.outlines if line.startswith("note:") and "template" in line]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.hostile_texts import HOSTILE, Page, parsed, structure, summary_with
+from support.hostile_texts import HOSTILE, NAMES, Page, parsed, structure, summary_with
 from support.scripted import BOOLQ, BOOLQ_AND_GSM8K, GSM8K
 
 from pytest_prunegate.errors import InputError, TaskError
@@ -192,12 +192,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(FAST, max_examples=300)
 @given(text=files)
+@pytest.mark.slow
 def test_random_structures(place: Path, few: TaskIndex, text: str) -> None:
     outcome(place, text.encode("utf-8", "surrogatepass"), few)
 
 
 @settings(FAST, max_examples=300)
 @given(text=tasks_of_words)
+@pytest.mark.slow
 def test_random_tasks(place: Path, few: TaskIndex, text: str) -> None:
     outcome(place, text.encode("utf-8", "surrogatepass"), few)
 
@@ -279,7 +281,7 @@ def usual() -> Page:
     return parsed(render(summary_with("usual"), "report.html.j2"))
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_in_the_page_comes_of_a_text(name: str, usual: Page) -> None:
     """The very elements and attributes that a harmless text gives."""
     document = render(summary_with(HOSTILE[name]), "report.html.j2")
@@ -293,7 +295,7 @@ def test_nothing_in_the_page_comes_of_a_text(name: str, usual: Page) -> None:
         assert HOSTILE[name] in page.text, "nothing is lost"
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_in_the_markdown_comes_of_a_text(name: str) -> None:
     document = render(summary_with(HOSTILE[name]), "report.md.j2")
     assert structure(document) == structure(render(summary_with("usual"), "report.md.j2"))
@@ -310,7 +312,7 @@ def test_nothing_in_the_markdown_comes_of_a_text(name: str) -> None:
     document.encode("utf-8")
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("function", [plain, one_line, markdown, markdown_item, markdown_code])
 def test_plain_text_is_bounded_and_written_out(name: str, function: Any) -> None:
     text = function(HOSTILE[name])
@@ -332,7 +334,17 @@ SCORED = (
 )
 
 
-@pytest.mark.parametrize("name", ["end of the title", "ANSI", "direction", "table", "half a character", "10 MB"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "end of the title",
+        "ANSI",
+        "direction",
+        "table",
+        "half a character",
+        pytest.param("10 MB", marks=pytest.mark.slow),
+    ],
+)
 def test_a_scorer_that_raises_with_it(bench: Bench, name: str) -> None:
     """Through a whole run: screen, log, JUnit, Markdown, HTML and JSON."""
     folder = bench.path / "own"

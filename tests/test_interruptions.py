@@ -58,7 +58,9 @@ def figures(project: Bench) -> list[Any]:
     return [(check["name"], check["outcome"], check["exact"]) for check in results(project)["checks"]]
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize(
+    "name", ["SIGTERM", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGINT", "SIGUSR1"))]
+)
 def test_a_signal_ends_the_batch_in_hand_and_the_same_command_goes_on(
     project: Bench, at_generation: Any, name: str
 ) -> None:
@@ -221,6 +223,7 @@ metric_list: [{metric: hit, aggregation: mean, higher_is_better: true}]
 """
 
 
+@pytest.mark.slow
 def test_a_document_that_makes_the_scorer_raise_is_named(project: Bench) -> None:
     folder = project.path / "tasks"
     folder.mkdir()
@@ -258,6 +261,7 @@ def test_a_document_whose_numbers_overflow_is_named(project: Bench, monkeypatch:
     )
 
 
+@pytest.mark.slow
 def test_documents_that_were_named_are_named_again_by_the_next_run(project: Bench, at_generation: Any) -> None:
     def on_some(_: int, prompt: str) -> None:
         if any(f"number {number}?" in prompt for number in (3, 7, 11, 12, 16)):

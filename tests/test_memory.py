@@ -66,6 +66,7 @@ def out_of_memory() -> Exception:
     return error
 
 
+@pytest.mark.slow
 def test_batches_that_do_not_fit_are_halved_until_they_do(project: Bench, calls: Any) -> None:
     project.run("--prunegate-store=other").assert_outcomes(passed=2)
     expected = figures(project)

@@ -117,6 +117,7 @@ class TestAdapters:
     def adapter(self, project: Bench) -> Path:
         return write_adapter(project.path / "adapter", project.path / "pruned")
 
+    @pytest.mark.slow
     def test_an_adapter_scores_as_the_merged_model(
         self, project: Bench, adapter: Path, measured: Mapping[str, Measurement]
     ) -> None:
@@ -163,6 +164,7 @@ class TestAdapters:
         result.assert_outcomes(passed=1)
         result.stdout.fnmatch_lines(["pruned:   adapter on pruned *"])
 
+    @pytest.mark.slow
     def test_a_recorded_base_on_the_hub_is_looked_for_where_it_is_wanted(self, project: Bench, adapter: Path) -> None:
         write_adapter(adapter, project.path / "pruned", recorded="org/dense-7b")
         cache = project.path / "cache" / "hub" / "models--org--dense-7b"

@@ -58,7 +58,9 @@ def check_of(project: Bench) -> dict[str, Any]:
     return checks[0]
 
 
-@pytest.mark.parametrize("seqlen", [2, 64, 512])  # 512: the head is asked for two pieces of a window
+@pytest.mark.parametrize(
+    "seqlen", [pytest.param(2, marks=pytest.mark.slow), 64, 512]
+)  # 512: the head is asked for two pieces of a window
 def test_it_is_that_of_a_direct_computation(project: Bench, seqlen: int) -> None:
     project.thresholds(THRESHOLDS.format(seqlen=seqlen))
     project.run().assert_outcomes(passed=1)

@@ -26,7 +26,7 @@ def project(real_bench: Bench) -> Bench:
     return real_bench
 
 
-@pytest.mark.parametrize("batch_size", ["1", "4"])
+@pytest.mark.parametrize("batch_size", [pytest.param("1", marks=pytest.mark.slow), "4"])
 def test_scores_are_those_of_lm_eval(project: Bench, measured: Mapping[str, Measurement], batch_size: str) -> None:
     project.run(f"--prunegate-batch-size={batch_size}").assert_outcomes(passed=2)
     for side in ("original", "pruned"):

@@ -111,8 +111,15 @@ def figures(measured: Mapping[str, Measurement], name: str) -> list[Any]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("settings", ["max_retries=1", "num_concurrent=4"])
-@pytest.mark.parametrize("batch_size", ["1", "3"])
+@pytest.mark.parametrize(
+    ("batch_size", "settings"),
+    [
+        ("1", "max_retries=1"),
+        pytest.param("3", "num_concurrent=4", marks=pytest.mark.slow),
+        pytest.param("1", "num_concurrent=4", marks=pytest.mark.slow),
+        pytest.param("3", "max_retries=1", marks=pytest.mark.slow),
+    ],
+)
 def test_answers_are_those_of_the_same_model_loaded_here(
     project: Project, measured: dict[str, Measurement], batch_size: str, settings: str
 ) -> None:

@@ -69,7 +69,13 @@ def results_of(bench: Bench) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+FAST = {"gsm8k_cot", "hellaswag", "wikitext"}  # one of each kind: generation, choices, rolling
+EACH = [
+    pytest.param(family, id=family.name, marks=[] if family.name in FAST else [pytest.mark.slow]) for family in FAMILIES
+]
+
+
+@pytest.mark.parametrize("family", EACH)
 def test_scores_of_a_family_are_those_of_lm_eval(
     real_bench: Bench,
     family: Family,
@@ -141,6 +147,7 @@ def check_each(*names: str) -> str:
 @pytest.mark.parametrize(
     ("name", "members"), [("sized", MEMBERS), ("flat", MEMBERS), ("outer", NESTED), ("outerflat", NESTED)]
 )
+@pytest.mark.slow
 def test_a_group_scores_what_lm_eval_says_and_so_does_each_member(
     real_bench: Bench, groups: Path, models: tuple[str, ...], *, shared: Path, name: str, members: dict[str, int]
 ) -> None:
@@ -168,6 +175,7 @@ def test_weighting_by_size_and_alike_differ_on_this_data(
 
 
 @pytest.mark.parametrize(("name", "members"), [("sized", MEMBERS), ("flat", MEMBERS), ("outer", NESTED)])
+@pytest.mark.slow
 def test_a_limit_is_per_member_and_the_sample_is_weighted(
     real_bench: Bench,
     groups: Path,
@@ -198,6 +206,7 @@ def test_a_limit_is_per_member_and_the_sample_is_weighted(
         assert Fraction(check["exact"][side]) == by_hand
 
 
+@pytest.mark.slow
 def test_a_task_that_two_subgroups_share_counts_as_often_as_in_lm_eval(
     real_bench: Bench, groups: Path, models: tuple[str, ...], shared: Path
 ) -> None:
@@ -211,6 +220,7 @@ def test_a_task_that_two_subgroups_share_counts_as_often_as_in_lm_eval(
         assert check[side] == pytest.approx(theirs["shares"]["acc,none"], rel=0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_group_may_change_its_members(real_bench: Bench, groups: Path, models: tuple[str, ...], shared: Path) -> None:
     (groups / "utils.py").write_text("def ask(doc):\n    return f\"Say {doc['question']} now:\"\n")
     shots = {"task": "beta", "num_fewshot": 2, "fewshot_split": "test"}

@@ -234,7 +234,8 @@ def test_loading_scripts_are_not_run(project: Bench, form: str) -> None:
 def files_outside(project: Bench) -> set[str]:
     own = (".prunegate", "prunegate-results", "__pycache__", ".pytest_cache")
     parent = project.path.parent
-    return {str(path.relative_to(parent)) for path in parent.rglob("*") if not any(name in path.parts for name in own)}
+    places = (*parent.parent.iterdir(), *parent.iterdir(), *project.path.rglob("*"))
+    return {str(path) for path in places if not any(name in path.parts for name in own)}
 
 
 @pytest.mark.parametrize(

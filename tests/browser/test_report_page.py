@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.report.summary.records import Summary
 
+pytestmark = pytest.mark.slow
 ROWS = ".answers tbody tr:not(.detail)"
 FULL = 4.5  # contrast that WCAG's AA asks of text
 

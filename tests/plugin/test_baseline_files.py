@@ -128,6 +128,7 @@ def test_two_files_are_judged_by_other_thresholds_without_a_model(project: Bench
     assert (project.results / "pruned_model_results_wanda.json").is_file()
 
 
+@pytest.mark.slow
 def test_two_files_need_no_torch(project: Bench) -> None:
     for side in ("original", "pruned"):
         make_baseline(project, "-m", "boolq", name=f"{side}.json.gz", side=side)

@@ -114,6 +114,7 @@ def asked(project: Bench) -> list[str]:
     return [line.split()[1] for line in (project.path / "asked").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_steps_on_github(project: Bench) -> None:
     folder = project.path
     runner = {
@@ -136,6 +137,7 @@ def test_the_steps_on_github(project: Bench) -> None:
     assert not (folder / "output").exists(), "it was not stopped"
 
 
+@pytest.mark.slow
 def test_the_script_on_gitlab(project: Bench) -> None:
     folder = project.path
     job = shell("\n".join(SCRIPT), folder)

@@ -104,6 +104,7 @@ class TestEarly:
         assert decision["documents"] > DOCUMENTS * 0.8
         assert check(large)["outcome"] == "pass"
 
+    @pytest.mark.slow
     def test_a_resumed_run_ends_as_an_undisturbed_one(self, large: Bench) -> None:
         large.models(pruned={"wrong": every(5)})
         large.thresholds(EARLY)
@@ -424,6 +425,7 @@ class TestLooksAtTheSameQuestions:
         large.run()
         assert check(large)["decision"]["documents"] == own["documents"], "as if nobody had looked before"
 
+    @pytest.mark.slow
     def test_a_rate_in_the_file_is_no_laxer_either(self, large: Bench) -> None:
         large.models(pruned={"wrong": every(11)})
         large.thresholds(EARLY.replace("decide: early", "decide: early, error_rate: 20%"))
@@ -883,6 +885,7 @@ def test_an_estimate_is_told_in_words(large: Bench) -> None:
     assert result.stdout.str().count("PASS: the full run") == 1
 
 
+@pytest.mark.slow
 def test_more_checks_raise_the_bar_for_a_sample_too(large: Bench) -> None:
     large.models(pruned={"wrong": every(4)})
     large.thresholds(TestSamples.THRESHOLDS)

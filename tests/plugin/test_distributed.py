@@ -89,6 +89,7 @@ def test_one_worker_measures_for_checks_and_fixtures(project: Bench) -> None:
     assert "boolq, pruned: 20 of 20 documents" in (project.results / "evaluation.log").read_text()
 
 
+@pytest.mark.slow
 def test_inconclusive_stops_at_x_and_is_repeated(project: Bench) -> None:
     arguments = ("--prunegate-limit=10", "--prunegate-decide=confident", "-n2", "-v", "--dist=worksteal")
     result = project.run(*arguments, "-x", "--junitxml=junit.xml", "-k", "not gsm8k")
@@ -100,6 +101,7 @@ def test_inconclusive_stops_at_x_and_is_repeated(project: Bench) -> None:
     assert again.parseoutcomes() == {"inconclusive": 1}
 
 
+@pytest.mark.slow
 def test_a_worker_that_crashes_is_never_green(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KILL_AFTER", "100")  # in gsm8k
     result = project.run("-n2", "--junitxml=junit.xml", "-m", "not gsm8k")
@@ -113,6 +115,7 @@ def test_a_worker_that_crashes_is_never_green(project: Bench, monkeypatch: pytes
     assert len(lines(project, "asked")) == 120, "nothing was asked twice"
 
 
+@pytest.mark.slow
 def test_what_crashes_again_is_given_up(project: Bench) -> None:
     (project.path / "conftest.py").write_text(CONFTEST.replace('os.environ.get("KILL_AFTER") == str', "0 < "))
     result = project.run("-n2", "-m", "boolq or gsm8k")
@@ -122,6 +125,7 @@ def test_what_crashes_again_is_given_up(project: Bench) -> None:
     assert len(lines(project, "asked")) == 2
 
 
+@pytest.mark.slow
 def test_a_mistake_that_a_worker_meets_is_told_once(project: Bench) -> None:
     result = project.run("-n2", models=("--original=original", "--pruned=nowhere/at-all"))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -151,6 +155,7 @@ def test_collecting_starts_no_worker(project: Bench) -> None:
     assert not (project.path / ".prunegate").exists()
 
 
+@pytest.mark.slow
 def test_a_baseline_without_a_terminal(project: Bench) -> None:
     result = project.run("-n2", "--prunegate-baseline-only", "-p", "no:terminal", models=("--original=original",))
     assert result.ret == 0
@@ -172,6 +177,7 @@ def failing(result: pytest.RunResult) -> list[str]:
     return [line for line in result.outlines[start:end] if "[gw0]" not in line] + summary
 
 
+@pytest.mark.slow
 def test_a_failing_check_reads_as_in_one_process(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its lines, their colours, and the short summary. JUnit has no colours, even where every process is to have them."""
     monkeypatch.setenv("FORCE_COLOR", "1")

@@ -83,6 +83,7 @@ def fetched(site: Site) -> subprocess.CompletedProcess[str]:
     return site.fetch("--original=org/tiny", f"--pruned={site.model}", "--cache-dir=cache", HF_TOKEN="hf_secret")
 
 
+@pytest.mark.slow
 def test_it_says_what_is_there_and_how_to_use_it(site: Site, fetched: subprocess.CompletedProcess[str]) -> None:
     assert fetched.returncode == 0, fetched.stderr
     first, second, data, command = fetched.stdout.splitlines()
@@ -99,6 +100,7 @@ def test_it_says_what_is_there_and_how_to_use_it(site: Site, fetched: subprocess
 
 
 @pytest.mark.usefixtures("fetched")
+@pytest.mark.slow
 def test_everything_was_asked_of_the_endpoint_with_the_token(site: Site) -> None:
     assert {"org/tiny/resolve", "datasets/aps"} <= {
         "/".join(path.split("/")[: 3 - path.startswith("d")]) for _, path, _ in site.hub.asked
@@ -106,6 +108,7 @@ def test_everything_was_asked_of_the_endpoint_with_the_token(site: Site) -> None
     assert {token for _, _, token in site.hub.asked} == {"Bearer hf_secret"}
 
 
+@pytest.mark.slow
 def test_the_gate_then_runs_without_a_network(site: Site, fetched: subprocess.CompletedProcess[str]) -> None:
     words = fetched.stdout.splitlines()[-1].removeprefix("Without a network: HF_HUB_OFFLINE=1 ").split()
     asked = len(site.hub.asked)
@@ -117,6 +120,7 @@ def test_the_gate_then_runs_without_a_network(site: Site, fetched: subprocess.Co
     assert len(site.hub.asked) == asked
 
 
+@pytest.mark.slow
 def test_nothing_is_there_before_it_is_fetched(site: Site) -> None:
     result = site.fetch("--original=org/tiny", "--cache-dir=empty", "--check", endpoint=NOWHERE)
     assert result.returncode == 2
@@ -128,6 +132,7 @@ def test_nothing_is_there_before_it_is_fetched(site: Site) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_all_that_fails_is_told_at_once(site: Site) -> None:
     result = site.fetch("--original=org/nobody", "--pruned=org/nothing", "--tasks=boolq,arc_easy", "--cache-dir=cache")
     assert result.returncode == 2
@@ -141,6 +146,7 @@ def test_all_that_fails_is_told_at_once(site: Site) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_what_is_not_there_without_a_network_was_not_fetched(site: Site) -> None:
     """The second look is a process of its own: here it is sent to another cache, where nothing is."""
     (site.home / "elsewhere.py").write_text(
@@ -156,6 +162,7 @@ def test_what_is_not_there_without_a_network_was_not_fetched(site: Site) -> None
     assert "Without a network: " not in result.stdout
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_fit_the_disk_is_not_begun(site: Site) -> None:
     (site.home / "small_disk.py").write_text(
         "import sys\nfrom pytest_prunegate.gate import estimates as places\nplaces.free_disk = lambda folder: 1000\n"
@@ -170,6 +177,7 @@ def test_a_model_that_does_not_fit_the_disk_is_not_begun(site: Site) -> None:
     assert not (site.home / "small").exists()
 
 
+@pytest.mark.slow
 def test_a_preflight_tells_of_a_disk_that_downloads_do_not_fit(site: Site) -> None:
     models = ["--original=org/tiny", "--pruned=org/tiny"]
     (site.home / "small_run.py").write_text(

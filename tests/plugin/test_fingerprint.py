@@ -130,6 +130,7 @@ def write_adapter(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_adapter_and_its_base_count(project: Bench) -> None:
     adapter = write_adapter(project.path / "adapter")
     models = ("--original=original", "--pruned=adapter", "--prunegate-peft-base=pruned")
@@ -198,7 +199,7 @@ class Meddling(ScriptedExecutor):
     """Does something behind the pruned model's back after some of its answers."""
 
     def __init__(self, after: int, act: Callable[[], object]) -> None:
-        super().__init__()
+        super().__init__(at_once=1)
         self._after, self._act = after, act
         self.kept = 0
 

@@ -30,7 +30,7 @@ def commands(result: pytest.RunResult) -> list[str]:
     return [line for line in result.outlines if line.startswith("::")]
 
 
-@pytest.mark.parametrize("arguments", [("-q",), ("-n1", "--color=yes")])
+@pytest.mark.parametrize("arguments", [("-q",), pytest.param(("-n1", "--color=yes"), marks=pytest.mark.slow)])
 def test_summary_and_annotations_once(job: Bench, arguments: tuple[str, ...]) -> None:
     result = job.run(*arguments)
     assert result.ret == 1

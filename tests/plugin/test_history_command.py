@@ -29,6 +29,7 @@ def lines(project: Bench) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (project.results / HISTORY_FILE).read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_each_finished_run_adds_a_line(
     project: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,7 +53,11 @@ def numbers(case: TestCase) -> dict[str, float]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("-o", "junit_family=xunit1", "-o", "junit_logging=all"), ("-o", "junit_family=xunit2"), ("-n1",)],
+    [
+        ("-o", "junit_family=xunit1", "-o", "junit_logging=all"),
+        ("-o", "junit_family=xunit2"),
+        pytest.param(("-n1",), marks=pytest.mark.slow),
+    ],
     ids=["xunit1", "xunit2", "xdist"],
 )
 def test_each_ending_is_found_with_its_numbers(bench: Bench, arguments: tuple[str, ...]) -> None:

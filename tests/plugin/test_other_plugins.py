@@ -97,6 +97,7 @@ def test_a_test_that_is_repeated_measures_once(project: Bench) -> None:
     assert len(project.executor.requests) == 80
 
 
+@pytest.mark.slow
 def test_a_measurement_is_not_timed_out(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     load = project.executor.load
 

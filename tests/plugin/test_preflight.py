@@ -153,6 +153,7 @@ def test_a_disk_without_room(project: Bench, monkeypatch: pytest.MonkeyPatch) ->
     assert is_untouched(project)
 
 
+@pytest.mark.slow
 def test_a_metric_that_a_hub_holds_is_told_before_the_first_answer(project: Bench) -> None:
     (project.path / "tasks").mkdir()
     (project.path / "tasks" / "mine.yaml").write_text(

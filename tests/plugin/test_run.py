@@ -281,6 +281,7 @@ def test_reports_that_cannot_be_written_are_no_green_run(project: Bench, monkeyp
     result.stdout.fnmatch_lines(["the reports could not be written to *No space left on device"])
 
 
+@pytest.mark.slow
 def test_a_rerun_imports_neither_torch_nor_transformers(
     project: Bench, monkeypatch: pytest.MonkeyPatch, index_dir: Path
 ) -> None:

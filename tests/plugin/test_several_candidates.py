@@ -255,7 +255,7 @@ def test_a_request_on_which_the_original_raises_is_asked_once(project: Bench, mo
                 raise RuntimeError("it broke")
             super().ask(facts, batch, hand_on)
 
-    project.executor = Raising()
+    project.executor = Raising(at_once=1)
     result = project.run("-m", "gsm8k", models=models("wanda", "llm", "none"))
     result.assert_outcomes(errors=3)
     assert asked(project) == {"original": GSM8K_REQUESTS + 1, "pruned": 3 * GSM8K_REQUESTS}, (
@@ -479,6 +479,7 @@ class TestFixtures:
         assert asked(project)["pruned"] == 60, "the other candidate is not asked"
 
 
+@pytest.mark.slow
 def test_on_a_worker(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     from support.scripted import CONFTEST
 

@@ -46,7 +46,7 @@ def test_the_ini_file_names_one_a_line(project: Bench) -> None:
     assert alone.ret == 0, "what the project sets once is no mistake"
 
 
-@pytest.mark.parametrize("arguments", [(), ("-n1",)])
+@pytest.mark.parametrize("arguments", [(), pytest.param(("-n1",), marks=pytest.mark.slow)])
 def test_one_that_fails_loses_nothing_else(project: Bench, arguments: tuple[str, ...]) -> None:
     project.thresholds("a\n{{ summary.headlin }}", "broken.md.j2")
     (project.path / "conftest.py").write_text(CONFTEST)

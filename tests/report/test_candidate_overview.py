@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import jsonschema
 import pytest
 from markdown_it import MarkdownIt
+from support import hostile_texts
 from support.golden import assert_golden
 from support.hostile_texts import HOSTILE, interval_in_words, parsed, structure, summary_with
 from support.made_candidates import NAMES, made_candidates, made_entry, six_entries
@@ -214,7 +215,7 @@ def hostile(text: str) -> CandidatesSummary:
     return replace(overview, checks=tuple(checks), notes=(text,))
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", hostile_texts.NAMES)
 def test_nothing_comes_of_a_text(name: str, tmp_path: Path) -> None:
     usual_results, usual_markdown, usual_page = written(hostile("usual"), tmp_path)
     results, markdown, page = written(hostile(HOSTILE[name]), tmp_path)

@@ -7,6 +7,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
 from pytest_prunegate.report.summary.check_records import CheckSummary, IntervalSummary, MemberSummary, PartSummary
 from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance, RunProvenance
@@ -73,6 +75,10 @@ class Page(html.parser.HTMLParser):
         if self.elements and self.elements[-1][0] == "script":
             kind = dict(self.elements[-1][1]).get("type")
             self.scripts[kind] = self.scripts.get(kind, "") + data
+
+
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] if len(HOSTILE[name]) > 100_000 else []) for name in HOSTILE]
+"""Their names for a parametrized test; the longest are slow."""
 
 
 def parsed(document: str) -> Page:

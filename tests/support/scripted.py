@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.execution.executor import Executor
 from pytest_prunegate.execution.registry import EXECUTORS
 from pytest_prunegate.store import Response
+from pytest_prunegate.tasks import tokenizers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.checkpoint.facts import ModelFacts, TokenizerSource
     from pytest_prunegate.execution.executor import HandOn, Settings
     from pytest_prunegate.tasks.requests import Conditions, Request
 
@@ -95,6 +96,8 @@ class ScriptedExecutor:
     loads: list[str] = field(default_factory=list)
     requests: list[tuple[str, Request]] = field(default_factory=list)
     fail_after: int | None = None
+    at_once: int = 64
+    """Requests in a batch where the run asks for none or for 1, the default: a commit for each answer costs a third of a run."""
     is_again: bool = False
     """Whether the original is being asked a second time, for the noise floor: then it is called "again"."""
 
@@ -116,12 +119,43 @@ class ScriptedExecutor:
             hand_on(request, _answer(request, script))
 
 
+class RememberedTokenizer:
+    """A tokenizer that encodes a text once: the runs of many tests ask for the same ones."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[tuple[object, str], list[int]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def __call__(self, texts: str | list[str], **settings: Any) -> Any:
+        if isinstance(texts, str):
+            return self._tokenizer(texts, **settings)
+        key = tuple(sorted(settings.items()))
+        if unknown := [text for text in texts if (key, text) not in self._known]:
+            found = self._tokenizer(unknown, **settings)["input_ids"]
+            self._known |= {(key, text): ids for text, ids in zip(unknown, found, strict=True)}
+        return {"input_ids": [self._known[key, text] for text in texts]}
+
+
+_TOKENIZERS: dict[object, RememberedTokenizer] = {}
+_load_tokenizer = tokenizers._load.__wrapped__
+
+
+def remembered_tokenizer(source: TokenizerSource, settings: tuple[tuple[str, Any], ...]) -> RememberedTokenizer:
+    """The tokenizer with these contents, wherever it was loaded from first."""
+    key = (source.digest, source.template, source.gguf, settings)
+    if key not in _TOKENIZERS:
+        _TOKENIZERS[key] = RememberedTokenizer(_load_tokenizer(source, settings))
+    return _TOKENIZERS[key]
+
+
 def answer_by_script(executor: ScriptedExecutor) -> None:
     """Have a process of its own answer by the script, without what takes seconds to import: torch, model classes, plots."""
     from transformers import PreTrainedTokenizerFast
 
     from pytest_prunegate.report.page import renderer as rendering
-    from pytest_prunegate.tasks import tokenizers
 
     @functools.lru_cache
     def load(source: Any, _settings: Any) -> Any:
@@ -140,7 +174,8 @@ class ScriptedModel(Executor):
         self._again = "asked again" in conditions.arguments
 
     def at_once(self, kind: str) -> int:
-        return int(self._settings.batch_size) if self._settings.batch_size.isdecimal() else 64
+        asked = self._settings.batch_size
+        return int(asked) if asked.isdecimal() and asked != "1" else self._script.at_once
 
     def ask(self, batch: Sequence[Request], hand_on: HandOn) -> None:
         self._script.is_again = self._again

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.hostile_texts import HOSTILE
+from support.hostile_texts import HOSTILE, NAMES
 
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedScore, Marked
 from pytest_prunegate.report.summary.shown_answers import Change, blocks, chosen, embedded, marked
@@ -176,7 +176,7 @@ def test_all_places_are_taken(tasks: int) -> None:
     assert len(chosen(changes[:300])) == 300
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_line_of_the_file_is_one_line(name: str) -> None:
     text = HOSTILE[name]
     line = change(1, prompt=text, gold=text, original=text, pruned=text).line()

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 import pytest
-from support.hostile_texts import HOSTILE
+from support.hostile_texts import HOSTILE, NAMES
 from support.made_summary import made_check, made_model, made_summary, not_measured
 
 from pytest_prunegate.report.page import plots as drawing
@@ -112,7 +112,7 @@ def shapes(plots: dict[str, str]) -> dict[str, list[tuple[str, dict[str, str]]]]
     return {name: [(node.tag, node.attrib) for node in nodes(svg)] for name, svg in plots.items()}
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_in_a_plot_comes_of_a_text(name: str, usual: dict[str, list[tuple[str, dict[str, str]]]]) -> None:
     """The very elements and attributes that a harmless text gives."""
     plots = plots_of(named(HOSTILE[name]))

@@ -116,6 +116,7 @@ def test_two_processes_find_one_damaged_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.slow
 def test_killed_at_any_call_a_store_opens_and_has_every_answer(tmp_path: Path) -> None:
     ends = set()
     for number in range(1, 120, 7):
@@ -135,6 +136,7 @@ def test_killed_at_any_call_a_store_opens_and_has_every_answer(tmp_path: Path) -
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.slow
 def test_killed_while_a_file_is_set_aside_nothing_is_lost(tmp_path: Path) -> None:
     original = tmp_path / "original"
     with closing(Store(original)) as store:
@@ -201,6 +203,7 @@ def test_a_second_writer_on_a_network_is_refused(shared: Path) -> None:
         assert store.get("m", ["k"]) == {"k": Response(text="held")}
 
 
+@pytest.mark.slow
 def test_a_dead_writer_on_another_machine_blocks_for_a_while_only(shared: Path) -> None:
     holder = start(HOLDER, shared, "elsewhere")
     try:
