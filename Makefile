@@ -27,8 +27,8 @@ lint: $(VENV)/.installed
 
 # Against the built wheel, in an environment of its own and away from the sources: what depends on the files that it carries, whole runs,
 # reports, templates, entry points. Everything else is the same code.
-INSTALLED := tests/report tests/test_packaging.py tests/test_architecture.py $(addprefix tests/plugin/test_, run.py template_option.py \
-  new_kind.py new_executor.py distributed.py fixtures.py preflight.py verdicts.py several_candidates.py store_command.py history_command.py)
+INSTALLED := tests/report tests/session tests/commands tests/gate tests/test_packaging.py tests/test_architecture.py \
+  $(addprefix tests/, tasks/test_new_kind.py tasks/test_new_scorer.py input/test_new_rule.py execution/test_new_executor.py verdict/test_verdicts.py)
 
 wheel-test: $(VENV)/.installed
 	rm -rf dist build/wheel-test .venv-wheel

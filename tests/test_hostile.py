@@ -369,7 +369,7 @@ def test_a_scorer_that_raises_with_it(bench: Bench, name: str) -> None:
         assert max(map(len, output.split("\n"))) < 30_000
     page = parsed(
         re.sub(r"<svg.*?</svg>", "", page_report, flags=re.DOTALL)
-    )  # tests/unit/test_plots.py looks into those
+    )  # tests/report/page/test_plots.py looks into those
     assert {tag for tag, _ in page.elements} <= {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "ul", "li", "span", "code", "div", "table", "thead", "tr", "th", "tbody",
         "td", "p", "pre", "header", "main", "section", "nav", "a", "b", "dl", "dt", "dd", "details", "summary", "button", "script", "h3",

@@ -14,7 +14,7 @@ from faults.every_fault import FAULTS
 
 TESTS = Path(__file__).resolve().parents[1]
 
-FREQUENT = {"out_of_memory"}  # many runs, and tests of its own in tests/test_memory.py
+FREQUENT = {"out_of_memory"}  # many runs, and tests of its own in tests/execution/test_memory.py
 NEED_A_DISK = {"disk_full", "output_disk_full"}
 
 

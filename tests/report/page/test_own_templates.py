@@ -21,7 +21,7 @@ from pytest_prunegate.report.summary.file_names import COMPARISONS, FileNames, m
 if TYPE_CHECKING:
     from pytest_prunegate.report.summary.records import Summary
 
-PAGE = (Path(__file__).parents[2] / "docs" / "templates.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "templates.md").read_text()
 EVIL = "<b>*x*</b>\x1b[31m"
 
 

@@ -16,7 +16,7 @@ from support.scripted import CONFTEST, TWO_TASKS
 if TYPE_CHECKING:
     from conftest import Bench
 
-FOLDER = Path(__file__).parents[2] / "docs" / "ci"
+FOLDER = Path(__file__).parents[3] / "docs" / "ci"
 GITHUB: dict[str, Any] = yaml.safe_load((FOLDER / "github.yml").read_text())
 GITLAB: dict[str, Any] = yaml.safe_load((FOLDER / "gitlab-ci.yml").read_text())
 STEPS = {step["name"]: step["run"] for job in GITHUB["jobs"].values() for step in job["steps"] if "run" in step}
