@@ -172,6 +172,12 @@ def test_heavy_packages_are_imported_where_models_run_and_tasks_are_built() -> N
     assert {room_of(module) for module in MODULES if "torch" in foreign(module)} == {"execution"}
 
 
+def test_a_test_stands_in_the_room_of_what_it_tests() -> None:
+    tests = Path(__file__).parent
+    folders = {".".join(path.parent.relative_to(tests).parts) for path in tests.rglob("test_*.py")}
+    assert folders - set(ROOMS) == {"", "faults", "slow"}, "these look at all of it"
+
+
 def test_no_test_imports_another() -> None:
     """What several of them need stands in tests/support."""
     tests = Path(__file__).parent

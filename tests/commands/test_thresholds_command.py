@@ -114,6 +114,7 @@ def ratchet(bench: Bench, capsys: pytest.CaptureFixture[str], text: str, *argume
 
 
 class TestProposal:
+    @pytest.mark.slow
     def test_the_recorded_pair_passes_and_a_worse_one_fails(self, large: Bench) -> None:
         large.models(pruned={"wrong": every(10)})
         large.thresholds(PLAIN)
@@ -269,6 +270,7 @@ class TestProposal:
             "squadv2.f1: no max_relative_drop: all outputs of the pruned model are empty, which no threshold passes",
         ]
 
+    @pytest.mark.slow
     def test_names_and_filters_stay_as_they_were_written(self, large: Bench) -> None:
         large.models(pruned={"wrong": every(10)})
         text = f"""

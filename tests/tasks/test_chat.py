@@ -62,6 +62,7 @@ def test_prompts_and_scores_are_those_of_lm_eval(
         }
 
 
+@pytest.mark.slow
 def test_the_file_says_it_for_a_task(project: Bench, measured: Mapping[str, Measurement]) -> None:
     project.thresholds(
         BOOLQ_AND_GSM8K.replace("num_fewshot: 1\n", "num_fewshot: 1\n    apply_chat_template: true\n    system_instruction: Count.\n")

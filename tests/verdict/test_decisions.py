@@ -177,6 +177,7 @@ class TestEarly:
         assert one["documents"] < three["documents"]
         assert check(large)["outcome"] == "fail"
 
+    @pytest.mark.slow
     def test_an_indifferent_gate_stops_sooner(self, large: Bench) -> None:
         large.models(pruned={"wrong": every(12)})
         large.thresholds(EARLY)
@@ -198,6 +199,7 @@ class TestEarly:
         assert f1["decision"]["basis"] == "early"
         assert f1["decision"]["documents"] < DOCUMENTS, "its own verdict stands where it fell"
 
+    @pytest.mark.slow
     def test_an_original_that_is_seldom_right_is_waited_for(self, large: Bench) -> None:
         right = set(every(40))
         wrong = [n for n in range(DOCUMENTS) if n not in right]
@@ -403,6 +405,7 @@ def rewrite(bench: Bench, change: Callable[[list[dict[str, Any]]], list[dict[str
 class TestLooksAtTheSameQuestions:
     """Whoever looks again, in whatever way, gets no second chance for free."""
 
+    @pytest.mark.slow
     def test_a_laxer_first_look_does_not_stay_in_force(self, large: Bench) -> None:
         large.models(pruned={"wrong": every(20)})
         large.thresholds(EARLY)
@@ -927,6 +930,7 @@ class TestNothingIsConcludedThatIsNotKnown:
             in found["reason"]
         )
 
+    @pytest.mark.slow
     def test_silence_is_not_judged_before_all_documents_are_drawn(self, large: Bench) -> None:
         answered = {n for n in range(DOCUMENTS) if n % 4}
         late = sorted(answered, key=lambda n: n * 7919 % 401)[:8]
@@ -986,6 +990,7 @@ class TestNothingIsConcludedThatIsNotKnown:
         assert check(large)["decision"] == fresh["decision"]
         assert check(large)["outcome"] == fresh["outcome"]
 
+    @pytest.mark.slow
     def test_a_document_that_nobody_can_score_breaks_those_checks_alone_that_need_it(
         self, large: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:

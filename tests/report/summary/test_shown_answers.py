@@ -118,9 +118,9 @@ def test_marking_takes_no_time(text: str) -> None:
         lambda n: {"prompt": " ".join(f"{n}-{k}" for k in range(20_000))},
         lambda n: {"original": f"{n} " * 20_000, "pruned": f"{n} " + "x" * 100_000},
         lambda n: {name: chr(0x4E00 + n % 99) * 9_000 for name in ("prompt", "gold", "original", "pruned")},
-        lambda n: dict.fromkeys(("prompt", "gold", "original", "pruned"), f"{n}" + '<\x1b�\U000e0041\u202e">' * 3000),
+        pytest.param(lambda n: dict.fromkeys(("prompt", "gold", "original", "pruned"), f"{n}" + '<\x1b�\U000e0041\u202e">' * 3000), marks=pytest.mark.slow),
         lambda n: {"prompt": "\n" * 300_000, "original": "\n" * 300_000, "pruned": f"{n}"},
-        lambda n: {"prompt": "\n\n".join(f"{n % 7}-{k}" for k in range(30_000))},
+        pytest.param(lambda n: {"prompt": "\n\n".join(f"{n % 7}-{k}" for k in range(30_000))}, marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_what_is_embedded_is_bounded(texts: Any) -> None:
