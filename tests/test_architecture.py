@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from functools import cache
@@ -170,6 +171,16 @@ def test_heavy_packages_are_imported_where_models_run_and_tasks_are_built() -> N
     heavy = {"torch", "transformers", "lm_eval", "datasets"}
     assert {room_of(module) for module in MODULES if foreign(module) & heavy} == {"execution", "tasks"}
     assert {room_of(module) for module in MODULES if "torch" in foreign(module)} == {"execution"}
+
+
+def test_decisions_link_to_code_that_is_there() -> None:
+    page = Path(__file__).parents[1] / "docs" / "decisions.md"
+    records = page.read_text().split("\n## ")[1:]
+    links = [re.findall(r"\]\(([^)]+\.py)\)", record) for record in records]
+    assert [record.splitlines()[0] for record, found in zip(records, links, strict=True) if not found] == []
+    assert [
+        link for found in links for link in found if not (PACKAGE.parent / link.removeprefix("../")).is_file()
+    ] == []
 
 
 def test_a_test_stands_in_the_room_of_what_it_tests() -> None:
