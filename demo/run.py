@@ -47,7 +47,7 @@ def run_gate(models: Path, candidate: Candidate) -> Path:
         f"--prunegate-output={results}", f"--prunegate-store={HERE / 'store'}", "--prunegate-device=cpu",
         "--prunegate-batch-size=5",  # short prompts of like length: twice as fast as one by one
     ]  # fmt: skip
-    done = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=HERE, check=False)  # noqa: S603 - our own arguments
+    done = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=HERE, check=False)
     summary = (
         json.loads((results / "comparison_results.json").read_text(encoding="utf-8"))
         if results.exists()
@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make the demo's models and run the gate on them.")
     parser.add_argument("models", type=Path, metavar="MODELS_DIR", help="where the models are, or are made")
     models = parser.parse_args().models.resolve()
-    subprocess.run([sys.executable, str(HERE / "models.py"), str(models)], check=True)  # noqa: S603 - our own script
+    subprocess.run([sys.executable, str(HERE / "models.py"), str(models)], check=True)
     reports = {candidate.name: run_gate(models, candidate) for candidate in CANDIDATES}
     print("\nBoth ended as they should: the mild version passed, the harsh one failed. The reports:")
     for name, report in reports.items():
