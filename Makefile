@@ -18,7 +18,7 @@ test: $(VENV)/.installed
 	$(PARALLEL) $(RUN) -m pytest $(SPREAD)
 
 test-slow: $(VENV)/.installed
-	$(PARALLEL) $(RUN) -m pytest -m slow $(SPREAD)
+	$(PARALLEL) $(RUN) -m pytest -m slow $(SPREAD) --dist=load --maxschedchunk=1
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

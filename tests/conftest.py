@@ -38,6 +38,11 @@ NO_PLOTS: dict[str, Any] = {"plots": {}, "plots_problem": None}
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes minutes, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in {"slow", "faults"})
+
+
 @pytest.fixture(scope="session")
 def index_dir(pytestconfig: pytest.Config) -> Path:
     """A cache directory with the index of lm-eval's tasks, kept between runs."""
