@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from numbers import Integral
 from typing import Annotated, Any
 
 import msgspec
@@ -36,4 +37,11 @@ Words = dict[str, Any]
 
 def json_values(record: Any) -> Any:
     """A record as JSON values; what JSON has no word for, such as a model's argument that is an object, as text."""
-    return msgspec.to_builtins(record, str_keys=True, enc_hook=str)
+    return msgspec.to_builtins(record, str_keys=True, enc_hook=_json_value)
+
+
+def _json_value(value: object) -> object:
+    """What msgspec does not know; a number of numpy is one to it only where it is of Python's very own type."""
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, float) else str(value)
