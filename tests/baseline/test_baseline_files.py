@@ -307,6 +307,7 @@ DAMAGES: list[tuple[Callable[[Path], object], str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_damaged_or_hostile_file_is_refused(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container, "_ALWAYS", 1 << 20)  # bytes that any file may unpack to
     monkeypatch.setattr(container, "_RATIO", 100)
@@ -450,6 +451,7 @@ class TestExport:
         assert "boolq: 5 of 20 documents that were asked for have answers" in found.stderr
         assert "boolq (5 documents)" in found.stderr
 
+    @pytest.mark.slow
     def test_the_model_has_to_be_named(self, project: Bench) -> None:
         project.run("-m", "boolq")
         project.run("-m", "boolq", "--prunegate-dtype=bfloat16")

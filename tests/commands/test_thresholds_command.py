@@ -244,6 +244,7 @@ class TestProposal:
             "proposed.yaml: 1 thresholds; 1 checks without one, and why, are comments in it" in capsys.readouterr().err
         )
 
+    @pytest.mark.slow
     def test_what_was_not_measured_has_none(self, large: Bench) -> None:
         large.models(original={"wrong": every(1)}, pruned={"wrong": every(10)})
         large.thresholds(

@@ -367,6 +367,7 @@ class TestEarly:
         assert (again, decision["candidates"]) == (shared, 4), "what was fixed for a pair of models stays"
         assert result.ret == 0
 
+    @pytest.mark.slow
     def test_a_verdict_of_fewer_candidates_is_stale_among_more(self, large: Bench) -> None:
         large.thresholds(
             EARLY

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 from support.reference import evaluate_with_lm_eval
-from support.scripted import BOOLQ_AND_GSM8K
+from support.scripted import BOOLQ_AND_GSM8K, write_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,6 +141,7 @@ def prune_rows(source: Path, target: Path) -> Path:
 def test_chat_prompts_are_those_of_lm_eval(
     real_bench: Bench, models: Path, measured: Mapping[str, Measurement]
 ) -> None:
+    write_data(real_bench.path / "data", 6)
     real_bench.thresholds(BOOLQ_AND_GSM8K)
     pair = (f"--original={models / 'smollm2'}", f"--pruned={models / 'wanda-mild'}")
     real_bench.run("--prunegate-apply-chat-template=true", models=pair).assert_outcomes(passed=2)

@@ -82,6 +82,7 @@ def asides(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.damaged-*"))
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_gives_no_wrong_answer_and_costs_its_own_page_alone(pristine: Path, tmp_path: Path) -> None:
     chance = random.Random(5)  # noqa: S311 - the same flips in every run
     pages = pages_of(pristine, list(ANSWERS))

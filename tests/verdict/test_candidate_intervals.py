@@ -45,6 +45,7 @@ def test_a_sample_tells_of_all_documents(gap: float) -> None:
     assert held / (4 * RUNS) >= 0.93
 
 
+@pytest.mark.slow
 def test_a_stop_that_waits_for_a_difference_does_not_fool_it() -> None:
     """Looked at until the usual interval misses what all documents say: the worst that a stop could do."""
     draw = np.random.default_rng(2)

@@ -135,6 +135,7 @@ def test_a_sample_is_asked_what_all_documents_would_say(large: Bench, entries: l
     assert low < -10 / 200 < high  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_samples_of_other_seeds_share_what_both_drew(large: Bench, entries: list[CandidateEntry]) -> None:
     """A fixed sample of each: those in both are a random sample, too. Where data decided when to stop, they are not."""
     large.thresholds(ONE_TASK)

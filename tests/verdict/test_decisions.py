@@ -121,6 +121,7 @@ class TestEarly:
             }
             assert set(asked(large, "pruned")) == set(order)
 
+    @pytest.mark.slow
     def test_what_the_store_holds_changes_nothing(self, large: Bench) -> None:
         large.models(pruned={"wrong": every(5)})
         large.thresholds(EARLY)
@@ -297,6 +298,7 @@ class TestSamples:
         assert check(large)["decision"]["basis"] == "measured"
         assert check(large)["documents"] == DOCUMENTS
 
+    @pytest.mark.slow
     def test_a_second_look_is_known(self, large: Bench) -> None:
         large.models(pruned={"wrong": every(10)})
         large.thresholds(self.THRESHOLDS)
@@ -556,6 +558,7 @@ class TestRecord:
         large.thresholds(EARLY)
         assert large.run("--prunegate-record").ret == 10
 
+    @pytest.mark.slow
     def test_recorded_figures_are_judged_by_a_later_run(self, large: Bench) -> None:
         large.models(pruned={"wrong": every(2)})
         large.thresholds(
@@ -978,6 +981,7 @@ class TestNothingIsConcludedThatIsNotKnown:
         assert f1["documents"] > 40
         assert (best["documents"], best["outcome"]) == (40, "inconclusive")
 
+    @pytest.mark.slow
     def test_an_earlier_look_changes_no_verdict_on_everything(self, large: Bench) -> None:
         large.models(pruned={"wrong": every(14)})
         large.thresholds(TestSamples.THRESHOLDS + "    error_rate: 20%\n")
