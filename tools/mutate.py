@@ -25,18 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = (
-    "pytest_prunegate",
-    "tests",
-    "templates",
-    "docs",
-    "evidence",
-    "tools",
-    "demo",
-    "thresholds.yaml",
-    "pyproject.toml",
-    "README.md",
-)
 COMPARED = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.Is: "is not", ast.IsNot: "is",
             ast.In: "not in", ast.NotIn: "in"}  # fmt: skip
 
@@ -135,9 +123,11 @@ def main() -> None:
     unnoticed = []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for part in PARTS:
-            source = ROOT / part
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / part)
+        for name in subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.splitlines():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
         if _fails(copy):
             raise SystemExit("The fast tests fail as it is: nothing can be said of broken lines.")
         for number, mutation in enumerate(chosen, 1):
