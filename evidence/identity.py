@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.gate.candidate_gates import CandidateGates
-from pytest_prunegate.gate.plan import SIDES
-from pytest_prunegate.input.model_argument import parse_model
+from pytest_prunegate.input.model_argument import SIDES, parse_model
 from pytest_prunegate.input.options import Options, Require
 from pytest_prunegate.input.thresholds import TaskOptions
 from pytest_prunegate.resources import resource_path

@@ -224,6 +224,13 @@ def test_an_idle_run_imports_nothing_heavy(tmp_path: Path) -> None:
     assert not loaded & set(HEAVY)
 
 
+def test_a_command_starts_without_what_other_commands_do(tmp_path: Path) -> None:
+    """Each stands in the help of all; a shell that completes words asks for it at every key."""
+    loaded = modules_after("import pytest_prunegate.__main__", tmp_path)
+    ours = {name.split(".")[1] for name in loaded if name.startswith("pytest_prunegate.")}
+    assert not ours & {"gate", "execution", "checkpoint", "store", "input", "tasks"}
+
+
 def test_modules_stay_readable() -> None:
     long = {path.name: len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
     assert {name: lines for name, lines in long.items() if lines > 400} == {}

@@ -150,7 +150,7 @@ def test_all_that_fails_is_told_at_once(site: Site) -> None:
 def test_what_is_not_there_without_a_network_was_not_fetched(site: Site) -> None:
     """The second look is a process of its own: here it is sent to another cache, where nothing is."""
     (site.home / "elsewhere.py").write_text(
-        "import sys\nfrom pytest_prunegate.commands import fetch as downloading\nfrom pytest_prunegate.__main__ import main\n"
+        "import sys\nfrom pytest_prunegate.commands import downloading\nfrom pytest_prunegate.__main__ import main\n"
         "downloading.arguments = lambda wanted: ['fetch', '--original=org/tiny', '--cache-dir=nothing']\n"
         "sys.exit(main(['fetch', '--original=org/tiny', '--cache-dir=cache']))"
     )
