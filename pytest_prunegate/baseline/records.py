@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import msgspec
@@ -144,8 +144,9 @@ def read_baseline(path: Path, where: str) -> Baseline:
     try:
         found = msgspec.convert(content, _Content, str_keys=True)
         _refuse_unprintable([content["environments"], content["conditions"], content["askings"]])
-        if unknown := content["conditions"].keys() - vars(found.conditions).keys():
-            raise ValueError(f"it has a condition that is not known here: {', '.join(sorted(unknown))}")
+        _refuse_unknown(Conditions, [content["conditions"]])
+        _refuse_unknown(Asking, content["askings"])
+        _refuse_unknown(Response, content["responses"].values())
         if any(math.isnan(response.loglikelihood or 0.0) for response in found.responses.values()):
             raise ValueError("a log-likelihood is NaN")
         return Baseline(
@@ -211,6 +212,13 @@ def response_json(response: Response) -> dict[str, Any]:
         for name, value in asdict(response).items()
         if value is not None and (name, value) != ("truncated", False)
     }
+
+
+def _refuse_unknown(record: type, found: Iterable[Mapping[str, Any]]) -> None:
+    """Msgspec passes over fields that a dataclass lacks; whoever wrote one meant something by it."""
+    known = {field.name for field in fields(record)}
+    if unknown := {name for one in found for name in one if name not in known}:
+        raise ValueError(f"it has what is not known here: {', '.join(sorted(unknown))}")
 
 
 def _refuse_unprintable(value: Any) -> None:

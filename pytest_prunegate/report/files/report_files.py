@@ -6,15 +6,16 @@ import contextlib
 import json
 import os
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import xxhash
 from filelock import FileLock
 
 from pytest_prunegate.atomic_file import remove_left_behind, replacing
+from pytest_prunegate.input.model_argument import Side
 from pytest_prunegate.report.page.candidate_page import candidate_page
 from pytest_prunegate.report.page.renderer import render, render_shipped
 from pytest_prunegate.report.summary.candidate_records import (
@@ -25,20 +26,19 @@ from pytest_prunegate.report.summary.candidate_records import (
 )
 from pytest_prunegate.report.summary.file_names import ANY_RESULTS, FileNames, model_file
 from pytest_prunegate.report.summary.records import MODEL_RESULTS_VERSION, ModelResults
-from pytest_prunegate.report.summary.results_file import UnreadableError, read_results
 from pytest_prunegate.report.summary.values import json_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.report.summary.check_records import CheckSummary
     from pytest_prunegate.report.summary.earlier import Earlier
     from pytest_prunegate.report.summary.records import Summary, TaskSummary
 
 
 _PATIENCE = 60  # seconds
+_Kind = TypeVar("_Kind")
 BASELINE = "baseline_results.json"
 
 
@@ -202,14 +202,39 @@ def _claimed_by_others(folder: Path, names: FileNames) -> Iterator[str]:
     for path in folder.glob(ANY_RESULTS):
         if path.name == names.results:
             continue
-        with contextlib.suppress(OSError, UnreadableError):  # told when it is read
-            yield from [model_file(side, model.name) for side, model in read_results(path).models.items()]
+        if found := _read(path, _Models):  # what cannot be read is told when it is needed
+            yield from [model_file(side, model.name) for side, model in found.models.items()]
 
 
 def _fingerprint(path: Path) -> str | None:
     """Of the model that a file of scores is about; None where there is no such file, or it does not say."""
+    found = _read(path, _Fingerprint)
+    return found.fingerprint if found else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Named:
+    name: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Models:
+    """What is asked of another comparison's results, of whichever version they are."""
+
+    models: dict[Side, _Named]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fingerprint:
+    """What is asked of a model's scores, of whichever version they are: a file is moved away even where it cannot be read back."""
+
+    fingerprint: str
+
+
+def _read(path: Path, kind: type[_Kind]) -> _Kind | None:
+    """These fields of a file; None where it has them not."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ModelResults).fingerprint
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -31,6 +31,17 @@ def archived(project: Bench) -> list[Path]:
     return sorted((project.results / "archive").glob("*")) if (project.results / "archive").exists() else []
 
 
+def test_another_models_scores_are_moved_away_whichever_version_wrote_them(project: Bench) -> None:
+    project.run()
+    path = project.results / "original_model_results.json"
+    foreign = '{"version": 1, "fingerprint": "of another model"}'
+    path.write_text(foreign)
+    project.run()
+    (folder,) = archived(project)
+    assert (folder / path.name).read_text() == foreign
+    assert json.loads(path.read_text())["version"] == 2
+
+
 def test_two_days_end_in_one_report(project: Bench) -> None:
     first = project.run("-m", "boolq")
     first.stdout.fnmatch_lines(["INCOMPLETE: 1 of 2 checks measured: 1 passed"])
