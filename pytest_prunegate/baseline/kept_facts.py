@@ -12,8 +12,6 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from pytest_prunegate.baseline.container import canonical, digest_of, write_container
 from pytest_prunegate.baseline.records import Asking, Baseline, joined_askings, joined_environments
 from pytest_prunegate.baseline.tokenizer_files import TokenizerFiles
@@ -77,9 +75,7 @@ class KeptFacts:
         for key, text, created in self._store.facts(_SIDE):
             facts = json.loads(text)
             told = {name: facts[name] for name in ("model", "tokenizer")}
-            found.append(
-                KeptSide(key=key, conditions=msgspec.convert(facts["conditions"], Conditions), created=created, **told)
-            )
+            found.append(KeptSide(key=key, conditions=Conditions(**facts["conditions"]), created=created, **told))
         return sorted(found, key=lambda side: (-side.created, side.key))
 
     def tokenizer(self, digest: str) -> TokenizerFiles | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
-from support.scripted import BOOLQ, CONFTEST, GSM8K, SQUAD
+from support.scripted import CONFTEST, THREE_TASKS
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -18,19 +18,7 @@ if TYPE_CHECKING:
 def project(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("PYTEST_ADDOPTS", "--prunegate-device=cpu")  # torch is not imported to look
     bench.models(pruned={"wrong": [3, 7]})
-    bench.thresholds(f"""
-        tasks:
-          boolq:
-            {BOOLQ}
-            metrics: {{acc: 50%}}
-          gsm8k:
-            num_fewshot: 0
-            {GSM8K}
-            metrics: {{"exact_match,strict-match": 1%}}
-          squadv2:
-            {SQUAD}
-            metrics: {{f1: 50%}}
-        """)
+    bench.thresholds(THREE_TASKS)
     (bench.path / "conftest.py").write_text(CONFTEST)
     return bench
 

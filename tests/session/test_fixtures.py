@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
-from support.scripted import BOOLQ, GSM8K, SQUAD
+from support.scripted import THREE_TASKS
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -15,19 +15,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def project(bench: Bench) -> Bench:
     bench.models(pruned={"wrong": [3, 7]})
-    bench.thresholds(f"""
-        tasks:
-          boolq:
-            {BOOLQ}
-            metrics: {{acc: 50%}}
-          gsm8k:
-            num_fewshot: 0
-            {GSM8K}
-            metrics: {{"exact_match,strict-match": 1%}}
-          squadv2:
-            {SQUAD}
-            metrics: {{f1: 50%}}
-        """)
+    bench.thresholds(THREE_TASKS)
     return bench
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from support.scripted import BOOLQ, GSM8K, SQUAD
+from support.scripted import THREE_TASKS
 
 from pytest_prunegate.errors import ModelError
 
@@ -23,19 +23,7 @@ CHECKS = ["boolq::acc", "gsm8k::exact_match,strict-match", "squadv2::f1"]
 @pytest.fixture
 def project(bench: Bench) -> Bench:
     bench.models(pruned={"wrong": [3, 7]})
-    bench.thresholds(f"""
-        tasks:
-          boolq:
-            {BOOLQ}
-            metrics: {{acc: 50%}}
-          gsm8k:
-            num_fewshot: 2
-            {GSM8K}
-            metrics: {{"exact_match,strict-match": 1%}}
-          squadv2:
-            {SQUAD}
-            metrics: {{f1: 50%}}
-        """)
+    bench.thresholds(THREE_TASKS)
     return bench
 
 

@@ -171,7 +171,7 @@ class ScriptedModel(Executor):
 
     def __init__(self, facts: ModelFacts, conditions: Conditions, settings: Settings, script: ScriptedExecutor) -> None:
         self._facts, self._settings, self._script = facts, settings, script
-        self._again = "asked again" in conditions.arguments
+        self._again = script.is_again
 
     def at_once(self, kind: str) -> int:
         asked = self._settings.batch_size
@@ -256,6 +256,20 @@ tasks:
     {SQUAD}
     metrics: {{f1: 50%}}
 """
+THREE_TASKS = f"""
+tasks:
+  boolq:
+    {BOOLQ}
+    metrics: {{acc: 50%}}
+  gsm8k:
+    num_fewshot: 0
+    {GSM8K}
+    metrics: {{"exact_match,strict-match": 1%}}
+  squadv2:
+    {SQUAD}
+    metrics: {{f1: 50%}}
+"""
+"""Of which gsm8k breaks its threshold where the pruned model answers one question wrongly."""
 BOOLQ_AND_GSM8K = f"""
 tasks:
   boolq:
