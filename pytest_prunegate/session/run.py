@@ -182,7 +182,6 @@ class GateRun:
         self._session.finish(interrupted=self._interrupted)
         self._closing = closing_of(self._session, self._gates)
         tell_junit(self._config, self._closing)
-        self._signals.close()
         if self._session.is_open and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
             ran = Ran(
                 status=exitstatus, outcomes=outcomes_of(session.items), wanted=wanted_checks(session.items),
@@ -203,3 +202,7 @@ class GateRun:
         else:
             for problem in self._session.problems:
                 terminalreporter.write_line(plain(problem), red=True)
+
+    def pytest_unconfigure(self) -> None:
+        """Give the signals back; until here they would cut short what the run says."""
+        self._signals.close()

@@ -254,9 +254,10 @@ class GateSession:
         """Write the reports of whatever was measured, and free what the run holds."""
         from pytest_prunegate.report.files.report_files import alone_in
 
+        self._gates.stop.end()
         if self.is_open:
             try:
-                with self._gates.stop.closing(), alone_in(self._gates.options.output):
+                with alone_in(self._gates.options.output):
                     self.reports.write(interrupted=interrupted)
             except (OSError, EvaluationError) as error:
                 self.problems.append(f"the reports could not be written to {self._gates.options.output}: {error}")

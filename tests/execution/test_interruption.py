@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
+MODELS = ("--original=original", "--pruned=pruned")
 FILES = ("comparison_results.json", "comparison_report.md", "comparison_report.html")
 
 
@@ -59,7 +64,7 @@ def figures(project: Bench) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "name", ["SIGTERM", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGINT", "SIGUSR1"))]
+    "name", ["SIGTERM", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGINT", "SIGUSR1", "SIGHUP"))]
 )
 def test_a_signal_ends_the_batch_in_hand_and_the_same_command_goes_on(
     project: Bench, at_generation: Any, name: str
@@ -135,12 +140,80 @@ def test_a_signal_between_two_batches_stops_at_once() -> None:
 
 def test_one_signal_does_not_cut_the_reports_short() -> None:
     stop = StopRequest()
-    with stop.listening(), stop.closing():
+    with stop.listening():
+        stop.end()
         signal.raise_signal(signal.SIGTERM)
         written = True
         with pytest.raises(RunStopped):
             signal.raise_signal(signal.SIGTERM)
     assert written
+
+
+def test_a_signal_behind_the_reports_changes_nothing(project: Bench) -> None:
+    project.pytester.makeconftest("""
+        import signal
+
+        def pytest_terminal_summary():
+            signal.raise_signal(signal.SIGTERM)
+    """)
+    before = signal.getsignal(signal.SIGTERM)
+    result = project.run("-m", "boolq")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["INCOMPLETE: 1 of 2 checks measured: 1 passed"])
+    result.stdout.no_fnmatch_line("*Interrupted*")
+    result.stderr.no_fnmatch_line("*Traceback*")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_nohup_goes_on_without_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop = StopRequest()
+        with stop.listening():
+            signal.raise_signal(signal.SIGHUP)
+            stop.check()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_cut_off_leaves_reports_and_a_way_on(project: Bench) -> None:
+    """As a dropped connection does it: the terminal is gone, writing to it raises, and SIGHUP comes."""
+    project.pytester.makeconftest("""
+        import time
+        from pathlib import Path
+
+        from pytest_prunegate.execution.gate_lm import GateLM
+
+        usual, calls = GateLM._model_generate, []
+
+        def slowly(self, *args, **kwargs):
+            calls.append(1)
+            if len(calls) == 10:
+                Path("reached").touch()
+                while not Path("cut-off").exists():
+                    time.sleep(0.02)
+            return usual(self, *args, **kwargs)
+
+        GateLM._model_generate = slowly
+    """)
+    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", *MODELS]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, command)  # noqa: S606 - this Python
+    shown = b""
+    while not (project.path / "reached").exists():
+        if select.select([terminal], [], [], 0.1)[0]:
+            shown += os.read(terminal, 4096)
+    os.close(terminal)
+    (project.path / "cut-off").touch()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2, shown.decode(errors="replace")
+    for file in FILES:
+        assert "Stopped before its end (SIGHUP)" in (project.results / file).read_text()
+    ended = project.run()
+    ended.assert_outcomes(passed=2)
+    assert project.executed("gsm8k")["original"] < 20, "what was answered before is not asked again"
 
 
 class TestADocumentThatMakesTheModelRaise:
@@ -293,7 +366,8 @@ def test_a_signal_after_the_time_budget_does_not_cut_the_reports_short() -> None
     stop = StopRequest(budget=0)
     with pytest.raises(RunStopped, match="time budget"):
         stop.check()
-    with stop.listening(), stop.closing():
+    with stop.listening():
+        stop.end()
         signal.raise_signal(signal.SIGTERM)
         written = True
     assert written
