@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,16 @@ _log = logging.getLogger("pytest_prunegate")
 
 def _unheard(_: Request) -> None:
     """Nobody waits for these."""
+
+
+class _Clock:
+    """When something began and how long it has taken, whatever is done to the computer's clock meanwhile."""
+
+    def __init__(self) -> None:
+        self.started, self._began = datetime.now(UTC), time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
 
 
 class TaskRunner:
@@ -158,13 +169,13 @@ class TaskRunner:
             raise
 
     def _measure(self, name: str, undecided: Callable[[tuple[Measurement, ...]], bool]) -> tuple[Measurement, ...]:
-        task, draws, started = self._tasks[name], self.draws[name], datetime.now(UTC)
+        task, draws, clock = self._tasks[name], self.draws[name], _Clock()
         measured: tuple[Measurement, ...] = ()
         if not draws.parts:  # counted in files
             return measured
         self._ledger.fix(task)
         for count in self._rounds(task):
-            measured = self._answered(draws.first(count), started)
+            measured = self._answered(draws.first(count), clock)
             if not undecided(measured):
                 break
         self._log_executed(name, measured)
@@ -179,7 +190,7 @@ class TaskRunner:
         told = ", ".join(f"{side} {number}" for side, number in counts.items())
         _log.info("%s%s: requests executed in this run: %s", name, whose, told)
 
-    def _answered(self, parts: tuple[PreparedTask, ...], started: datetime) -> tuple[Measurement, ...]:
+    def _answered(self, parts: tuple[PreparedTask, ...], clock: _Clock) -> tuple[Measurement, ...]:
         answering = self._answering
         if any(answering.missing(part, side) for part in parts for side in self._facts):
             self._note_long_prompts(parts)  # what is refused is told before a model is loaded
@@ -188,12 +199,12 @@ class TaskRunner:
         for side in answering.cheapest_order():  # all parts of a group on one model, then on the other
             for part in parts:
                 scorers[part.key][side] = self._answer(part, side)
-        return tuple(self._measurement(part, scorers[part.key], started) for part in parts)
+        return tuple(self._measurement(part, scorers[part.key], clock) for part in parts)
 
-    def _measurement(self, part: PreparedTask, scorers: dict[Side, Scorer], started: datetime) -> Measurement:
+    def _measurement(self, part: PreparedTask, scorers: dict[Side, Scorer], clock: _Clock) -> Measurement:
         return Measurement(
             prepared=part, scorers=scorers, shares={side: scorer.shares() for side, scorer in scorers.items()},
-            started=started, finished=datetime.now(UTC),
+            started=clock.started, seconds=clock.seconds(),
         )  # fmt: skip
 
     def _answer(self, part: PreparedTask, side: Side) -> Scorer:
@@ -227,8 +238,8 @@ class TaskRunner:
             document.doc_id for document in part.documents
             if not any(position in lacking for positions in document.requests for position in positions)
         })  # fmt: skip
-        now = datetime.now(UTC)
-        return self._measurement(whole, {side: self._scorer(whole, side, frozenset()) for side in sides}, now)
+        scorers = {side: self._scorer(whole, side, frozenset()) for side in sides}
+        return self._measurement(whole, scorers, _Clock())
 
     def _prepare(self, part: GateTask) -> PreparedTask:
         kind = part.asking_kind

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """A task, or one member of a group, that the models answered."""
+    """A task, or one member of a group, that the models answered, and how many seconds that took."""
 
     prepared: PreparedTask
     scorers: Mapping[Side, Scorer]
     shares: Mapping[Side, OutputShares | None]
     started: datetime
-    finished: datetime
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)

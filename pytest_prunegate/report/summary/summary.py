@@ -325,7 +325,7 @@ def _task(gate: Gate, name: str) -> TaskSummary:
         total_documents=sum(part.total_documents for part in prepared),
         data_fingerprint=data_fingerprint(prepared), requests=sum(len(part.requests) for part in prepared),
         started=first.started.isoformat(timespec="seconds"),
-        seconds=(max(measurement.finished for measurement in measurements) - first.started).total_seconds(),
+        seconds=max(measurement.seconds for measurement in measurements),
         fewshot_seeds=fewshot_seeds(gate.task(name), prepared), answered_in=answered_in(gate, name),
         ties={
             side: Ties(documents=found.documents, tied=found.tied) if (found := choices_of(measurements, side)) else None
