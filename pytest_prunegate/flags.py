@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -183,3 +184,10 @@ def is_requested(config: pytest.Config) -> bool:
     """Whether a gate was asked for at all."""
     asked = any(config.getoption(flag.dest) is not None for flag in MODELS)
     return asked or bool(config.getoption(BASELINE_ONLY.dest))
+
+
+def thresholds_among_paths(config: pytest.Config) -> str | None:
+    """The thresholds file, or a part of it, where it was named on the command line; None where it was not."""
+    file = config.getoption(THRESHOLDS.dest) or config.getini(str(THRESHOLDS.ini)) or "thresholds.yaml"
+    paths = config.args if config.args_source is config.ArgsSource.ARGS else []
+    return next((path for path in paths if Path(path.split("::")[0]).name == Path(file).name), None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_prunegate.flags import add_options, is_requested
+from pytest_prunegate.flags import add_options, is_requested, thresholds_among_paths
 
 if TYPE_CHECKING:
     from pytest_prunegate.session.fixtures import Prunegate
@@ -30,6 +30,11 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_prunegate.session.run import start_run
 
         start_run(config)
+    elif named := thresholds_among_paths(config):
+        raise pytest.UsageError(
+            f"{named} was named, and no models to compare on it: add --original=MODEL --pruned=MODEL, or --original=MODEL "
+            "--prunegate-baseline-only."
+        )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

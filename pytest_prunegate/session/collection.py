@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.gate.candidate_gates import CandidateGates
 from pytest_prunegate.plain import one_line
 from pytest_prunegate.report.ci.junit import PREFIX, properties
 from pytest_prunegate.report.screen.failed_check import EMPTY, FEW, MANY, LostAnswer, failed_check
-from pytest_prunegate.report.summary.wording import rerun_command
+from pytest_prunegate.report.summary.wording import rerun_command, verdict_sentence
 from pytest_prunegate.tasks.guarded import warnings_logged
 from pytest_prunegate.verdict.answers import changed_documents
 from pytest_prunegate.verdict.outcome import LOST, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pytest_prunegate.gate.gate import Gate
     from pytest_prunegate.gate.pair import Pair
@@ -33,17 +33,12 @@ GATES = pytest.StashKey[CandidateGates]()
 _NOT_IN_MARKS = re.compile(r"[^\w:+.\-\[\]\\/]")  # what pytest's -m expressions do not accept
 
 
-class CheckFailedError(Exception):
-    """A check is not within its thresholds, or nobody knows; carries how it ended."""
+class CheckFailedError(AssertionError):
+    """A check is not within its thresholds, or nobody knows; carries how it ended, and its message has the figures."""
 
     def __init__(self, result: CheckResult) -> None:
-        super().__init__(result.check.label)
+        super().__init__(verdict_sentence(result))
         self.result = result
-
-
-def known_error(error: EvaluationError) -> BaseException:
-    """What pytest shows without a traceback; raised in a setup it is an ERROR."""
-    return pytest.fail.Exception(str(error), pytrace=False)
 
 
 def mark_name(name: str) -> str:
@@ -54,6 +49,12 @@ def mark_name(name: str) -> str:
 def mark_names(task: GateTask) -> list[str]:
     """All marks of a task's items."""
     return list(dict.fromkeys([mark_name(task.name), *task.kind.marks(task), *map(mark_name, task.origins), *task.spec.marks]))  # fmt: skip
+
+
+def check_name(check: Check, pair: Pair) -> str:
+    """The last part of a check's node id: its name, and a named candidate in brackets."""
+    pruned = pair.options.pruned
+    return one_line(f"{check.name}[{pruned.name}]" if pruned and pruned.name else check.name)
 
 
 class ThresholdsFile(pytest.File):
@@ -109,6 +110,8 @@ class TaskCollector(pytest.Collector):
 
     def setup(self) -> None:
         """Let both models answer. pytest remembers a failure for each of the items below."""
+        if self.config.option.setuponly:  # --setup-plan sets it too; both promise to run nothing
+            return
         try:
             with warnings_logged():
                 self.gate.measure(self.task.name)
@@ -117,28 +120,40 @@ class TaskCollector(pytest.Collector):
                 if isinstance(item, CheckItem) and item.parent is self:
                     self.gate.record_error(item.check, error)
                     item.tell_properties()
-            if isinstance(error, EvaluationError):
-                raise known_error(error) from None
             raise
 
 
 class CheckItem(pytest.Item):
-    """One check: set up by a comparison, run by asserting its verdict."""
+    """One check: set up by a comparison, run by asserting its verdict.
+
+    It has what plugins and hooks expect of a test function (`obj`, `funcargs`, `fixturenames`), as pytest's doctests have, and uses no fixture.
+    """
 
     parent: TaskCollector
     check: Check
     result: CheckResult
+    obj: None = None
+    fixturenames: tuple[str, ...] = ()
 
     @classmethod
     def from_check(cls, parent: TaskCollector, *, check: Check) -> CheckItem:
         """Make the node; a named candidate stands behind the check's name, in brackets."""
-        pruned = parent.pair.options.pruned
-        candidate = pruned.name if pruned else None
-        node: CheckItem = cls.from_parent(
-            parent, name=one_line(f"{check.name}[{candidate}]" if candidate else check.name)
-        )
+        node: CheckItem = cls.from_parent(parent, name=check_name(check, parent.pair))
         node.check = check
         return node
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._initrequest()
+
+    def _initrequest(self) -> None:
+        """Forget the fixtures' values, of which there are none; plugins that run an item again call it."""
+        self.funcargs: dict[str, object] = {}
+
+    @property
+    def function(self) -> Callable[[], None]:
+        """What is run."""
+        return self.runtest
 
     @property
     def gate(self) -> Gate:
@@ -152,11 +167,11 @@ class CheckItem(pytest.Item):
 
     def setup(self) -> None:
         """Compare; what broke is an error, not a failure."""
+        if self.config.option.setuponly:
+            return
         try:
             with warnings_logged():
                 self.result = self.gate.judge(self.check)
-        except EvaluationError as error:
-            raise known_error(error) from None
         finally:
             self.tell_properties()
 
@@ -220,6 +235,34 @@ def _in_words(document: ChangedDocument) -> LostAnswer:
         document=f"{document.member} {place}" if document.member else place, question=texts.prompt, gold=texts.gold,
         original=original, pruned=pruned,
     )  # fmt: skip
+
+
+def unknown_names(arguments: Sequence[str], file: str, pairs: Sequence[Pair]) -> Iterator[str]:
+    """What is wrong with ``thresholds.yaml::task::check`` where there is no such task or check, with the nearest names.
+
+    Args:
+        arguments: pytest's.
+        file: the name of the thresholds file.
+        pairs: with the tasks that the file has.
+    """
+    known: dict[str, list[str]] = {}
+    for pair in pairs:
+        for task in pair.tasks:
+            known.setdefault(one_line(task.name), []).extend(check_name(check, pair) for check in task.checks)
+    for argument in arguments:
+        path, *names = argument.split("::", 2)
+        if re.split(r"[/\\]", path)[-1] != file or not names:
+            continue
+        asked, *checks = names
+        if asked not in known:
+            yield f"{file} has no task {asked}. {_nearest(asked, list(known))}"
+        elif checks and checks[0] not in known[asked]:
+            yield f"{file}: {asked} has no check {checks[0]}. {_nearest(checks[0], known[asked])}"
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known)
+    return f"Did you mean {' or '.join(near)}?" if near else f"It has: {', '.join(known)}."
 
 
 def wanted_checks(items: Iterable[pytest.Item]) -> dict[str | None, list[str]]:

@@ -9,19 +9,16 @@ import pytest
 
 from pytest_prunegate.errors import EvaluationError, FixtureError
 from pytest_prunegate.report.summary.wording import verdict_sentence
-from pytest_prunegate.session.collection import GATES, known_error, mark_names
+from pytest_prunegate.session.collection import GATES, mark_names
 from pytest_prunegate.tasks.guarded import warnings_logged
 from pytest_prunegate.tasks.metric_names import find_check
 from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_prunegate.gate.candidate_gates import CandidateGates
     from pytest_prunegate.gate.gate import Gate
     from pytest_prunegate.tasks.checks import Check
     from pytest_prunegate.verdict.compare import Comparison
-    from pytest_prunegate.verdict.verdicts import CheckResult
 
 _HOW = '@pytest.mark.prunegate(tasks=["gsm8k"])'
 
@@ -106,12 +103,12 @@ def measured_tasks(request: pytest.FixtureRequest) -> Prunegate:
     """Measure the tasks that the test declares; in its setup, so that what breaks there is an error."""
     tasks = _marked_tasks(request.node)
     if not tasks:
-        pytest.fail(
-            f"this test uses the fixture prunegate, and declares no tasks. Declare them: {_HOW}.",
-            pytrace=False,
-        )
+        raise FixtureError(f"this test uses the fixture prunegate, and declares no tasks. Declare them: {_HOW}.")
     gates = _comparing_gates(request)
-    _or_error(lambda: [gate.measure(task) for gate in gates.opened for task in tasks])
+    with warnings_logged():
+        for gate in gates.opened:
+            for task in tasks:
+                gate.measure(task)
     return Prunegate(gates, tasks)
 
 
@@ -119,17 +116,20 @@ def measured_check(request: pytest.FixtureRequest) -> Comparison:
     """Measure the check that the test was parametrized with; where the documents do not decide it, that is an error."""
     param: CandidateCheck = request.param
     gate, check = _comparing_gates(request).of(param.candidate), param.check
-    result: CheckResult = _or_error(lambda: gate.judge(check))
+    with warnings_logged():
+        result = gate.judge(check)
     if result.outcome is Outcome.INCONCLUSIVE:
-        pytest.fail(f"{check.location}: {verdict_sentence(result)}", pytrace=False)
+        raise EvaluationError(f"{check.location}: {verdict_sentence(result)}")
     assert result.comparison is not None
     return result.comparison
 
 
 def _comparing_gates(request: pytest.FixtureRequest) -> CandidateGates:
     gates = request.config.stash[GATES]
+    if request.config.option.setuponly:
+        pytest.skip("nothing is measured with --setup-only")
     if gates.baseline_only:
-        pytest.fail("this test compares two models, and --prunegate-baseline-only measures one.", pytrace=False)
+        raise FixtureError("this test compares two models, and --prunegate-baseline-only measures one.")
     return gates
 
 
@@ -148,11 +148,3 @@ def check_parameters(config: pytest.Config) -> list[Any]:
 def _parameter(one: CandidateCheck, marks: list[pytest.MarkDecorator]) -> Any:
     whose = f"{one.candidate}-" if one.candidate else ""
     return pytest.param(one, id=f"{whose}{one.check.task}-{one.check.name}", marks=marks)
-
-
-def _or_error(measure: Callable[[], Any]) -> Any:
-    try:
-        with warnings_logged():
-            return measure()
-    except EvaluationError as error:
-        raise known_error(error) from None

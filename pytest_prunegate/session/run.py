@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ from pytest_prunegate.session.collection import (
     asks_the_gate,
     mark_names,
     outcomes_of,
+    unknown_names,
     wanted_checks,
 )
 from pytest_prunegate.session.distributed import Controller, Worker, is_controller, is_worker, refuse_copies
@@ -100,6 +102,15 @@ class GateRun:
         if asks_the_gate(item):
             self._collected.append(item)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Generator[None, object, object]:
+        """Say which names are near to one that pytest did not find."""
+        try:
+            return (yield)
+        except pytest.UsageError as error:
+            hints = unknown_names(self._config.args, self._file.path.name, self._gates.pairs)
+            raise pytest.UsageError(*error.args, *hints) from None
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the file's order among the checks, cheap ones first."""
@@ -107,6 +118,8 @@ class GateRun:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """A run that was to gate a model and would gate nothing is a mistake, not a green run."""
+        if sys.exception():  # pytest found nothing under a name, and says so; this is its clean-up
+            return
         asked = any(map(asks_the_gate, session.items))
         if not session.testsfailed and (not self._collected or (session.items and not asked)):
             raise pytest.UsageError(
@@ -126,7 +139,7 @@ class GateRun:
 
     def _open(self, needed: Needed) -> bool | None:
         """Open the run; True where it was only looked at beforehand."""
-        if not any(needed.values()):
+        if not any(needed.values()) or self._config.option.setuponly:
             return None
         self._signals.enter_context(self._gates.stop.listening())
         try:
@@ -169,10 +182,12 @@ class GateRun:
         report = yield
         if isinstance(item, CheckItem):  # these records are in evaluation.log, and say nothing about the verdict
             report.sections = [section for section in report.sections if not section[0].startswith("Captured log")]
-        if call.when == "call" and call.excinfo is not None and isinstance(call.excinfo.value, PrunegateError):
-            report.when = "setup"  # pytest tells errors from failures by the phase
-            if isinstance(call.excinfo.value, FixtureError):
-                report.longrepr = str(call.excinfo.value)
+        error = call.excinfo.value if call.excinfo else None
+        if isinstance(error, PrunegateError):
+            if call.when == "setup" or isinstance(error, FixtureError):  # a user's own test shows which line asked
+                report.longrepr = str(error)
+            if call.when == "call":
+                report.when = "setup"  # pytest tells errors from failures by the phase
         return report
 
     @pytest.hookimpl(tryfirst=True)

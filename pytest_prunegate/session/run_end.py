@@ -232,8 +232,9 @@ class ShownVerdicts:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Show inconclusive checks as pytest shows failures: it has no section for them."""
+        """Show inconclusive checks as pytest shows failures: it has no section for them. Its short summary, which follows, names them too."""
         reports, style = terminalreporter.stats.get(_INCONCLUSIVE, []), self._config.getoption("tbstyle", "auto")
+        terminalreporter.stats["failed"] = [*terminalreporter.stats.get("failed", []), *reports]
         if not reports or style == "no" or terminalreporter.no_summary:
             return
         terminalreporter.write_sep("=", "INCONCLUSIVE")
@@ -243,6 +244,14 @@ class ShownVerdicts:
             else:
                 terminalreporter.write_sep("_", report.head_line, yellow=True, bold=True)
                 report.toterminal(terminalreporter._tw)  # noqa: SLF001 - it is known nowhere else
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_terminal_summary")
+    def pytest_prunegate_keep_counts(self, terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+        """Count what failed without them, in pytest's last line and for whoever reads its counts."""
+        counted = dict(terminalreporter.stats)
+        yield
+        terminalreporter.stats.clear()
+        terminalreporter.stats.update(counted)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
