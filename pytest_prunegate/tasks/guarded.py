@@ -8,7 +8,9 @@ import io
 import logging
 import logging.handlers
 import random
+import traceback
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_prunegate.errors import PrunegateError, TaskError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _T = TypeVar("_T")
+_LONGEST_REASON = 500  # characters of a message; some list every weight of a model
 
 
 def guarded(step: Callable[[], _T], message: str) -> _T:
@@ -37,10 +40,23 @@ def guarded(step: Callable[[], _T], message: str) -> _T:
         raise TaskError(message.replace("{reason}", reason_of(error))) from error
 
 
-def reason_of(error: Exception) -> str:
-    """An exception in one line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+def reason_of(error: BaseException) -> str:
+    """An exception in a sentence: its whole message, and the exception at the start of the chain that caused it."""
+    first = error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    return _sentence(error) if first is error else f"{_sentence(error)} (caused by {_sentence(first)})"
+
+
+def _sentence(error: BaseException) -> str:
+    """Type and message in one line; where the exception has no message, what was run when it was raised."""
+    told = " ".join(str(error).split()).rstrip(".")
+    if len(told) > _LONGEST_REASON:
+        told = f"{told[:_LONGEST_REASON].rsplit(' ', 1)[0]} ..."
+    if told or error.__traceback__ is None:
+        return f"{type(error).__name__}: {told or 'no reason given'}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {frame.line}"
 
 
 def needs_trust(side: Side, error: Exception) -> str:

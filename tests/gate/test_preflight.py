@@ -191,7 +191,7 @@ def scored_by(project: Bench, code: str) -> pytest.RunResult:
     [
         ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
         ("raise ConnectionError('the hub is not there')", "ConnectionError: the hub is not there"),
-        ("raise LookupError('Resource punkt not found.')", "LookupError: Resource punkt not found."),
+        ("raise LookupError('Resource punkt not found.')", "LookupError: Resource punkt not found"),
     ],
 )
 def test_a_metric_that_lacks_something(project: Bench, code: str, reason: str) -> None:
