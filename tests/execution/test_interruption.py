@@ -18,7 +18,7 @@ from pytest_prunegate.execution.gate_lm import GateLM
 from pytest_prunegate.execution.interruption import RunStopped, StopRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conftest import Bench
 
@@ -32,6 +32,14 @@ def project(real_bench: Bench) -> Bench:
     write_tiny_llama(real_bench.path / "pruned", seed=2)
     real_bench.thresholds(BOOLQ_AND_GSM8K)
     return real_bench
+
+
+@pytest.fixture(autouse=True)
+def with_a_terminal() -> Iterator[None]:
+    """As if these tests were not run under nohup, which makes a run ignore SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture
