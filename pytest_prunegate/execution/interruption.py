@@ -36,7 +36,7 @@ class StopRequest:
         self._in_hand = False
         self._ending = False
         self._signals = 0
-        self._terminals: set[int] = set()
+        self._terminals: set[int | None] = set()
         self.reason: str | None = None
 
     def check(self) -> None:
@@ -72,7 +72,7 @@ class StopRequest:
             yield
             return
         taken = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name) and not _is_ignored(name)]
-        self._terminals = {device for number in range(_DESCRIPTORS) if (device := _terminal(number)) is not None}
+        self._terminals = {_device(number) for number in range(_DESCRIPTORS) if os.isatty(number)} - {None}
         before = {number: signal.signal(number, self._asked) for number in taken}
         try:
             yield
@@ -104,10 +104,6 @@ class StopRequest:
 
 def _is_ignored(name: str) -> bool:
     return name == _HANG_UP and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN
-
-
-def _terminal(descriptor: int) -> int | None:
-    return _device(descriptor) if os.isatty(descriptor) else None
 
 
 def _device(descriptor: int) -> int | None:

@@ -42,10 +42,10 @@ def guarded(step: Callable[[], _T], message: str) -> _T:
 
 def reason_of(error: BaseException) -> str:
     """An exception in a sentence: its whole message, and the exception at the start of the chain that caused it."""
-    first = error
-    while first.__cause__ is not None:
-        first = first.__cause__
-    return _sentence(error) if first is error else f"{_sentence(error)} (caused by {_sentence(first)})"
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None and cause not in chain:  # `raise error from error` makes a circle
+        chain.append(cause)
+    return _sentence(error) if len(chain) == 1 else f"{_sentence(error)} (caused by {_sentence(chain[-1])})"
 
 
 def _sentence(error: BaseException) -> str:

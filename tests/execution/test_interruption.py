@@ -174,15 +174,12 @@ def test_a_signal_behind_the_reports_changes_nothing(project: Bench) -> None:
 
 
 def test_nohup_goes_on_without_its_terminal() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        stop = StopRequest()
-        with stop.listening():
-            signal.raise_signal(signal.SIGHUP)
-            stop.check()
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop = StopRequest()
+    with stop.listening():
+        signal.raise_signal(signal.SIGHUP)
+        stop.check()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 @pytest.mark.slow

@@ -55,3 +55,9 @@ def test_what_was_only_being_handled_is_no_cause() -> None:
     error = ValueError("the file is empty")
     error.__context__ = KeyError("cache")
     assert reason_of(error) == "ValueError: the file is empty"
+
+
+def test_an_exception_that_was_raised_from_itself_is_told_once() -> None:
+    error = ValueError("the file is empty")
+    error.__cause__ = error
+    assert reason_of(error) == "ValueError: the file is empty"
