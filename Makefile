@@ -35,7 +35,7 @@ wheel-test: $(VENV)/.installed
 	$(RUN) -m build --wheel --outdir dist
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install -q -c constraints.txt torch==2.13.0
-	.venv-wheel/bin/python -m pip install -q -c constraints.txt dist/*.whl aiohttp bitsandbytes check-jsonschema gguf hypothesis jsonschema junitparser markdown-it-py peft pytest-randomly pytest-rerunfailures pytest-timeout pytest-xdist requests selenium tenacity
+	.venv-wheel/bin/python -m pip install -q -c constraints.txt dist/*.whl aiohttp allure-pytest bitsandbytes check-jsonschema gguf hypothesis jsonschema junitparser lxml markdown-it-py peft pytest-randomly pytest-rerunfailures pytest-timeout pytest-xdist requests selenium tenacity
 	mkdir -p build/wheel-test && cp -r tests docs pyproject.toml build/wheel-test/
 	cd build/wheel-test && $(PARALLEL) ../../.venv-wheel/bin/python -m pytest $(SPREAD) $(INSTALLED)
 

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
 
 if TYPE_CHECKING:
-    import pytest
+    IniType = Literal["string", "int", "linelist"]
 
 DEFAULT_SEED = 1234  # lm-eval's own default
+
+
+_INI_NOUNS = {"string": "a string", "int": "a whole number", "linelist": "a list of strings, in an ini file one a line"}
 
 
 class Flag:
     """An option: its flag, metavar and help, and its ini twin and default where it has them. No metavar: a switch."""
 
     def __init__(
-        self, flag: str, metavar: str | None, text: str, *, ini: str | None = None, default: str | None = None
+        self,
+        flag: str,
+        metavar: str | None,
+        text: str,
+        *,
+        ini: str | None = None,
+        ini_types: tuple[IniType, ...] = ("string",),
+        default: str | None = None,
     ) -> None:
         self.flag = flag
         self.metavar = metavar
         self.help = text
         self.ini = ini
+        self.ini_types = ini_types
         self.default = default
         self.dest = flag.removeprefix("--").replace("-", "_")
 
@@ -66,6 +79,7 @@ SEED = Flag(
     "N",
     "seed of the sample of documents",
     ini="prunegate_seed",
+    ini_types=("int",),
     default=str(DEFAULT_SEED),
 )
 FEWSHOT = Flag("--prunegate-num-fewshot", "N", "examples in a prompt, for every task that does not fix them at 0")
@@ -80,8 +94,13 @@ MULTITURN = Flag(
     "--prunegate-fewshot-as-multiturn", "true|false", "whether examples are turns of their own (default: with a template)"
 )  # fmt: skip
 BATCH = Flag(
-    "--prunegate-batch-size", "N", "requests per batch, or lm-eval's auto", ini="prunegate_batch_size", default="1"
-)  # fmt: skip
+    "--prunegate-batch-size",
+    "N",
+    "requests per batch, or lm-eval's auto",
+    ini="prunegate_batch_size",
+    ini_types=("string", "int"),
+    default="1",
+)
 DEVICE = Flag(
     "--prunegate-device",
     "DEVICE",
@@ -155,7 +174,12 @@ TEMPLATE = Flag(
     "FILE",
     "a Jinja2 template of your own, rendered into the output folder under its name without .j2; may be given several times",
     ini="prunegate_template",
+    ini_types=("linelist",),
 )
+JUNIT_PROPERTIES = (
+    "prunegate_junit_properties"  # only in the configuration file: it belongs to whoever reads the JUnit file
+)
+JUNIT_PLACES = ("case", "suite", "none")
 MODELS = (ORIGINAL, PRUNED)
 SEVERAL = (*MODELS, TEMPLATE)  # a second original is noticed
 ALL = (
@@ -177,7 +201,41 @@ def add_options(parser: pytest.Parser) -> None:
             option.flag, dest=option.dest, action=action, metavar=option.metavar, default=None, help=option.help
         )
         if option.ini:
-            parser.addini(option.ini, f"like {option.flag}", default=None)
+            parser.addini(option.ini, f"like {option.flag}", type=_declared_type(option), default=None)
+    parser.addini(
+        JUNIT_PROPERTIES,
+        "where the JUnit file has the figures of a check: in its test case (case, the default), in the test suite, as Jenkins' xUnit "
+        "schema wants it (suite), or nowhere (none)",
+        default=JUNIT_PLACES[0],
+    )
+
+
+def _declared_type(option: Flag) -> Any:
+    """The ini twin's type, as far as this pytest knows types: whole numbers since 8.4, one of several types since 9.2."""
+    if len(option.ini_types) > 1:
+        return str | int if pytest.version_tuple >= (9, 2) else "string"
+    (only,) = option.ini_types
+    return "string" if only == "int" and pytest.version_tuple < (8, 4) else only
+
+
+def ini_value(config: pytest.Config, option: Flag) -> str | list[str] | None:
+    """What the configuration file says; None where it says nothing.
+
+    Raises:
+        pytest.UsageError: it is of another type.
+    """
+    if not option.ini:
+        return None
+    try:
+        value = config.getini(option.ini)
+    except (TypeError, ValueError, pytest.UsageError):  # which of them depends on pytest's version
+        value = object()
+    if isinstance(value, int):
+        return str(value)
+    if value is None or isinstance(value, list if option.ini_types == ("linelist",) else str):
+        return value or None
+    nouns = " or ".join(_INI_NOUNS[one] for one in option.ini_types)
+    raise pytest.UsageError(f"{config.inipath}: {option.ini}: expected {nouns}.")
 
 
 def is_requested(config: pytest.Config) -> bool:
@@ -188,6 +246,6 @@ def is_requested(config: pytest.Config) -> bool:
 
 def thresholds_among_paths(config: pytest.Config) -> str | None:
     """The thresholds file, or a part of it, where it was named on the command line; None where it was not."""
-    file = config.getoption(THRESHOLDS.dest) or config.getini(str(THRESHOLDS.ini)) or "thresholds.yaml"
+    file = config.getoption(THRESHOLDS.dest) or ini_value(config, THRESHOLDS) or "thresholds.yaml"
     paths = config.args if config.args_source is config.ArgsSource.ARGS else []
-    return next((path for path in paths if Path(path.split("::")[0]).name == Path(file).name), None)
+    return next((path for path in paths if Path(path.split("::")[0]).name == Path(str(file)).name), None)

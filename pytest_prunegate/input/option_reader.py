@@ -8,6 +8,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pytest_prunegate import flags
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.input.model_argument import ModelArgument, name_problems, parse_model, split_name
@@ -25,8 +27,6 @@ from pytest_prunegate.input.trust import UNSAFE_TASKS, code_problems, read_trust
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import pytest
-
     from pytest_prunegate.flags import Flag
 
 _MAX_EXPONENT = 300  # of a number, either way: about what a float holds
@@ -42,14 +42,26 @@ class OptionReader:
         self._parse_arguments = parse_arguments
         self.invocation_dir = config.invocation_params.dir
         self.mistakes: list[str] = []
+        self._ini_values: dict[str, str | list[str] | None] = {}
         self.trust = read_trust(config, self.names(flags.TRUST), self.mistakes)
 
     def text(self, option: Flag) -> str | None:
         """What was written: on the command line, else in the ini file, else the default."""
         given: str | None = self._config.getoption(option.dest)
-        if given is None and option.ini:
-            given = self._config.getini(option.ini) or None
+        if given is None:
+            from_ini = self._from_ini(option)
+            given = from_ini if isinstance(from_ini, str) else None
         return option.default if given is None else given
+
+    def _from_ini(self, option: Flag) -> str | list[str] | None:
+        """What the ini file says, looked up once, so that a wrong type is one mistake."""
+        if option.dest not in self._ini_values:
+            try:
+                self._ini_values[option.dest] = flags.ini_value(self._config, option)
+            except pytest.UsageError as error:
+                self._ini_values[option.dest] = None
+                self.mistakes.append(str(error))
+        return self._ini_values[option.dest]
 
     def names(self, option: Flag) -> tuple[str, ...]:
         """Names behind commas."""
@@ -57,7 +69,7 @@ class OptionReader:
 
     def resolve(self, option: Flag, written: str) -> Path:
         """Absolute path: a command line's from where pytest was called, an ini file's from its own folder."""
-        from_ini = self._config.getoption(option.dest) is None and option.ini and self._config.getini(option.ini)
+        from_ini = self._config.getoption(option.dest) is None and self._from_ini(option)
         base = self._config.inipath.parent if from_ini and self._config.inipath else self.invocation_dir
         return Path(os.path.abspath(base / os.path.expanduser(written)))  # noqa: PTH100, PTH111 - symlinks stay, `..` goes: as pytest does
 
@@ -73,9 +85,7 @@ class OptionReader:
 
     def files(self, option: Flag) -> tuple[Path, ...]:
         """Files, each behind an option of its own; in the ini file each on a line of its own."""
-        given: list[str] | None = self._config.getoption(option.dest)
-        if given is None:
-            given = (self._config.getini(option.ini) or "").splitlines() if option.ini else []
+        given: list[str] = self._config.getoption(option.dest) or list(self._from_ini(option) or ())
         return tuple(dict.fromkeys(self.resolve(option, one.strip()) for one in given if one.strip()))
 
     def integer(self, option: Flag, *, least: int) -> int | None:
@@ -248,6 +258,14 @@ class OptionReader:
         taken = ", ".join(flag.flag for flag in said if self._config.getoption(flag.dest))
         if taken:
             self.mistakes.append(f"{flags.BASELINE_ONLY.flag} measures the original alone: take {taken} out.")
+
+    def check_junit_place(self) -> None:
+        """See that the place of the figures in the JUnit file is one of those that there are."""
+        place = self._config.getini(flags.JUNIT_PROPERTIES)
+        if place not in flags.JUNIT_PLACES:
+            self.mistakes.append(
+                f"{self._config.inipath}: {flags.JUNIT_PROPERTIES} = {place}: expected one of {', '.join(flags.JUNIT_PLACES)}."
+            )
 
     def _models(self, option: Flag) -> list[str]:
         """What was written for a side, each time that it was."""

@@ -109,6 +109,9 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
     for_tasks = reader.for_tasks()
     record, noise_floor = (bool(config.getoption(flag.dest)) for flag in (flags.RECORD, flags.NOISE_FLOOR))
     time_budget, require = reader.duration(flags.TIME_BUDGET), reader.choice(flags.REQUIRE, tuple(Require))
+    device, backend = reader.text(flags.DEVICE) or "auto", reader.text(flags.BACKEND) or "hf"
+    templates = () if baseline_only else reader.files(flags.TEMPLATE)
+    reader.check_junit_place()
     if reader.mistakes or original is None or output is None or store is None:
         raise InputError("\n".join(dict.fromkeys(reader.mistakes)))
     return Options(
@@ -116,9 +119,9 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
         require=Require(require),
         thresholds=_thresholds_path(thresholds, reader), tasks=reader.names(flags.TASKS),
         include_path=include_path, for_tasks=for_tasks, seed=flags.DEFAULT_SEED if seed is None else seed, batch_size=batch_size,
-        device=reader.text(flags.DEVICE) or "auto", dtype=dtype, backend=reader.text(flags.BACKEND) or "hf", cache_dir=cache_dir,
+        device=device, dtype=dtype, backend=backend, cache_dir=cache_dir,
         output=output, store=store, record=record, noise_floor=noise_floor, time_budget=time_budget,
-        preflight=bool(config.getoption(flags.PREFLIGHT.dest)), templates=() if baseline_only else reader.files(flags.TEMPLATE),
+        preflight=bool(config.getoption(flags.PREFLIGHT.dest)), templates=templates,
         given=tuple(word for flag in flags.ALL for word in _as_given(flag, config)),
     )  # fmt: skip
 

@@ -131,6 +131,8 @@ class CheckItem(pytest.Item):
 
     parent: TaskCollector
     check: Check
+    check_name: str
+    """The last part of the node id."""
     result: CheckResult
     obj: None = None
     fixturenames: tuple[str, ...] = ()
@@ -139,8 +141,12 @@ class CheckItem(pytest.Item):
     def from_check(cls, parent: TaskCollector, *, check: Check) -> CheckItem:
         """Make the node; a named candidate stands behind the check's name, in brackets."""
         node: CheckItem = cls.from_parent(parent, name=check_name(check, parent.pair))
-        node.check = check
+        node.check, node.check_name = check, node.name
         return node
+
+    def show_task(self) -> None:
+        """Put the task into the name, which IDEs and reports show without the node id; pytest's own use of it, to select, is over by now."""
+        self.name = f"{self.parent.name} {self.check_name}"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -204,9 +210,9 @@ class CheckItem(pytest.Item):
             for path in (self.path, self.gate.options.output / names.comparisons[-1])
         )
         return failed_check(
-            result, self._lost(result, MANY if is_long else FEW), name=self.name, path=str(self.path),
+            result, self._lost(result, MANY if is_long else FEW), name=self.check_name, path=str(self.path),
             rest=f"{report}, {names.changed} beside it",
-            command=rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.name}"),
+            command=rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.check_name}"),
             in_full=is_long, is_one_line=self.config.getoption("tbstyle", "auto") == "line",
         )  # fmt: skip
 
@@ -221,7 +227,7 @@ class CheckItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Any, int, str]:
         """File, line (from 0) and name, for pytest's reports."""
-        return self.path, max(self.check.line - 1, 0), f"{self.check.task}::{self.name}"
+        return self.path, max(self.check.line - 1, 0), f"{self.check.task}::{self.check_name}"
 
 
 def _in_words(document: ChangedDocument) -> LostAnswer:

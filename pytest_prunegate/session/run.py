@@ -113,8 +113,11 @@ class GateRun:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep the file's order among the checks, cheap ones first."""
-        restore_order(items, [item for item in self._collected if isinstance(item, CheckItem)])
+        """Keep the file's order among the checks, cheap ones first; by now they are selected, and their names are for readers."""
+        checks = [item for item in self._collected if isinstance(item, CheckItem)]
+        restore_order(items, checks)
+        for item in checks:
+            item.show_task()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """A run that was to gate a model and would gate nothing is a mistake, not a green run."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from pytest_prunegate.flags import JUNIT_PROPERTIES
 from pytest_prunegate.plain import one_line, plain
-from pytest_prunegate.report.ci.junit import tell_ending, tell_headline
+from pytest_prunegate.report.ci.junit import tell_case, tell_run
 from pytest_prunegate.report.screen.failed_check import FailedCheck
 from pytest_prunegate.report.screen.marked_lines import MARKUP, WIDTH, kind_of, wrapped, write_line
 from pytest_prunegate.report.screen.table import TableRow, table_lines, table_rows
@@ -163,7 +164,7 @@ def show_closing(closing: Closing, terminal: pytest.TerminalReporter, *, interru
 def tell_junit(config: pytest.Config, closing: Closing | None) -> None:
     """Give pytest's own JUnit file, which is written after this, the headline of the reports."""
     if closing is not None:
-        tell_headline(config, closing.end.headline)
+        tell_run(config, closing.end.headline, place=config.getini(JUNIT_PROPERTIES))
 
 
 def _show_section(section: Section, terminal: pytest.TerminalReporter) -> None:
@@ -255,8 +256,8 @@ class ShownVerdicts:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """In JUnit, how a check ended and why."""
-        tell_ending(self._config, report)
+        """In JUnit, which check it is, how it ended and why."""
+        tell_case(self._config, report)
 
 
 def _verdict(report: pytest.TestReport) -> str:

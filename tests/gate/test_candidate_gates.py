@@ -85,7 +85,7 @@ class TestSix:
         ]
         assert node_ids == expected, "candidate by candidate"
         cases = [case.get("name") for case in ET.parse(project.path / "junit.xml").getroot().iter("testcase")]  # noqa: S314 - our own file
-        assert "accuracy[magnitude]" in cases
+        assert "gsm8k accuracy[magnitude]" in cases
 
     def test_each_has_its_files_and_its_table(self, project: Bench) -> None:
         result = project.run(models=models())

@@ -70,7 +70,7 @@ def test_one_worker_measures_for_checks_and_fixtures(project: Bench) -> None:
     measuring = lines(project, "loads")[0].split()[0]
     others = Counter((project.path / f"other{number}").read_text() == measuring for number in range(4))
     assert others[False] >= 2, "another worker has the other tests"
-    assert ("exact_match,strict-match", ["failure"]) in cases(project)
+    assert ("gsm8k exact_match,strict-match", ["failure"]) in cases(project)
     assert 'name="prunegate_relative" value="-0.1"' in (project.path / "junit.xml").read_text()
     summary = json.loads((project.results / "comparison_results.json").read_text())
     assert [check["outcome"] for check in summary["checks"]] == ["pass", "fail", "pass"]

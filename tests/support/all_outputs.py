@@ -127,9 +127,9 @@ class Outputs:
 
     def case(self, check: dict[str, Any], name: str | None) -> dict[str, str] | None:
         """What JUnit has of a check; None where it has no such test."""
-        wanted = check["name"] + (f"[{name}]" if name else "")
+        wanted = f"{check['task']} {check['name']}" + (f"[{name}]" if name else "")
         for case in self.junit.iter("testcase"):
-            if case.get("name") == wanted and case.get("classname", "").endswith(f".{check['task']}"):
+            if case.get("name") == wanted:
                 return {entry.attrib["name"]: entry.attrib["value"] for entry in case.iter("property")}
         return None
 

@@ -24,6 +24,8 @@ from pytest_prunegate.tasks import tokenizers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from conftest import Bench
+
     from pytest_prunegate.checkpoint.facts import ModelFacts, TokenizerSource
     from pytest_prunegate.execution.executor import HandOn, Settings
     from pytest_prunegate.tasks.requests import Conditions, Request
@@ -270,6 +272,23 @@ tasks:
     metrics: {{f1: 50%}}
 """
 """Of which gsm8k breaks its threshold where the pruned model answers one question wrongly."""
+OF_EVERY_KIND = f"""
+tasks:
+  boolq:
+    {BOOLQ}
+    metrics: {{acc: 50%}}
+  gsm8k:
+    num_fewshot: 0
+    {GSM8K}
+    metrics: {{"exact_match,strict-match": {{max_relative_drop: 1%, max_absolute_drop: 0.5}}}}
+  squadv2:
+    {SQUAD}
+    metrics: {{f1: {{max_relative_drop: 15%, decide: confident}}, NoAns_f1: 5%}}
+  gsm8k_cot:
+    dataset: {{path: json, data_files: {{dev: data/gsm8k.jsonl}}}}
+    metrics: {{"exact_match,strict-match": 5%}}
+"""
+"""Of which, with `project_of_every_kind`, one passes, one fails, one is inconclusive and two are errors."""
 BOOLQ_AND_GSM8K = f"""
 tasks:
   boolq:
@@ -312,3 +331,10 @@ class Recording(ScriptedExecutor):
 if "PYTEST_XDIST_WORKER" in os.environ:
     answer_by_script(Recording())
 """
+
+
+def project_of_every_kind(bench: Bench) -> None:
+    """A project whose checks end in every way that there is."""
+    bench.models(original={"wrong": [0, 4, 8, 12, 16]}, pruned={"wrong": [0, 3, 4, 7, 8, 12, 16]})
+    bench.thresholds(OF_EVERY_KIND)
+    (bench.path / "conftest.py").write_text(CONFTEST)

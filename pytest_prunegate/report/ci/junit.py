@@ -9,9 +9,12 @@ from pytest_prunegate.report.summary.wording import change_bounds, interval_text
 from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from fractions import Fraction
+    from xml.etree.ElementTree import Element
 
     import pytest
+    from _pytest.junitxml import LogXML
 
     from pytest_prunegate.verdict.compare import Comparison
     from pytest_prunegate.verdict.verdicts import CheckResult, Verdict
@@ -73,28 +76,55 @@ def _number(value: Fraction | None) -> float | None:
     return None if value is None else float(value)
 
 
-def tell_headline(config: pytest.Config, headline: str) -> None:
-    """Give the file the run's headline: it lists the checks that ran, as if there were no others. Nothing where none is written."""
-    from _pytest.junitxml import xml_key
+def tell_run(config: pytest.Config, headline: str, *, place: str) -> None:
+    """Give the file the run's headline: it lists the checks that ran, as if there were no others. Nothing where none is written.
 
-    xml = config.stash.get(xml_key, None)
-    if xml is not None:
-        xml.add_global_property(f"{PREFIX}headline", one_line(headline))
+    The figures of the checks go from their test cases to where the project wants them: ``case`` leaves them, ``suite`` or ``none``.
+    """
+    xml = _xml(config)
+    if xml is None:
+        return
+    xml.add_global_property(f"{PREFIX}headline", one_line(headline))
+    if place == "case":
+        return
+    for case in (reporter.to_xml() for reporter in xml.node_reporters_ordered):
+        for name, value in _take_properties(case):
+            if place == "suite":
+                xml.add_global_property(f"{name}[{case.get('name')}]", value)
 
 
-def tell_ending(config: pytest.Config, report: pytest.TestReport) -> None:
-    """Give a check's failure or error its type and its reason; nothing where no JUnit file is written.
+def _take_properties(case: Element) -> Iterator[tuple[str, str]]:
+    """The gate's properties of a test case, out of which they are taken."""
+    for properties in case.findall("properties"):
+        for entry in list(properties):
+            if entry.attrib["name"].startswith(PREFIX):
+                properties.remove(entry)
+                yield entry.attrib["name"], entry.attrib["value"]
+        if not len(properties):
+            case.remove(properties)
+
+
+def tell_case(config: pytest.Config, report: pytest.TestReport) -> None:
+    """Give a check's test case its task in the name; its failure or error a type and the reason. Nothing where no JUnit file is written.
 
     JUnit knows no third way between a failure and an error: that of an inconclusive check has the type ``inconclusive``.
     """
-    from _pytest.junitxml import xml_key
-
     said: dict[str, Any] = dict(report.user_properties)
-    kind = _TYPES.get(said.get(f"{PREFIX}verdict", ""))
-    xml = config.stash.get(xml_key, None)
-    if xml is None or kind is None or not report.failed:
+    verdict, xml = said.get(f"{PREFIX}verdict"), _xml(config)
+    if xml is None or verdict is None or report.when == "teardown":  # by then pytest has closed the test case
         return
-    for node in xml.node_reporter(report).nodes:
+    case = xml.node_reporter(report)
+    case.add_attribute("name", " ".join(report.nodeid.split("::")[1:]))
+    kind = _TYPES.get(verdict)
+    if kind is None or not report.failed:
+        return
+    for node in case.nodes:
         if node.tag in _ELEMENTS and "type" not in node.attrib:
             node.set("type", kind)
             node.set("message", located(said[f"{PREFIX}reason"], said[f"{PREFIX}location"]))
+
+
+def _xml(config: pytest.Config) -> LogXML | None:
+    from _pytest.junitxml import xml_key
+
+    return config.stash.get(xml_key, None)
