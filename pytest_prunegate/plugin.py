@@ -64,6 +64,19 @@ def prunegate(request: pytest.FixtureRequest) -> Prunegate:
     return measured_tasks(request)
 
 
+@pytest.fixture(scope="session")
+def prunegate_session(request: pytest.FixtureRequest) -> Prunegate:
+    """The same for fixtures of a wider scope: the models on the tasks that the selected tests which use it declare.
+
+    A task is measured when it is first compared.
+    """
+    if not is_requested(request.config):
+        pytest.skip(_INACTIVE)
+    from pytest_prunegate.session.fixtures import session_tasks
+
+    return session_tasks(request)
+
+
 @pytest.fixture
 def prunegate_check(request: pytest.FixtureRequest) -> Comparison:
     """The comparison of one check; the test is run for each check of the thresholds file."""

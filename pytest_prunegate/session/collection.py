@@ -289,7 +289,7 @@ def outcomes_of(items: Iterable[pytest.Item]) -> dict[str, Outcome]:
 
 def asks_the_gate(item: pytest.Item) -> bool:
     """Whether an item is a check, or a test that uses one of the fixtures."""
-    uses_fixture = {"prunegate", "prunegate_check"} & set(getattr(item, "fixturenames", ()))
+    uses_fixture = {"prunegate", "prunegate_session", "prunegate_check"} & set(getattr(item, "fixturenames", ()))
     return isinstance(item, CheckItem) or bool(uses_fixture)
 
 

@@ -24,7 +24,7 @@ _HOW = '@pytest.mark.prunegate(tasks=["gsm8k"])'
 
 
 class Prunegate:
-    """The original and each candidate on the tasks that a test declared; they are measured already."""
+    """The original and each candidate on the tasks that a test declared, or on those of all tests of the session."""
 
     def __init__(self, gates: CandidateGates, tasks: tuple[str, ...]) -> None:
         self._gates = gates
@@ -54,6 +54,7 @@ class Prunegate:
                 f"the task {task} is not declared by this test. Declare it: {_HOW.replace('gsm8k', task)}."
             )
         with warnings_logged():
+            gate.measure(task)
             return gate.comparison(find_check(gate.task(task), metric))
 
     def _gate_of(self, candidate: str | None) -> Gate:
@@ -89,7 +90,7 @@ def declared_tasks(item: pytest.Item, gates: CandidateGates) -> list[tuple[str |
     if "prunegate_check" in fixtures and callspec is not None:
         param: CandidateCheck = callspec.params["prunegate_check"]
         return [(param.candidate, (param.check.task,))]
-    tasks = _marked_tasks(item) if "prunegate" in fixtures else ()
+    tasks = _marked_tasks(item) if {"prunegate", "prunegate_session"} & set(fixtures) else ()
     return [(candidate, tasks) for candidate in gates.candidates]
 
 
@@ -110,6 +111,15 @@ def measured_tasks(request: pytest.FixtureRequest) -> Prunegate:
             for task in tasks:
                 gate.measure(task)
     return Prunegate(gates, tasks)
+
+
+def session_tasks(request: pytest.FixtureRequest) -> Prunegate:
+    """The tasks that the selected tests declare which use the session's fixture, themselves or through another."""
+    items = (item for item in request.session.items if "prunegate_session" in getattr(item, "fixturenames", ()))
+    tasks = tuple(dict.fromkeys(task for item in items for task in _marked_tasks(item)))
+    if not tasks:
+        raise FixtureError(f"no test that uses the fixture prunegate_session declares tasks. Declare them: {_HOW}.")
+    return Prunegate(_comparing_gates(request), tasks)
 
 
 def measured_check(request: pytest.FixtureRequest) -> Comparison:

@@ -34,6 +34,34 @@ def test_a_declared_task_is_measured(project: Bench) -> None:
     assert len(project.executor.requests) == 40, "gsm8k alone was measured"
 
 
+def test_fixtures_of_a_wider_scope_compare_what_their_tests_declare(project: Bench) -> None:
+    project.pytester.makepyfile(
+        test_own="""
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def lost(prunegate_session):
+            return {task: prunegate_session.compare(task, "acc" if task == "boolq" else "exact_match,strict-match").lost for task in prunegate_session.tasks}
+
+        @pytest.mark.prunegate(tasks=["gsm8k"])
+        def test_one(lost): assert lost["gsm8k"] == 2
+
+        @pytest.mark.prunegate(tasks=["boolq"])
+        class TestOther:
+            def test_two(self, lost): assert set(lost) == {"gsm8k", "boolq"}
+
+        def test_undeclared(prunegate_session): prunegate_session.compare("squadv2", "f1")
+        """
+    )
+    result = project.run("test_own.py", "--strict-markers")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*the task squadv2 is not declared by this test*"])
+    assert len(project.executor.requests) == 40 + 80, "squadv2 was not measured"
+    result = project.run("test_own.py", "-k", "undeclared")
+    result.stdout.fnmatch_lines(["*no test that uses the fixture prunegate_session declares tasks. *"])
+    project.run("test_own.py", models=()).assert_outcomes(skipped=3)
+
+
 def test_a_users_own_rule_fails_as_a_failure(project: Bench) -> None:
     project.pytester.makepyfile(
         test_own="""
