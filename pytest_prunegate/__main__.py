@@ -44,13 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _add_thresholds(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
-        "thresholds", help="propose a thresholds file from a recorded run, or tighten one",
-        description="Propose a thresholds file from a recorded run (what was lost, plus its noise), or tighten one by it.",
+        "thresholds", help="propose a thresholds file from a recorded run or for local data, or tighten one",
+        description="Propose a thresholds file from a recorded run (what was lost, plus its noise) or for data in a folder, or tighten one by a run.",
     )  # fmt: skip
-    parser.add_argument(
-        "--from", dest="source", metavar="RESULTS", type=Path, required=True,
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--from", dest="source", metavar="RESULTS", type=Path,
         help="a comparison_results.json, or the output folder that holds it",
     )  # fmt: skip
+    source.add_argument(
+        "--local",
+        metavar="DIR",
+        type=Path,
+        help="a folder with data: JSON lines of SQuAD v2 or GSM8K, text for perplexity",
+    )
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the proposed file there; it must not exist")
     parser.add_argument(
         "--ratchet", metavar="FILE", type=Path, help="tighten this thresholds file; nothing is loosened"
@@ -64,6 +71,8 @@ def _thresholds(given: argparse.Namespace) -> None:
         raise InputError("--write is for --ratchet=FILE. To write a proposed file, give --output=FILE.")
     if given.output and given.ratchet:
         raise InputError("--output is for a proposed file. --ratchet prints the tightened one, or writes it in place with --write.")  # fmt: skip
+    if given.local and given.ratchet:
+        raise InputError("--ratchet tightens a file by the results of a run: --from=RESULTS, not --local.")
     if given.ratchet:
         _ratchet(given)
     else:
@@ -71,20 +80,33 @@ def _thresholds(given: argparse.Namespace) -> None:
 
 
 def _propose(given: argparse.Namespace) -> None:
+    output: Path | None = given.output
+    if output is not None and output.exists():
+        tighten = "" if given.local else f", or tighten this one with --ratchet={output}"
+        raise InputError(f"{output}: is there already. Name another file{tighten}.")
+    path = (output or Path("thresholds.yaml")).absolute()
+    text, told = _proposed_for(given.local, path) if given.local else _proposed_from(given.source, path)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    with output.open("x", encoding="utf-8", newline="") as file:
+        file.write(text)
+    sys.stderr.write(f"{output}: {told}\n")
+
+
+def _proposed_from(source: Path, path: Path) -> tuple[str, str]:
     from pytest_prunegate.commands.proposal import propose
     from pytest_prunegate.commands.recorded import read_run
 
-    output: Path | None = given.output
-    if output is not None and output.exists():
-        raise InputError(f"{output}: is there already. Name another file, or tighten this one with --ratchet={output}.")
-    found = propose(read_run(given.source), path=(output or Path("thresholds.yaml")).absolute())
-    if output is None:
-        sys.stdout.write(found.text)
-        return
-    with output.open("x", encoding="utf-8", newline="") as file:
-        file.write(found.text)
+    found = propose(read_run(source), path=path)
     left_out = f"; {found.left_out} checks without one, and why, are comments in it" if found.left_out else ""
-    sys.stderr.write(f"{output}: {found.thresholds} thresholds{left_out}\n")
+    return found.text, f"{found.thresholds} thresholds{left_out}"
+
+
+def _proposed_for(folder: Path, path: Path) -> tuple[str, str]:
+    from pytest_prunegate.commands.local_data import propose_local
+
+    return propose_local(folder, near=path.parent), "run pytest --original=MODEL --pruned=MODEL beside it"
 
 
 def _ratchet(given: argparse.Namespace) -> None:

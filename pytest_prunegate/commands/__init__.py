@@ -3,4 +3,4 @@
 They may import report, gate, store and input.
 """
 
-__all__ = ["fetch", "history", "proposal", "ratchet", "recorded", "store"]
+__all__ = ["fetch", "history", "local_data", "proposal", "ratchet", "recorded", "store"]

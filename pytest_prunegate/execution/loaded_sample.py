@@ -95,7 +95,7 @@ def opening_only(files: Sequence[Path]) -> Iterator[None]:
     """Load models from these weight files and from no others: those that were hashed.
 
     Raises:
-        ModelError: transformers is about to open others.
+        ModelError: transformers is about to open others, or tensors of the files do not fit together; it would only point to its log.
     """
     usual = PreTrainedModel._load_pretrained_model  # noqa: SLF001 - the one place that all its ways of finding files lead to
 
@@ -108,10 +108,20 @@ def opening_only(files: Sequence[Path]) -> Iterator[None]:
                 f"{odd[0]}: transformers {would} this file, and the gate's fingerprint says otherwise. Leave one set of weights in the "
                 "directory, under the usual name."
             )
-        return usual(model, state_dict, found, *args, **kwargs)
+        result = usual(model, state_dict, found, *args, **kwargs)
+        _refuse_unconverted(result[0] if isinstance(result, tuple) else result)
+        return result
 
     with patch.object(PreTrainedModel, "_load_pretrained_model", staticmethod(loading)):
         yield
+
+
+def _refuse_unconverted(told: Any) -> None:
+    """See that all tensors could be stacked, split or renamed into parameters."""
+    if failed := getattr(told, "conversion_errors", None):
+        reasons = (" ".join(text.strip().splitlines()[-2:]) for text in map(str, failed.values()))
+        lines = "\n".join(f"  {name}: {reason}" for name, reason in sorted(zip(failed, reasons, strict=True)))
+        raise ModelError(f"tensors of the files do not fit together into parameters of the model:\n{lines}")
 
 
 def mismatches(told: Mapping[str, Any]) -> tuple[Mismatch, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.input.model_argument import SIDES
+from pytest_prunegate.tasks.guarded import HUB_REMEDY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,8 +73,11 @@ class Plan:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What will keep checks from being judged."""
-        return tuple(problem for task in self.tasks for problem in (task.problem, *task.uncomputable) if problem)
+        """What will keep checks from being judged; what lies on a hub out of reach is one of them."""
+        found = [problem for task in self.tasks for problem in (task.problem, *task.uncomputable) if problem]
+        unreached = [problem.removesuffix(HUB_REMEDY) for problem in found if problem.endswith(HUB_REMEDY)]
+        others = tuple(problem for problem in found if not problem.endswith(HUB_REMEDY))
+        return (*others, "".join(unreached) + HUB_REMEDY) if unreached else others
 
     @property
     def pending(self) -> int:

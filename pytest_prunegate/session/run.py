@@ -84,6 +84,8 @@ class GateRun:
         self._closing: Closing | None = None
         self._signals = contextlib.ExitStack()
         self._collected: list[pytest.Item] = []
+        self._told: dict[str, str] = {}
+        """Messages that a failing item showed in full, by whose it was."""
         if is_worker(config):
             worker = Worker(config, gates, self._session, lambda session: self._open(self._needed(session)))
             config.pluginmanager.register(worker, "prunegate-worker")
@@ -188,7 +190,10 @@ class GateRun:
         error = call.excinfo.value if call.excinfo else None
         if isinstance(error, PrunegateError):
             if call.when == "setup" or isinstance(error, FixtureError):  # a user's own test shows which line asked
-                report.longrepr = str(error)
+                first = self._told.setdefault(str(error), item.nodeid)
+                report.longrepr = (
+                    str(error) if first == item.nodeid else f"{str(error).partition(': ')[0]}: as at {first}, above"
+                )
             if call.when == "call":
                 report.when = "setup"  # pytest tells errors from failures by the phase
         return report

@@ -25,8 +25,15 @@ _T = TypeVar("_T")
 _LONGEST_REASON = 500  # characters of a message; some list every weight of a model
 
 
-def guarded(step: Callable[[], _T], message: str) -> _T:
-    """Run a step; ``{reason}`` in the message becomes what went wrong.
+_CLIENTS = ("httpx", "httpx2", "requests", "urllib3", "huggingface_hub")
+HUB_REMEDY = (
+    "Without a network: `python -m pytest_prunegate fetch` downloads on a machine that has one; `python -m pytest_prunegate thresholds --local DIR` "
+    "writes a thresholds file for data that lies in a folder here."
+)
+
+
+def guarded(step: Callable[[], _T], message: str, remedy: Callable[[Exception], str] = lambda _: "") -> _T:
+    """Run a step; ``{reason}`` in the message becomes what went wrong, and what the remedy makes of it follows.
 
     Raises:
         TaskError: the step raised something of its own.
@@ -37,7 +44,7 @@ def guarded(step: Callable[[], _T], message: str) -> _T:
     except PrunegateError:
         raise
     except Exception as error:  # tasks are foreign code, and hub errors share no base
-        raise TaskError(message.replace("{reason}", reason_of(error))) from error
+        raise TaskError(f"{message.replace('{reason}', reason_of(error))} {remedy(error)}".rstrip()) from error
 
 
 def reason_of(error: BaseException) -> str:
@@ -46,6 +53,34 @@ def reason_of(error: BaseException) -> str:
     while (cause := chain[-1].__cause__) is not None and cause not in chain:  # `raise error from error` makes a circle
         chain.append(cause)
     return _sentence(error) if len(chain) == 1 else f"{_sentence(error)} (caused by {_sentence(chain[-1])})"
+
+
+def causes(error: BaseException | None) -> Iterator[Exception]:
+    """An error and those that led to it, each once."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        found = waiting.pop()
+        if not isinstance(found, Exception) or id(found) in seen:
+            continue
+        seen.add(id(found))
+        yield found
+        waiting += [
+            found.__cause__ or found.__context__,
+            *(found.exceptions if isinstance(found, ExceptionGroup) else ()),
+        ]
+
+
+def is_of_a_client(error: BaseException) -> bool:
+    """Whether an error comes from one of the libraries that speak to hubs and servers."""
+    return type(error).__module__.partition(".")[0] in _CLIENTS
+
+
+def is_of_the_hub(error: Exception) -> bool:
+    """Whether it broke because a hub was not reached, or does not have what it was asked for."""
+    return any(
+        isinstance(one, ConnectionError) or is_of_a_client(one) or type(one).__name__ == "DatasetNotFoundError"
+        for one in causes(error)
+    )
 
 
 def _sentence(error: BaseException) -> str:

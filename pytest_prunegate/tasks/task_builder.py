@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from pytest_prunegate.errors import TaskError
-from pytest_prunegate.tasks.guarded import guarded, seeded_as_lm_eval
+from pytest_prunegate.tasks.guarded import HUB_REMEDY, guarded, is_of_the_hub, seeded_as_lm_eval
 from pytest_prunegate.tasks.index import is_of_lm_eval
 from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.tasks.prepared import Document, PreparedTask
@@ -221,7 +221,7 @@ def prepare_task(gate_task: GateTask, *, chat_template: Callable[[TaskSpec], Cha
     """
     spec = gate_task.settings
     with seeded_as_lm_eval():  # once for both steps: as in lm-eval, building goes on where loading left the generators
-        task, num_fewshot = guarded(lambda: load_task(gate_task), loading_message(gate_task))
+        task, num_fewshot = load_guarded(gate_task)
         building = f"{spec.name}: lm-eval cannot build the prompts of this task with {num_fewshot} examples: {{reason}}"
         chat = _chat_arguments(spec, chat_template)
         guarded(lambda: task.build_all_requests(system_instruction=spec.system_instruction, **chat), building)
@@ -306,12 +306,23 @@ def _data_fingerprint(documents: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def loading_message(gate_task: GateTask) -> str:
-    """What to say of a task that cannot be loaded; ``{reason}`` stands for why."""
-    spec = gate_task.settings
-    remedy = (
-        "Check the files that its `dataset` names." if spec.dataset
-        else f"Without a network, give {gate_task.parent} a folder that holds the data set: `dataset: {{path: DIR}}`." if gate_task.parent
-        else "Without a network, give it local data with `dataset: {path: json, data_files: {...}}` in the thresholds file."
-    )  # fmt: skip
-    return f"{spec.name}: the task or its data cannot be loaded: {{reason}}. {remedy}"
+def load_guarded(gate_task: GateTask) -> tuple[Any, int]:
+    """The task with its data, and the number of its examples.
+
+    Raises:
+        TaskError: it cannot be loaded, why, and what helps.
+    """
+    name = gate_task.settings.name
+    message = f"{name}: the task or its data cannot be loaded: {{reason}}."
+    return guarded(lambda: load_task(gate_task), message, lambda error: _remedy(gate_task, error))
+
+
+def _remedy(gate_task: GateTask, error: Exception) -> str:
+    if gate_task.settings.dataset:
+        return "Check the files that its `dataset` names."
+    if not is_of_the_hub(error):
+        path = gate_task.info.path if gate_task.info else None
+        return f"Check {path}, and the data that it names." if path and not is_of_lm_eval(path) else ""
+    if gate_task.parent:
+        return f"Without a network, give {gate_task.parent} a folder that holds the data set: `dataset: {{path: DIR}}`."
+    return HUB_REMEDY

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.store import Response
-from pytest_prunegate.tasks.guarded import quiet, reason_of
+from pytest_prunegate.tasks.guarded import causes, is_of_a_client, quiet, reason_of
 from pytest_prunegate.tasks.scorer import Scorer
 from pytest_prunegate.tasks.tokenizers import encodings
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _DOCUMENTS = 2  # one answered rightly, where the task says how, and one with any text
 _ANY_TEXT = "The answer is 1."
-_CLIENTS = ("httpx", "httpx2", "requests", "urllib3", "huggingface_hub")
 
 
 def refuse_uncomputable(task: GateTask, prepared: Sequence[PreparedTask]) -> tuple[str, ...]:
@@ -85,25 +84,16 @@ def _problem(scorer: Scorer, check: Check) -> str | None:
         with quiet():
             scorer.score((check.metric, check.filter))
     except Exception as error:  # noqa: BLE001 - tasks are foreign code
-        found = next((cause for cause in _causes(error) if _is_the_machine(cause)), None)
+        found = next((cause for cause in causes(error) if _is_the_machine(cause)), None)
         return reason_of(found) if found else None
     return None
-
-
-def _causes(error: BaseException | None) -> Iterator[Exception]:
-    """An error and those that led to it."""
-    while isinstance(error, Exception):
-        yield error
-        for inner in error.exceptions if isinstance(error, ExceptionGroup) else ():
-            yield from _causes(inner)
-        error = error.__cause__ or error.__context__
 
 
 def _is_the_machine(error: Exception) -> bool:
     """Whether an error says that something is not installed, not downloaded or not reachable."""
     if isinstance(error, ImportError | OSError) or type(error) is LookupError:  # the last is nltk's for missing data
         return True
-    return type(error).__module__.partition(".")[0] in _CLIENTS
+    return is_of_a_client(error)
 
 
 def _made_up(part: PreparedTask) -> Iterator[Response]:

@@ -307,6 +307,16 @@ def test_experts_are_compared_before_and_after_they_are_stacked(
         load(facts)
 
 
+def test_experts_that_cannot_be_stacked_are_named_with_their_shapes(tmp_path: Path) -> None:
+    folder = write_mixtral(tmp_path / "moe")
+    name = "model.layers.0.block_sparse_moe.experts.2.w1.weight"
+    edit(folder, lambda held: held.update({name: held[name][:, :-1].clone()}))
+    with pytest.raises(
+        ModelError, match=r"experts\.gate_up_proj: .* got \[64, 32\] at entry 0 and \[64, 31\] at entry 2"
+    ):
+        load(facts_of(folder))
+
+
 def write_mixtral(folder: Path) -> Path:
     """A mixture of experts, half of whose matrices is zero; its routers are dense."""
     from transformers import MixtralConfig, MixtralForCausalLM

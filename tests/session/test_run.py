@@ -17,6 +17,8 @@ from pytest_prunegate.execution.registry import EXECUTORS
 if TYPE_CHECKING:
     from conftest import Bench
 
+    from pytest_prunegate.tasks.checks import GateTask
+
 THRESHOLDS = TWO_TASKS
 FILES = {
     "original_model_results.json", "pruned_model_results.json", "comparison_results.json",
@@ -269,6 +271,31 @@ def test_ini_twins_are_read_from_the_ini_files_folder(project: Bench) -> None:
     result = project.run("-v")
     result.stdout.fnmatch_lines(["gates/strict.yaml::boolq::acc*PASSED*"])
     assert (project.path / "out" / "comparison_report.md").is_file()
+
+
+def test_data_on_a_hub_out_of_reach_is_one_problem_with_two_ways_out(
+    project: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreached(gate_task: GateTask) -> object:
+        raise ConnectionError(f"Couldn't reach '{gate_task.name}' on the Hub") from OSError("no route to host")
+
+    monkeypatch.setattr("pytest_prunegate.tasks.task_builder.load_task", unreached)
+    result = project.run("--thresholds=default")
+    assert result.ret == 10
+    shown = " ".join(result.stdout.str().split())
+    beginning, _, rest = shown.partition(" EEEEE ")
+    assert beginning.count("problem: ") == 1
+    assert beginning.count("thresholds --local DIR` writes a thresholds file for data that lies in a folder here.") == 1
+    for name in ("squadv2", "gsm8k"):
+        reason = f"{name}: the task or its data cannot be loaded: ConnectionError: Couldn't reach '{name}' on the Hub (caused by OSError: no route to host)."
+        assert beginning.count(reason) == 1
+        assert f"task: {name}: cannot run; the problem is below" in beginning
+        assert rest.count(f"{reason} Without a network: ") == 2, "in one error and in its line of the short summary"
+    for check in ("exact_match", "HasAns_f1", "HasAns_exact"):
+        assert f"ERROR at setup of squadv2::{check} " in rest
+    assert rest.count("squadv2: as at thresholds.yaml::squadv2::f1, above") == 6, (
+        "in each error and in the short summary"
+    )
 
 
 def test_reports_that_cannot_be_written_are_no_green_run(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_prunegate.errors import TaskError
-from pytest_prunegate.tasks.guarded import guarded, reason_of
+from pytest_prunegate.tasks.guarded import causes, guarded, reason_of
 
 
 def test_the_cause_at_the_start_of_the_chain_is_told() -> None:
@@ -61,3 +61,9 @@ def test_an_exception_that_was_raised_from_itself_is_told_once() -> None:
     error = ValueError("the file is empty")
     error.__cause__ = error
     assert reason_of(error) == "ValueError: the file is empty"
+
+
+def test_causes_end_where_they_go_round_in_a_circle() -> None:
+    first, second = ValueError("first"), ExceptionGroup("both", [KeyError("inner")])
+    first.__cause__, second.__cause__ = second, first
+    assert [type(one) for one in causes(first)] == [ValueError, ExceptionGroup, KeyError]

@@ -170,7 +170,7 @@ def test_marks_and_ids(project: Bench) -> None:
         (("data/text.txt", "data/short.txt"), "wikitext2: the text has * tokens, fewer than one window of 64. Take a longer text, or a smaller seqlen."),
         (("path: text, data_files: {test: data/text.txt}", "path: json, data_files: {test: data/gsm8k.jsonl}"), "wikitext2: the data set has no column text; it has question, answer."),
         (("path: text, data_files: {test: data/text.txt}", "path: text"), "wikitext2: name the text file: *"),
-        (("    dataset: {path: text, data_files: {test: data/text.txt}}\n", ""), "wikitext2: the text cannot be loaded: *Without a network, give it a local text*"),
+        (("    dataset: {path: text, data_files: {test: data/text.txt}}\n", ""), "wikitext2: the text cannot be loaded: *Without a network: `python -m pytest_prunegate fetch` *thresholds --local DIR*"),
     ],
 )  # fmt: skip
 def test_a_text_that_cannot_be_measured_is_an_error(project: Bench, change: tuple[str, str], message: str) -> None:

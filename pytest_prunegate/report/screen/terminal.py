@@ -118,7 +118,7 @@ def sparsity_text(sparsity: Sparsity) -> str:
 def _task_line(task: TaskPlan, plan: Plan) -> str:
     members = f" ({task.members} tasks)" if task.members else ""
     if task.problem:
-        return f"{task.name}{members}: cannot run: {task.problem.splitlines()[0]}"
+        return f"{task.name}{members}: cannot run; the problem is below"
     if not task.requests:
         return f"{task.name}: told by the files"
     sides = list(task.missing)

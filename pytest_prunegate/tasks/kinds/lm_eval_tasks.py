@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pytest_prunegate.input.task_reader import TaskReader
 from pytest_prunegate.input.thresholds import Decide, Inconclusive, MetricSpec, Spec, TaskSpec
 from pytest_prunegate.tasks.checks import AskingKind, Check, GateTask, Measure
-from pytest_prunegate.tasks.guarded import guarded, seeded_as_lm_eval
+from pytest_prunegate.tasks.guarded import seeded_as_lm_eval
 from pytest_prunegate.tasks.metric_names import (
     for_metric,
     group_problem,
@@ -74,10 +74,10 @@ class LmEvalTask(AskingKind):
 
     def load_data(self, part: GateTask) -> int | None:
         """Let lm-eval load it."""
-        from pytest_prunegate.tasks.task_builder import load_task, loading_message
+        from pytest_prunegate.tasks.task_builder import load_guarded
 
         with seeded_as_lm_eval():
-            task, _ = guarded(lambda: load_task(part), loading_message(part))
+            task, _ = load_guarded(part)
         splits = getattr(task, "dataset", None) or {}
         sizes = [getattr(getattr(split, "data", None), "nbytes", None) for split in splits.values()]
         known = [int(size) for size in sizes if size is not None]

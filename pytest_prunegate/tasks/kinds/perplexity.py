@@ -21,7 +21,7 @@ from pytest_prunegate.input.task_reader import read_dataset
 from pytest_prunegate.input.threshold_values import read_decision, read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Decide, Decision, Spec
 from pytest_prunegate.tasks.checks import AskingKind, Check, GateTask, Measure
-from pytest_prunegate.tasks.guarded import guarded
+from pytest_prunegate.tasks.guarded import HUB_REMEDY, guarded, is_of_the_hub
 from pytest_prunegate.tasks.prepared import Document, OwnScorer, PreparedTask
 from pytest_prunegate.tasks.requests import WINDOW, Request
 from pytest_prunegate.tasks.scores import MetricScores, exact
@@ -137,7 +137,7 @@ class Perplexity(AskingKind):
     def load_data(self, part: GateTask) -> int | None:
         """Load the text."""
         spec: Any = part.spec
-        return len(guarded(lambda: load_text(spec), text_message(spec)).encode())
+        return len(_load_guarded(spec).encode())
 
     def settled_settings(self, part: GateTask, prepared: PreparedTask) -> dict[str, Any]:
         """The length of the windows."""
@@ -198,7 +198,7 @@ def _prepared(
     gate_task: GateTask, facts: Mapping[Side, ModelFacts], conditions: Mapping[Side, Conditions]
 ) -> PreparedTask:
     spec: Any = gate_task.spec
-    text = guarded(lambda: load_text(spec), text_message(spec))
+    text = _load_guarded(spec)
     tokens = _tokens(spec, text, facts)
     seqlen = _seqlen(spec, facts, conditions)
     total = len(tokens) // seqlen
@@ -269,10 +269,10 @@ def _seqlen(spec: PerplexitySpec, facts: Mapping[Side, ModelFacts], conditions: 
     return spec.seqlen or min(_USUAL_SEQLEN, most)
 
 
-def text_message(spec: PerplexitySpec) -> str:
-    """What to say of a text that cannot be loaded; ``{reason}`` stands for why."""
-    remedy = (
-        "Check what its `dataset` names." if spec.dataset
-        else "Without a network, give it a local text with `dataset: {path: text, data_files: {test: wiki.txt}}` in the thresholds file."
-    )  # fmt: skip
-    return f"{spec.name}: the text cannot be loaded: {{reason}}. {remedy}"
+def _load_guarded(spec: PerplexitySpec) -> str:
+    def remedy(error: Exception) -> str:
+        if spec.dataset:
+            return "Check what its `dataset` names."
+        return HUB_REMEDY if is_of_the_hub(error) else ""
+
+    return guarded(lambda: load_text(spec), f"{spec.name}: the text cannot be loaded: {{reason}}.", remedy)
