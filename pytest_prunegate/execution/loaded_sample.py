@@ -66,9 +66,9 @@ def heard(listener: Listener) -> Iterator[None]:
         names = [name for found in transform.layer_targets.values() for name in found]
         result = rename(transform, *args, **kwargs)
         if transform.quantization_operation is None:
-            listener.renamed(names[0], next(iter(result)))
+            listener.renamed(names[0], next(iter(_made(result))))
         else:
-            listener.changed(names, result)
+            listener.changed(names, _made(result))
         return result
 
     def converting(transform: Any, *args: Any, **kwargs: Any) -> Any:
@@ -79,7 +79,7 @@ def heard(listener: Listener) -> Iterator[None]:
                 listener.read(name, tensor)
         came.clear()  # a tensor must not live on through this list while it is stacked with others
         result = convert(transform, *args, **kwargs)
-        listener.changed(names, {name: one[0] if isinstance(one, list) else one for name, one in result.items()})
+        listener.changed(names, {name: one[0] if isinstance(one, list) else one for name, one in _made(result).items()})
         return result
 
     with (
@@ -88,6 +88,11 @@ def heard(listener: Listener) -> Iterator[None]:
         patch.object(converter, "convert", converting),
     ):
         yield
+
+
+def _made(result: Any) -> Any:
+    """The parameters that a transformation made; transformers 5.0 returns its errors beside them."""
+    return result[0] if isinstance(result, tuple) else result
 
 
 @contextmanager

@@ -259,6 +259,21 @@ class OptionReader:
         if taken:
             self.mistakes.append(f"{flags.BASELINE_ONLY.flag} measures the original alone: take {taken} out.")
 
+    def thresholds_among_paths(self) -> Path | None:
+        """The thresholds file, or a part of it, that stands among the paths; None where there is none. A run has one."""
+        paths = self._config.args if self._config.args_source is self._config.ArgsSource.ARGS else []
+        named = dict.fromkeys(
+            Path(os.path.abspath(self.invocation_dir / path.split("::")[0]))  # noqa: PTH100 - as in resolve
+            for path in paths if Path(path.split("::")[0]).name == "thresholds.yaml"
+        )  # fmt: skip
+        found = [path for path in named if path.is_file()]
+        if len(found) > 1:
+            files = ", ".join(map(str, found))
+            self.mistakes.append(
+                f"a run has one thresholds file, and {len(found)} are named: {files}. Run pytest for each of them."
+            )
+        return found[0] if len(found) == 1 else None
+
     def check_junit_place(self) -> None:
         """See that the place of the figures in the JUnit file is one of those that there are."""
         place = self._config.getini(flags.JUNIT_PROPERTIES)

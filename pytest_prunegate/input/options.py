@@ -111,13 +111,14 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
     time_budget, require = reader.duration(flags.TIME_BUDGET), reader.choice(flags.REQUIRE, tuple(Require))
     device, backend = reader.text(flags.DEVICE) or "auto", reader.text(flags.BACKEND) or "hf"
     templates = () if baseline_only else reader.files(flags.TEMPLATE)
+    thresholds_path = _thresholds_path(thresholds, reader)
     reader.check_junit_place()
     if reader.mistakes or original is None or output is None or store is None:
         raise InputError("\n".join(dict.fromkeys(reader.mistakes)))
     return Options(
         original=original, pruned=next(iter(candidates), None), candidates=candidates,
         require=Require(require),
-        thresholds=_thresholds_path(thresholds, reader), tasks=reader.names(flags.TASKS),
+        thresholds=thresholds_path, tasks=reader.names(flags.TASKS),
         include_path=include_path, for_tasks=for_tasks, seed=flags.DEFAULT_SEED if seed is None else seed, batch_size=batch_size,
         device=device, dtype=dtype, backend=backend, cache_dir=cache_dir,
         output=output, store=store, record=record, noise_floor=noise_floor, time_budget=time_budget,
@@ -136,12 +137,12 @@ def _as_given(flag: Flag, config: pytest.Config) -> list[str]:
 
 
 def _thresholds_path(written: str | None, reader: OptionReader) -> Path | None:
-    """The file to read; None where the run has to do with the built-in one."""
+    """The file to read: the one of the option, else one among the paths, else the one here; None where the run has to do with the built-in one."""
     if written == BUILT_IN:
         from pytest_prunegate.resources import resource_path
 
         return resource_path("thresholds.yaml")
     if written is not None:
         return reader.resolve(flags.THRESHOLDS, written)
-    usual = reader.invocation_dir / "thresholds.yaml"
-    return usual if usual.is_file() else None
+    named, usual = reader.thresholds_among_paths(), reader.invocation_dir / "thresholds.yaml"
+    return named or (usual if usual.is_file() else None)

@@ -23,6 +23,7 @@ from pytest_prunegate.flags import PREFLIGHT
 from pytest_prunegate.input.options import Require
 from pytest_prunegate.session.collection import GateItems, asks_the_gate, outcomes_of, wanted_checks
 from pytest_prunegate.session.exit_codes import FailedReports, Ran, exit_status
+from pytest_prunegate.session.other_plugins import STANDING, is_standing
 from pytest_prunegate.session.run_end import Closing, closing_of, show_closing, show_settings, tell_junit
 from pytest_prunegate.verdict.outcome import Outcome
 
@@ -153,6 +154,7 @@ class Controller:
         """Tell a worker where to leave what it collected."""
         self._nodes.append(node)
         node.workerinput[_FOLDER] = str(self._folder)
+        node.workerinput[STANDING] = is_standing(self._config)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from _pytest.runner import pytest_runtest_protocol
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.flags import ALL
+from pytest_prunegate.flags import ALL, BASELINE_ONLY, ORIGINAL, PRUNED
 from pytest_prunegate.session.collection import CheckItem, asks_the_gate
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+STANDING = "prunegate_standing"
+"""The key under which a worker of pytest-xdist is told what its own command line does not show."""
 # Files that pytest reads, in its order, each with what must stand in it to count (None: its mere presence).
 _CONFIG_FILES = (
     ("pytest.toml", None), (".pytest.toml", None), ("pytest.ini", None), (".pytest.ini", None),
@@ -65,6 +67,19 @@ def run_once(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         True, or None where the item is no check, and anybody may run it.
     """
     return pytest_runtest_protocol(item, nextitem) if isinstance(item, CheckItem) else None
+
+
+def is_standing(config: pytest.Config) -> bool:
+    """Whether the models stand in addopts, and not on this command line: then it may as well be a run of other tests."""
+    if hasattr(config, "workerinput"):
+        return bool(config.workerinput[STANDING])
+    flags = [argument.partition("=")[0] for argument in map(str, config.invocation_params.args)]
+    return not {ORIGINAL.flag, PRUNED.flag, BASELINE_ONLY.flag} & set(flags)
+
+
+def is_shard(config: pytest.Config) -> bool:
+    """Whether pytest-split or pytest-shard gives this process a part of the tests."""
+    return any((config.getoption(option, None) or 1) > 1 for option in ("splits", "num_shards"))
 
 
 def refuse_moved_rootdir(config: pytest.Config) -> None:

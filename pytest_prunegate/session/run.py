@@ -28,7 +28,14 @@ from pytest_prunegate.session.collection import (
 )
 from pytest_prunegate.session.distributed import Controller, Worker, is_controller, is_worker, refuse_copies
 from pytest_prunegate.session.exit_codes import BrokenSession, FailedReports, Ran, exit_status
-from pytest_prunegate.session.other_plugins import refuse_moved_rootdir, restore_order, run_once, spare_timeouts
+from pytest_prunegate.session.other_plugins import (
+    is_shard,
+    is_standing,
+    refuse_moved_rootdir,
+    restore_order,
+    run_once,
+    spare_timeouts,
+)
 from pytest_prunegate.session.run_end import ShownVerdicts, closing_of, show_closing, tell_junit
 from pytest_prunegate.session.session import GateSession
 
@@ -57,7 +64,7 @@ def start_run(config: pytest.Config) -> None:
     for name in sorted({name for task in tasks for name in mark_names(task)}):
         config.addinivalue_line("markers", f"{name}: of the checks in {file.display}, by pytest-prunegate")
     if config.args_source is not config.ArgsSource.ARGS:
-        config.args = [str(file.path)]
+        config.args = [*(config.args if is_standing(config) else ()), str(file.path)]
     config.pluginmanager.register(BrokenSession(), "prunegate-broken")
     config.pluginmanager.register(ShownVerdicts(config), "prunegate-verdicts")
     if is_controller(config):
@@ -84,6 +91,7 @@ class GateRun:
         self._closing: Closing | None = None
         self._signals = contextlib.ExitStack()
         self._collected: list[pytest.Item] = []
+        self._is_idle = False
         self._told: dict[str, str] = {}
         """Messages that a failing item showed in full, by whose it was."""
         if is_worker(config):
@@ -121,17 +129,29 @@ class GateRun:
         for item in checks:
             item.show_task()
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """A run that was to gate a model and would gate nothing is a mistake, not a green run."""
         if sys.exception():  # pytest found nothing under a name, and says so; this is its clean-up
             return
-        asked = any(map(asks_the_gate, session.items))
-        if not session.testsfailed and (not self._collected or (session.items and not asked)):
+        nothing_asked = not self._collected or (session.items and not any(map(asks_the_gate, session.items)))
+        self._is_idle = bool(nothing_asked) and (
+            is_standing(self._config) or (bool(self._collected) and is_shard(self._config))
+        )
+        if nothing_asked and not self._is_idle and not session.testsfailed:
             raise pytest.UsageError(
                 "neither a check nor a test that uses the fixture prunegate was collected and selected, so the models would not be "
                 f"compared. Add {self._file.display} to the paths, or leave the paths out; and look at -k, -m and --deselect."
             )
         spare_timeouts(self._config, session.items)
+
+    def pytest_report_collectionfinish(self) -> str | None:
+        """Where other tests run alone, say so: whoever set the models into addopts reads that they are not compared."""
+        return (
+            "prunegate: none of these tests asks the gate, so that the models are not compared"
+            if self._is_idle
+            else None
+        )
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:

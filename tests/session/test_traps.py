@@ -64,6 +64,69 @@ def test_rootdir_moved_without_any_configuration_is_harmless(
     assert (project.path / "prunegate-results" / "comparison_report.md").is_file()
 
 
+STANDING = "[pytest]\naddopts = --original=original --pruned=pruned\n"
+
+
+@pytest.mark.parametrize("testpaths", ["", "testpaths = tests\n"])
+def test_models_in_addopts_run_checks_and_tests_together(project: Bench, testpaths: str) -> None:
+    project.pytester.makeini(STANDING + testpaths)
+    result = project.run("-v", models=())
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines_random(["thresholds.yaml::boolq::acc*PASSED*", "tests/test_own.py::test_own PASSED*"])
+
+
+@pytest.mark.parametrize(
+    "arguments", [("tests",), ("-k", "own"), pytest.param(("tests", "-n1"), marks=pytest.mark.slow)]
+)
+def test_models_in_addopts_leave_a_run_of_other_tests_alone(project: Bench, arguments: tuple[str, ...]) -> None:
+    project.pytester.makeini(STANDING)
+    result = project.run(*arguments, models=())
+    assert result.ret == 0
+    assert result.parseoutcomes()["passed"] == 1
+    if "-n1" not in arguments:
+        result.stdout.fnmatch_lines(
+            ["prunegate: none of these tests asks the gate, so that the models are not compared"]
+        )
+    assert not project.executor.requests
+
+
+SPLIT = """
+def pytest_addoption(parser):
+    parser.addoption("--splits", type=int)
+    parser.addoption("--group", type=int)
+
+def pytest_collection_modifyitems(config, items):  # as pytest-split does
+    if config.getoption("splits"):
+        mine = items[config.getoption("group") - 1 :: config.getoption("splits")]
+        config.hook.pytest_deselected(items=[item for item in items if item not in mine])
+        items[:] = mine
+"""
+
+
+def test_a_part_of_the_tests_without_a_check_is_no_mistake(project: Bench) -> None:
+    project.pytester.makeconftest(SPLIT)
+    results = [project.run("tests", "thresholds.yaml", "--splits=3", f"--group={group}") for group in (1, 2, 3)]
+    assert [(result.ret, result.parseoutcomes().get("passed", 0)) for result in results] == [(0, 1), (0, 1), (5, 0)]
+    assert "models are not compared" in results[0].stdout.str()
+    assert "models are not compared" not in results[1].stdout.str()
+
+
+def test_a_thresholds_file_among_the_paths_is_taken(project: Bench) -> None:
+    for folder, metric in (("a", "acc: 50%"), ("b", "acc: 1%")):
+        project.thresholds(
+            THRESHOLDS.replace("data/", "../data/").replace("acc: 50%", metric), name=f"{folder}/thresholds.yaml"
+        )
+    assert project.run("a/thresholds.yaml").ret == 0
+    result = project.run("b/thresholds.yaml::boolq")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["b/thresholds.yaml:4: boolq acc: *"])
+    result = project.run("a/thresholds.yaml", "b/thresholds.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["*a run has one thresholds file, and 2 are named: */a/thresholds.yaml, */b/thresholds.yaml. *"]
+    )
+
+
 def test_without_models_the_plugin_does_nothing(project: Bench) -> None:
     result = project.run(models=())
     result.assert_outcomes(passed=1)
