@@ -83,7 +83,7 @@ def test_inconclusive_stops_at_x_and_is_repeated(project: Bench) -> None:
     result = project.run(*arguments, "-x", "--junitxml=junit.xml", "-k", "not gsm8k")
     assert result.ret == 11
     result.stdout.fnmatch_lines(["*INCONCLUSIVE thresholds.yaml::squadv2::f1*", "INCOMPLETE, *1 inconclusive*"])
-    assert cases(project) == [("boolq acc", []), ("f1", ["inconclusive"])]
+    assert cases(project) == [("boolq acc", []), ("squadv2 f1", ["inconclusive"])]
     again = project.run(*arguments, "--lf")
     assert again.ret == 11
     assert again.parseoutcomes() == {"inconclusive": 1}

@@ -33,7 +33,7 @@ def test_drop_at_the_threshold_passes(bench: Bench) -> None:
     result = bench.run("--junitxml=junit.xml")
     result.assert_outcomes(passed=1)
     assert result.ret == 0
-    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in junit(bench)["accuracy"].iter("property")}
+    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in junit(bench)["gsm8k accuracy"].iter("property")}
     assert properties["prunegate_original"] == "1.0"
     assert properties["prunegate_relative"] == "-0.05"
     assert properties["prunegate_verdict"] == "pass"
@@ -55,7 +55,7 @@ def test_drop_beyond_the_threshold_fails(bench: Bench) -> None:
         "FAIL: 1 of 1 checks measured: 1 failed",
     ])  # fmt: skip
     result.stdout.no_fnmatch_line("*Traceback*")
-    case = junit(bench)["accuracy"]
+    case = junit(bench)["gsm8k accuracy"]
     assert case.find("failure") is not None
     assert case.find("error") is None
 
@@ -69,7 +69,7 @@ def test_zero_baseline_is_an_error_and_not_a_failure(bench: Bench) -> None:
     result.stdout.fnmatch_lines(
         ["thresholds.yaml:7: gsm8k.accuracy: the original model scores 0 on 20 documents, so that no relative*"]
     )
-    case = junit(bench)["accuracy"]
+    case = junit(bench)["gsm8k accuracy"]
     assert case.find("error") is not None
     assert case.find("failure") is None
 
@@ -242,7 +242,7 @@ def test_a_loss_far_from_its_threshold_is_in_no_doubt(bench: Bench) -> None:
     reason = json.loads((bench.results / "comparison_results.json").read_text())["checks"][0]["reason"]
     assert "95% interval for other documents like these: -100.0% to " in reason, "no more than everything is lost"
     assert "noise" not in reason
-    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in junit(bench)["accuracy"].iter("property")}
+    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in junit(bench)["gsm8k accuracy"].iter("property")}
     assert properties["prunegate_interval"] in reason
 
 
