@@ -40,7 +40,7 @@ ROOMS = {
     "checkpoint": ("errors", "input"),
     "tasks": ("checkpoint", "errors", "input", "resources", "store"),
     "execution": ("atomic_file", "checkpoint", "errors", "input", "resources", "store", "tasks"),
-    "verdict": ("checkpoint", "errors", "input", "stats", "store", "tasks"),
+    "verdict": ("checkpoint", "errors", "input", "plain", "stats", "store", "tasks"),
     "baseline": ("atomic_file", "checkpoint", "errors", "execution", "input", "resources", "store", "tasks"),
     "gate": ("baseline", "checkpoint", "errors", "execution", "input", "plain", "resources", "store", "tasks", "verdict"),
     "report.summary": ("atomic_file", "gate", "input", "plain", "resources", "tasks", "verdict"),

@@ -19,8 +19,9 @@ from pytest_prunegate.gate.task_runner import TaskRunner, outlooks
 from pytest_prunegate.plain import plain
 from pytest_prunegate.tasks.chat import ChatTemplates
 from pytest_prunegate.tasks.checks import CountingKind, Preparation
+from pytest_prunegate.verdict.answers import first_answers
 from pytest_prunegate.verdict.check_scores import member_results, scores_of
-from pytest_prunegate.verdict.compare import Comparison, compare_counted
+from pytest_prunegate.verdict.compare import Comparison, UnjudgedError, compare_counted
 from pytest_prunegate.verdict.judge import Judge
 from pytest_prunegate.verdict.ledger import Ledger
 from pytest_prunegate.verdict.outcome import Basis, Outcome
@@ -139,6 +140,8 @@ class Gate(Pair):
         """
         if name not in self.measurements:
             self.measurements[name] = self._runner.measure(name, lambda measured: self._undecided(name, measured))
+            if line := first_answers(self.task(name), self.measurements[name]):
+                _log.info("%s", line)
         return self.measurements[name]
 
     def judge(self, check: Check) -> CheckResult:
@@ -159,7 +162,14 @@ class Gate(Pair):
         reason = str(error) if isinstance(error, EvaluationError) else plain(f"{type(error).__name__}: {error}")
         whose = f"[{self.candidate}]" if self.candidate else ""
         _log.error("%s%s: %s", check.label, whose, reason, exc_info=error.__cause__)
-        self.results[check] = CheckResult(check=check, outcome=Outcome.ERROR, error=reason)
+        result = CheckResult(check=check, outcome=Outcome.ERROR, error=reason)
+        if isinstance(error, UnjudgedError):
+            measured = self.measurements[check.task]
+            result = replace(
+                result, comparison=error.comparison, documents=error.comparison.documents, unit=measured[0].prepared.unit,
+                total=sum(part.prepared.total_documents for part in measured),
+            )  # fmt: skip
+        self.results[check] = result
 
     def comparison(self, check: Check) -> Comparison:
         """Compare both models on a check, which need not be one of the file's.
@@ -201,7 +211,11 @@ class Gate(Pair):
             comparison = compare_counted(check, task.kind.count(check, self.facts))
             return comparison, Verdict(outcome=comparison.outcome, basis=Basis.MEASURED, used=comparison.documents)
         measured = self.measure(task.name)
-        return self.judging.judge(task, check, measured)
+        try:
+            return self.judging.judge(task, check, measured)
+        except UnjudgedError as error:
+            example = first_answers(task, measured)
+            raise UnjudgedError(f"{error} For example {example}.", error.comparison) if example else error from None
 
     def _undecided(self, name: str, measured: tuple[Measurement, ...]) -> bool:
         """Whether a check of a task needs more documents; a baseline alone is measured in full."""

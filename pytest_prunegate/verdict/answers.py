@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.plain import one_line
 from pytest_prunegate.tasks.answer_texts import Answer, AnswerTexts
 from pytest_prunegate.verdict.check_scores import scores_of
 from pytest_prunegate.verdict.outcome import GAINED, LOST, Direction
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.scores import DocumentKey
     from pytest_prunegate.verdict.check_scores import Measurement
     from pytest_prunegate.verdict.compare import Comparison
+
+
+_SHOWN = 120  # characters of an answer in a line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +97,25 @@ def texts_of(task: GateTask, measured: Sequence[Measurement]) -> Callable[[Docum
         return Texts(prompt=texts.prompt(document), gold=texts.gold(document), original=original, pruned=pruned)
 
     return of
+
+
+def first_answers(task: GateTask, measured: Sequence[Measurement]) -> str | None:
+    """The first executed document in a line: what is right, and what each model that was asked said; None where models do not answer in words."""
+    part = next((part for part in measured if part.prepared.documents), None)
+    if part is None or not task.kind.is_of_lm_eval:
+        return None
+    texts, document = AnswerTexts(part.prepared), part.prepared.documents[0]
+    said = [f"right is {_quoted(texts.gold(document))}"] if texts.gold(document) else []
+    for side, scorer in part.scorers.items():
+        answer = texts.answer(document, scorer)
+        said.append(f"the {side} said {_quoted(answer.text)}" + (f" ({one_line(answer.note)})" if answer.note else ""))
+    return f"{part.prepared.name}, document {document.doc_id}: {'; '.join(said)}"
+
+
+def _quoted(text: str) -> str:
+    """A text in one line and marks; of a long one its beginning and its end, where tasks look for the answer."""
+    line = one_line(text)
+    return f'"{line if len(line) <= _SHOWN else f"{line[: _SHOWN // 2]} ... {line[-_SHOWN // 2 :]}"}"'
 
 
 def member_of(key: DocumentKey) -> str | None:

@@ -84,6 +84,14 @@ class Comparison:
         return Outcome.FAIL if self.broken or self.silent else Outcome.PASS
 
 
+class UnjudgedError(TaskError):
+    """Both models were measured, and no verdict follows from it; carries what was."""
+
+    def __init__(self, message: str, comparison: Comparison) -> None:
+        super().__init__(message)
+        self.comparison = comparison
+
+
 def compare(check: Check, original: MetricScores, pruned: MetricScores, *, silent: str | None = None) -> Comparison:
     """Compare two models on one check.
 
@@ -94,29 +102,33 @@ def compare(check: Check, original: MetricScores, pruned: MetricScores, *, silen
         silent: how the pruned model shows that it says nothing at all; it then fails whatever its score. None where it speaks.
 
     Raises:
-        TaskError: the documents differ, or a relative threshold meets a baseline of 0.
+        TaskError: the documents differ.
+        UnjudgedError: a relative threshold meets a baseline of 0.
     """
     if original.by_document.keys() != pruned.by_document.keys() or original.documents != pruned.documents:
         raise TaskError(f"{check.label}: the two models were not scored on the same documents.")
     difference = pruned.aggregate - original.aggregate
     drop = -difference if original.higher_is_better else difference
     relative = drop / abs(original.aggregate) if original.aggregate else None
-    if relative is None and any(threshold.rule.needs_original for threshold in check.thresholds):
-        raise TaskError(
-            f"{check.location}: {check.label}: the original model scores 0 on {original.documents} documents, so that no relative "
-            "drop exists. Take more documents, another metric or filter, or a max_absolute_drop."
-        )
     pairs = {key: (score, pruned.by_document[key]) for key, score in original.by_document.items()}
     sign = 1 if original.higher_is_better else -1
-    return Comparison(
+    has_no_drop = relative is None and any(threshold.rule.needs_original for threshold in check.thresholds)
+    comparison = Comparison(
         check=check, original=original.aggregate, pruned=pruned.aggregate, difference=difference, drop=drop,
         relative_drop=relative, recovery=pruned.aggregate / original.aggregate if original.aggregate else None,
         documents=original.documents,
         lost=sum(sign * (after - before) < 0 for before, after in pairs.values()) if pairs else None,
         gained=sum(sign * (after - before) > 0 for before, after in pairs.values()) if pairs else None,
-        broken=broken_thresholds(check, pruned.aggregate, drop, relative), silent=silent, scores=pairs,
+        broken=() if has_no_drop else broken_thresholds(check, pruned.aggregate, drop, relative), silent=silent, scores=pairs,
         higher_is_better=original.higher_is_better,
     )  # fmt: skip
+    if has_no_drop:
+        message = (
+            f"{check.location}: {check.label}: the original model scores 0 on {original.documents} documents, so that no relative "
+            "drop exists. Take more documents, another metric or filter, or a max_absolute_drop."
+        )
+        raise UnjudgedError(message, comparison)
+    return comparison
 
 
 def compare_counted(check: Check, counted: Counted) -> Comparison:

@@ -33,7 +33,9 @@ def test_drop_at_the_threshold_passes(bench: Bench) -> None:
     result = bench.run("--junitxml=junit.xml")
     result.assert_outcomes(passed=1)
     assert result.ret == 0
-    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in junit(bench)["gsm8k accuracy"].iter("property")}
+    properties = {
+        entry.attrib["name"]: entry.attrib["value"] for entry in junit(bench)["gsm8k accuracy"].iter("property")
+    }
     assert properties["prunegate_original"] == "1.0"
     assert properties["prunegate_relative"] == "-0.05"
     assert properties["prunegate_verdict"] == "pass"
@@ -242,7 +244,9 @@ def test_a_loss_far_from_its_threshold_is_in_no_doubt(bench: Bench) -> None:
     reason = json.loads((bench.results / "comparison_results.json").read_text())["checks"][0]["reason"]
     assert "95% interval for other documents like these: -100.0% to " in reason, "no more than everything is lost"
     assert "noise" not in reason
-    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in junit(bench)["gsm8k accuracy"].iter("property")}
+    properties = {
+        entry.attrib["name"]: entry.attrib["value"] for entry in junit(bench)["gsm8k accuracy"].iter("property")
+    }
     assert properties["prunegate_interval"] in reason
 
 

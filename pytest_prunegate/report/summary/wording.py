@@ -100,7 +100,7 @@ def reason(result: CheckResult | None) -> str:
     """What there is to say of a check in a sentence; None is one that was not run."""
     if result is None:
         return "not run"
-    if result.comparison is None:
+    if result.error or result.comparison is None:
         return result.error or "measured as a baseline; nothing was compared"
     return verdict_sentence(result)
 
