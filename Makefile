@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 DATA   ?= ../shared/data
 MODELS ?= demo/models
 
-.PHONY: demo test test-slow lint wheel-test browser evidence-identity evidence-validity evidence-architectures evidence-foreign evidence-early-stopping evidence-faults bench faults clean
+.PHONY: demo test test-slow lint wheel-test real-gate matrix browser evidence-identity evidence-validity evidence-architectures evidence-foreign evidence-early-stopping evidence-faults bench faults clean
 
 demo: $(VENV)/.installed
 	$(RUN) demo/run.py $(MODELS)
@@ -38,6 +38,17 @@ wheel-test: $(VENV)/.installed
 	.venv-wheel/bin/python -m pip install -q -c constraints.txt dist/*.whl aiohttp allure-pytest bitsandbytes check-jsonschema gguf hypothesis jsonschema junitparser lxml markdown-it-py peft pytest-randomly pytest-rerunfailures pytest-timeout pytest-xdist requests selenium tenacity
 	mkdir -p build/wheel-test && cp -r tests docs pyproject.toml build/wheel-test/
 	cd build/wheel-test && $(PARALLEL) ../../.venv-wheel/bin/python -m pytest $(SPREAD) $(INSTALLED)
+
+# Other versions of Python, pytest and the libraries. pyenv offers only the versions that it is told of.
+NOX := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | paste -sd:)" $(VENV)/bin/nox --no-error-on-missing-interpreters
+
+# A gate on real models with the lowest and the newest dependencies: about four minutes, and 12 GB in .nox.
+real-gate: $(VENV)/.installed
+	$(NOX) -s real_gate
+
+# The same tests on pytest 8.0, 9.0 and the newest, lowest and newest dependencies, and beside other plugins: about an hour, and 40 GB.
+matrix: $(VENV)/.installed
+	$(NOX)
 
 # A browser for the tests of the HTML report: Debian's Chromium and its driver, where they are missing.
 browser:
@@ -90,4 +101,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-wheel build dist $(MODELS) demo/results demo/store
+	rm -rf .nox $(VENV) .venv-wheel build dist $(MODELS) demo/results demo/store

@@ -202,7 +202,7 @@ class CheckItem(pytest.Item):
             return super().repr_failure(excinfo, style)
         from pytest_prunegate.report.summary.file_names import FileNames
 
-        result, is_long = excinfo.value.result, self.config.get_verbosity() > 1
+        result, is_long = excinfo.value.result, self.config.getoption("verbose", 0) > 1
         folder = self.config.invocation_params.dir  # a node id would be relative to rootdir, where nobody stands
         names = FileNames(self.gate.candidate)
         file, report = (

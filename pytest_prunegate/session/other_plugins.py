@@ -25,24 +25,19 @@ _CONFIG_FILES = (
 )  # fmt: skip
 
 
-def restore_order(items: list[pytest.Item], collected: Sequence[pytest.Item]) -> None:
-    """Put checks back into the order in which they were collected, candidate by candidate; everything else stays where it is.
+def restore_order(items: list[pytest.Item], ordered: Sequence[pytest.Item]) -> None:
+    """Put checks into their own order, candidate by candidate as in the file; everything else stays where it is.
 
     Each further candidate then costs one loading of a model: the original has answered for the first.
 
     Args:
         items: all selected items, changed in place.
-        collected: the checks, selected or not.
+        ordered: the checks, selected or not.
     """
-    candidates = list(dict.fromkeys(_candidate(item) for item in collected))
-    place = {item: (candidates.index(_candidate(item)), number) for number, item in enumerate(collected)}
+    place = {item: number for number, item in enumerate(ordered)}
     slots = [number for number, item in enumerate(items) if item in place]
-    for slot, item in zip(slots, sorted((items[slot] for slot in slots), key=lambda item: place[item]), strict=True):
+    for slot, item in zip(slots, sorted((items[slot] for slot in slots), key=place.__getitem__), strict=True):
         items[slot] = item
-
-
-def _candidate(item: pytest.Item) -> str | None:
-    return item.candidate if isinstance(item, CheckItem) else None
 
 
 def spare_timeouts(config: pytest.Config, items: Sequence[pytest.Item]) -> None:

@@ -125,6 +125,7 @@ class GateRun:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the file's order among the checks, cheap ones first; by now they are selected, and their names are for readers."""
         checks = [item for item in self._collected if isinstance(item, CheckItem)]
+        checks.sort(key=lambda item: self._gates.candidates.index(item.candidate))
         restore_order(items, checks)
         for item in checks:
             item.show_task()

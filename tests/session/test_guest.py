@@ -209,7 +209,7 @@ def test_every_configuration_file_sets_numbers_and_lists(project: Bench, file: s
 @pytest.mark.parametrize(
     ("written", "mistakes"),
     [
-        ("[tool.pytest.ini_options]\nprunegate_output = ['a', 'b']\nprunegate_seed = 'seven'\n", ("prunegate_output: expected a string.", "prunegate_seed: expected a whole number.")),
+        ("[tool.pytest.ini_options]\nprunegate_output = ['a', 'b']\nprunegate_seed = ['seven']\n", ("prunegate_output: expected a string.", "prunegate_seed: expected a whole number.")),
         pytest.param("[tool.pytest]\nprunegate_output = ['a']\nprunegate_seed = '7'\nprunegate_template = 'a.j2'\n", ("prunegate_output: expected a string.", "prunegate_seed: expected a whole number.", "prunegate_template: expected a list of strings, in an ini file one a line."), marks=NATIVE),
         ("[tool.pytest.ini_options]\nprunegate_thresholds = ['a']\n", ("prunegate_thresholds: expected a string.",)),
     ],

@@ -284,18 +284,17 @@ def test_data_on_a_hub_out_of_reach_is_one_problem_with_two_ways_out(
     assert result.ret == 10
     shown = " ".join(result.stdout.str().split())
     beginning, _, rest = shown.partition(" EEEEE ")
+    errors = rest.partition(" original against pruned ")[0]
     assert beginning.count("problem: ") == 1
     assert beginning.count("thresholds --local DIR` writes a thresholds file for data that lies in a folder here.") == 1
     for name in ("squadv2", "gsm8k"):
         reason = f"{name}: the task or its data cannot be loaded: ConnectionError: Couldn't reach '{name}' on the Hub (caused by OSError: no route to host)."
         assert beginning.count(reason) == 1
         assert f"task: {name}: cannot run; the problem is below" in beginning
-        assert rest.count(f"{reason} Without a network: ") == 2, "in one error and in its line of the short summary"
+        assert errors.count(f"{reason} Without a network: ") == 1, "once among five errors"
     for check in ("exact_match", "HasAns_f1", "HasAns_exact"):
         assert f"ERROR at setup of squadv2::{check} " in rest
-    assert rest.count("squadv2: as at thresholds.yaml::squadv2::f1, above") == 6, (
-        "in each error and in the short summary"
-    )
+    assert errors.count("squadv2: as at thresholds.yaml::squadv2::f1, above") == 3
 
 
 def test_reports_that_cannot_be_written_are_no_green_run(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
