@@ -69,6 +69,10 @@ class OwnScorer(ABC):
         """Whether a document counts for a metric, as far as its content says so beforehand."""
         return True
 
+    def metrics_of_parts(self, metric: str) -> tuple[str, ...]:
+        """Metrics that are this one on a part of the documents, whose collapse it may hide."""
+        return ()
+
     def parts(self, metric: str) -> Mapping[str, Callable[[Any], str]]:
         """Ways to part the documents of a metric in a report: by name, what gives the part of a document's content."""
         return {}

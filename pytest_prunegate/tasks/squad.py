@@ -135,6 +135,10 @@ class SquadV2(OwnScorer):
     def has_metric(self, content: Any, metric: str) -> bool:
         return not metric.startswith((_HAS_ANSWER, _NO_ANSWER)) or metric.startswith(_part(content))
 
+    def metrics_of_parts(self, metric: str) -> tuple[str, ...]:
+        """Of f1 and exact those of the answerable questions: silence is right on the others."""
+        return {"f1": ("HasAns_f1",), "exact": ("HasAns_exact",)}.get(metric, ())
+
     def parts(self, metric: str) -> Mapping[str, Callable[[Any], str]]:
         return {} if metric.startswith((_HAS_ANSWER, _NO_ANSWER)) else {"answerable": _part}
 

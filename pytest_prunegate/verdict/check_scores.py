@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import TaskError
@@ -13,7 +15,6 @@ from pytest_prunegate.tasks.scores import MemberScores, MetricScores, OutputShar
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
-    from fractions import Fraction
 
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.tasks.prepared import PreparedTask
@@ -119,6 +120,46 @@ def silence_of(measured: Sequence[Measurement], side: Side) -> str | None:
     if choices is not None and choices.indifferent:
         return f"the {side} model has no preference: {choices.indifferent}"
     return None
+
+
+_MOST_SILENCE = Fraction(
+    1, 10
+)  # by which the share of empty outputs may grow where the file does not say how many may be empty
+_SILENCE_ERROR = 0.001  # the largest probability that all documents would show less, where a part of them shows more
+
+
+@dataclass(frozen=True)
+class GrownSilence:
+    """The pruned model leaves more outputs empty than it may; `is_certain` says whether all documents would show it, too."""
+
+    text: str
+    is_certain: bool
+
+
+def has_fallen_silent(before: Fraction, after: Fraction) -> bool:
+    """Whether the share of empty outputs grew by more than it may where the file does not say how many may be empty."""
+    return after - before > _MOST_SILENCE
+
+
+def allows_silence(task: GateTask) -> bool:
+    """Whether the file says how many outputs of a task may be empty."""
+    return any(check.measure is Measure.EMPTY for check in task.checks)
+
+
+def grown_silence(task: GateTask, measured: Sequence[Measurement], *, is_complete: bool) -> GrownSilence | None:
+    """How far the pruned model fell silent beside the original; None where it did not, or the file says how many outputs may be empty.
+
+    From a part of the documents, Hoeffding's inequality for the mean of differences within [-1, 1] tells
+    (https://doi.org/10.1080/01621459.1963.10500830).
+    """
+    before, after = (joined_shares(measured, side) for side in ("original", "pruned"))
+    if before is None or after is None or allows_silence(task) or not has_fallen_silent(before.empty, after.empty):
+        return None
+    margin = 0.0 if is_complete else 2 * math.sqrt(math.log(1 / _SILENCE_ERROR) / (2 * after.outputs))
+    text = (
+        f"{float(after.empty):.1%} of the pruned model's outputs are empty, {float(before.empty):.1%} of the original's"
+    )
+    return GrownSilence(text, is_certain=has_fallen_silent(before.empty, after.empty - Fraction(margin)))
 
 
 def refuse_silent_original(name: str, measured: Sequence[Measurement]) -> None:

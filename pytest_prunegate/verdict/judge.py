@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import EvaluationError
+from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.tasks.scores import MetricScores, mean_scores
-from pytest_prunegate.verdict.check_scores import scores_of, silence_of
+from pytest_prunegate.verdict.check_scores import grown_silence, scores_of, silence_of
 from pytest_prunegate.verdict.compare import Comparison, compare
+from pytest_prunegate.verdict.outcome import Outcome
 from pytest_prunegate.verdict.paired import drawn_keys, paired_scores
 from pytest_prunegate.verdict.verdicts import Verdict, is_open, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.tasks.scores import DocumentKey
     from pytest_prunegate.verdict.check_scores import Measurement
     from pytest_prunegate.verdict.ledger import Commitment, Terms
     from pytest_prunegate.verdict.sampling import Draws
+
+
+_ALLOWED = ": up to 10 points more are allowed, or what `outputs: {max_empty: ...}` in the file says"
+_COLLAPSE = Fraction(1, 10)  # of a part's score: from there on a total that passes hides something
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +109,8 @@ def judge_check(
     is_complete = looked_at == draws.total
     paired = paired_scores(task, check, measured, draws, looked_at) if check.thresholds else None
     sides = [scores_of(task, check, measured, side) for side in ("original", "pruned")]
-    silent = silence_of(measured, "pruned")
+    silence = grown_silence(task, measured, is_complete=is_complete)
+    silent = silence_of(measured, "pruned") or (f"{silence.text}{_ALLOWED}" if silence and silence.is_certain else None)
 
     def compare_first(count: int | None) -> Comparison:
         keys = None if paired is None or paired.sizes is not None else paired.keys[:count]
@@ -110,6 +118,15 @@ def judge_check(
         return compare(check, original, pruned, silent=silent)
 
     comparison, verdict = judge(check, terms, paired, compare_first, is_complete=is_complete)
+    if silence and not silence.is_certain:
+        outcome = Outcome.INCONCLUSIVE if verdict.outcome is Outcome.PASS else verdict.outcome
+        verdict = replace(
+            verdict,
+            outcome=outcome,
+            note=_joined(verdict.note, f"{silence.text}: more documents tell whether that is a failure."),
+        )
+    if verdict.outcome is Outcome.PASS:
+        verdict = replace(verdict, note=_joined(verdict.note, *_hidden(task, check, measured)))
     if check.is_of_outputs:  # a share of outputs has no loss
         used = verdict.used if paired else looked_at
         return comparison, replace(
@@ -117,6 +134,27 @@ def judge_check(
         )
     total = paired.total if paired else comparison.documents if is_complete else draws.total
     return comparison, replace(verdict, terms=terms, total=total)
+
+
+def _joined(*notes: str | None) -> str | None:
+    return " ".join(filter(None, notes)) or None
+
+
+def _hidden(task: GateTask, check: Check, measured: Sequence[Measurement]) -> Iterator[str]:
+    """What a check that passes hides: the collapse of a part of its documents that the file has no check for."""
+    own = OWN_SCORERS.get(task.name)
+    judged = {one.metric for one in task.checks}
+    for metric in own.metrics_of_parts(check.metric) if own else ():
+        if metric in judged:
+            continue
+        part = replace(check, metric=metric)
+        try:
+            original, pruned = (scores_of(task, part, measured, side) for side in ("original", "pruned"))
+        except EvaluationError:  # none of the documents is of this part
+            continue
+        if original.aggregate and (original.aggregate - pruned.aggregate) / original.aggregate >= _COLLAPSE:
+            fell = float((original.aggregate - pruned.aggregate) / original.aggregate)
+            yield f"{metric} fell {fell:.1%} ({float(original.aggregate):.4f} -> {float(pruned.aggregate):.4f}): add it to the file."
 
 
 def is_undecided(
@@ -130,6 +168,9 @@ def is_undecided(
     if not drawn_keys(task, check, draws, looked_at) or any(
         silence_of(measured, side) for side in ("original", "pruned")
     ):
+        return True
+    silence = grown_silence(task, measured, is_complete=False)
+    if silence and not silence.is_certain:
         return True
     try:
         paired = paired_scores(task, check, measured, draws, looked_at)

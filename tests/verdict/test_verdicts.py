@@ -156,6 +156,55 @@ def test_a_silent_pruned_model_fails_although_it_abstains_rightly(bench: Bench) 
     result.stdout.fnmatch_lines(["*All outputs of the pruned model are empty.*"])
 
 
+SQUAD_WITHOUT_PARTS = f"tasks:\n  squadv2:\n    {SQUAD}\n    metrics: {{f1: 5%, exact_match: 5%}}\n"
+
+
+def test_outputs_that_fall_silent_fail_unless_the_file_allows_it(bench: Bench) -> None:
+    """Silence is right on unanswerable questions, so that totals rise with it."""
+    silent = {"empty": [n for n in range(20) if n % 4 == 0], "wrong": [1]}
+    bench.models(original={"wrong": [n for n in range(20) if n % 4 == 0]}, pruned=silent)
+    bench.thresholds(SQUAD_WITHOUT_PARTS)
+    result = bench.run()
+    result.assert_outcomes(failed=2)
+    told = "25.0% of the pruned model's outputs are empty, 0.0% of the original's: up to 10 points more are allowed"
+    assert told in " ".join(result.stdout.str().split())
+    bench.thresholds(SQUAD_WITHOUT_PARTS + "    outputs: {max_empty: 30%}\n")
+    bench.run().assert_outcomes(passed=3)
+    bench.thresholds(SQUAD_WITHOUT_PARTS)
+    again = bench.run("-k", "exact_match")
+    assert again.ret == 1, "what was allowed yesterday is not allowed today"
+    summary = json.loads((bench.results / "comparison_results.json").read_text())
+    outcomes = {check["name"]: check["outcome"] for check in summary["checks"]}
+    assert outcomes == {"f1": "fail", "exact_match": "fail"}, "f1 by the first run"
+    reasons = {one["name"]: one["reason"] for one in summary["stale"]}
+    assert reasons["f1"] == "the file said otherwise how many outputs may be empty"
+
+
+def test_two_points_in_twenty_are_no_silence_yet(bench: Bench) -> None:
+    bench.models(pruned={"empty": [0, 4]})  # unanswerable ones
+    bench.thresholds(SQUAD_WITHOUT_PARTS)
+    bench.run().assert_outcomes(passed=2)
+
+
+def test_a_part_of_the_documents_leaves_silence_open(bench: Bench) -> None:
+    bench.models(pruned={"empty": [n for n in range(20) if n % 4 == 0]})
+    bench.thresholds(f"tasks:\n  squadv2:\n    {SQUAD}\n    metrics: {{f1: 99%}}\n    limit: 18\n")
+    result = bench.run()
+    assert result.ret == 11
+    assert "more documents tell whether that is a failure" in " ".join(result.stdout.str().split())
+
+
+def test_a_part_that_collapses_under_a_total_that_passes_is_named(bench: Bench) -> None:
+    bench.models(pruned={"empty": [0, 4], "wrong": [1, 2]})  # silence is right on two unanswerable questions
+    bench.thresholds(SQUAD_WITHOUT_PARTS)
+    result = bench.run("-rA")
+    result.assert_outcomes(passed=2)
+    summary = json.loads((bench.results / "comparison_results.json").read_text())
+    reasons = {check["name"]: check["reason"] for check in summary["checks"]}
+    assert "HasAns_f1 fell 13.3% (1.0000 -> 0.8667): add it to the file." in reasons["f1"]
+    assert "HasAns_exact fell 13.3% (1.0000 -> 0.8667): add it to the file." in reasons["exact_match"]
+
+
 def test_a_silent_original_is_an_error(bench: Bench) -> None:
     bench.models(original={"empty": list(range(20))})
     bench.thresholds(f"tasks:\n  squadv2:\n    {SQUAD}\n    metrics: {{f1: 5%}}\n")

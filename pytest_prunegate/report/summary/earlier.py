@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.gate.identity import WORDS, Identities, data_fingerprint
+from pytest_prunegate.input.model_argument import SIDES
 from pytest_prunegate.input.thresholds import Decide
 from pytest_prunegate.report.summary.provenance import asked_decision
 from pytest_prunegate.report.summary.records import Stale
 from pytest_prunegate.report.summary.results_file import UnreadableError, measured_of, read_results
-from pytest_prunegate.verdict.check_scores import MemberResult
+from pytest_prunegate.tasks.scores import exact
+from pytest_prunegate.verdict.check_scores import MemberResult, allows_silence, has_fallen_silent
 from pytest_prunegate.verdict.compare import Comparison, broken_thresholds
 from pytest_prunegate.verdict.loss_interval import LossInterval
 from pytest_prunegate.verdict.outcome import Basis, Outcome
@@ -139,7 +141,7 @@ def _reason(gate: Gate, identities: Identities, check: Check, kept: Measured, ta
         differing.append(WORDS["data"])
     if differing:
         return ", ".join(differing)
-    if reason := _undecided_now(gate, check, kept):
+    if reason := _undecided_now(gate, check, kept) or _silence_now(gate, check, kept, task):
         return reason
     if not kept.original and any(threshold.rule.needs_original for threshold in check.thresholds):
         return "the original scores 0, and today's threshold is relative"
@@ -155,6 +157,19 @@ def _undecided_now(gate: Gate, check: Check, kept: Measured) -> str | None:
     shared = (decision.checks or 0) >= gate.thresholds and decision.candidates >= len(gate.options.candidates)
     is_same = decision.asked == asked_decision(check.decision) and kept.check.thresholds == thresholds and shared
     return None if is_same else "decided otherwise, or by other thresholds"
+
+
+def _silence_now(gate: Gate, check: Check, kept: Measured, task: TaskSummary | None) -> str | None:
+    """Why an earlier verdict on outputs that fell silent does not hold today: the file says otherwise how many may be empty."""
+    before, after = (task.outputs.get(side) if task else None for side in SIDES)
+    if before is None or after is None or (kept.check.is_partial and not kept.check.silent):
+        return None
+    if after.empty == 1:  # a model that says nothing at all fails whatever the file says
+        return None
+    is_failure = has_fallen_silent(exact(before.empty), exact(after.empty)) and not allows_silence(
+        gate.task(check.task)
+    )
+    return None if is_failure == bool(kept.check.silent) else "the file said otherwise how many outputs may be empty"
 
 
 def _verdict(kept: Measured, comparison: Comparison) -> Verdict:

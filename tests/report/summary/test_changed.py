@@ -70,6 +70,7 @@ tasks:
     {GSM8K}
     num_fewshot: 2
     metrics: {{"exact_match,flexible-extract": {{max_absolute_drop: 1}}}}
+    outputs: {{max_empty: 100%}}
 """
 
 
