@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 class Progress(Protocol):
     """Is told how a measurement goes on."""
 
+    def work(self, what: str) -> None:
+        """Something begins that has no documents to count; `finish` ends it."""
+
     def start(self, task: str, whose: str, *, documents: int, done: int, later: float | None, unit: str) -> None:
         """A model begins with a task.
 
@@ -30,7 +33,7 @@ class Progress(Protocol):
         """So many more of them are answered now."""
 
     def finish(self) -> None:
-        """The model has answered them all, or failed."""
+        """The model has answered them all, or failed; or what had none to count is done."""
 
 
 class DocumentCounter:

@@ -118,6 +118,7 @@ def _behaviour(folder: Path) -> dict[str, Any]:
 
 
 _SHOWN = 60  # characters of a message, or of a value
+_NAMED = 3  # checks of which the same is said
 
 
 def run_notes(
@@ -146,7 +147,7 @@ def run_notes(
     yield from told
     yield from _unbreakable(tasks)
     yield from warned
-    yield from (_hopeless(expected) for expected in plan.outlooks if expected.is_hopeless)
+    yield from _hopeless([expected for expected in plan.outlooks if expected.is_hopeless])
     plain = [task.name for task in tasks if task.name in prepared and _is_plain(task)]
     if plain and any(facts.tokenizer.template for facts in plan.facts.values()):
         names = ", ".join(plain[:3]) + (f" and {len(plain) - 3} more" if len(plain) > 3 else "")  # noqa: PLR2004 - as many as fit
@@ -207,18 +208,27 @@ def _served(facts: ModelFacts) -> str:
     )
 
 
-def _hopeless(expected: Outlook) -> str:
-    """A threshold that its documents cannot resolve."""
-    check = expected.check
-    lead = (
-        f"{check.label}: {expected.documents} documents resolve relative drops of {expected.resolves:.1%}, and its threshold is "
-        f"{expected.most:.1%}"
-    )
+def _hopeless(expected: Sequence[Outlook]) -> Iterator[str]:
+    """Thresholds that their documents cannot resolve: those with the same consequence in one note."""
+    found: dict[str, list[Outlook]] = {}
+    for one in expected:
+        found.setdefault(_consequence(one), []).append(one)
+    for consequence, alike in found.items():
+        named = ", ".join(f"{one.check.label} {one.resolves:.1%} (threshold {one.most:.1%})" for one in alike[:_NAMED])
+        more = f" and {len(alike) - _NAMED} more, which -v names" if len(alike) > _NAMED else ""
+        lead = f"{len(alike)} checks have documents for relative drops no smaller than these: {named}{more}"
+        if len(alike) == 1:
+            (one,) = alike
+            lead = f"{one.check.label}: {one.documents} documents resolve relative drops of {one.resolves:.1%}, and its threshold is {one.most:.1%}"
+        yield f"{lead}: {consequence}"
+
+
+def _consequence(expected: Outlook) -> str:
     if expected.needed is None:
-        return f"{lead}: the measured figure decides, and may do so by sampling noise alone."
-    if check.decision.decide is Decide.CONFIDENT:
-        return f"{lead}: an inconclusive verdict is likely."
-    return f"{lead}: an inconclusive verdict is likely. Raise its limit, or write `inconclusive: continue`."
+        return "the measured figure decides, and may do so by sampling noise alone."
+    if expected.check.decision.decide is Decide.CONFIDENT:
+        return "an inconclusive verdict is likely."
+    return "an inconclusive verdict is likely. Raise its limit, or write `inconclusive: continue`."
 
 
 def _is_plain(task: GateTask) -> bool:

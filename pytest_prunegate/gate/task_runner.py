@@ -137,14 +137,24 @@ class TaskRunner:
         A model that cannot be loaded, and a task that cannot run, are told when the task is measured.
         """
         for side in reversed(self._answering.cheapest_order()):
-            for name in names:
-                try:
-                    self._time(name, side)
-                except ModelError as error:
-                    _log.error("%s", error)
-                    return
-                except Exception as error:  # noqa: BLE001 - whatever it is, the task's own measurement meets it again
-                    _log.error("%s: %s", name, error)
+            whose = (self._candidate if side == "pruned" else None) or side
+            self._progress.work(f"{whose}: timing the first requests of each task")
+            try:
+                for name in names:
+                    self._time_guarded(name, side)
+            except ModelError as error:
+                _log.error("%s", error)
+                return
+            finally:
+                self._progress.finish()
+
+    def _time_guarded(self, name: str, side: Side) -> None:
+        try:
+            self._time(name, side)
+        except ModelError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the task's own measurement meets it again
+            _log.error("%s: %s", name, error)
 
     def measure(self, name: str, undecided: Callable[[tuple[Measurement, ...]], bool]) -> tuple[Measurement, ...]:
         """Let the models answer a task, in rounds of documents.

@@ -103,7 +103,7 @@ def test_the_file_gives_what_the_model_gives(project: Bench) -> None:
     assert results(project) == with_model
     assert [(project.results / f"{side}_model_results.json").read_text() for side in ("original", "pruned")] == figures
     result.stdout.fnmatch_lines([
-        "task: *boolq: all 20 documents, 0 shots, 80 requests to both models, 40 of them kept",
+        "task: *boolq: all 20 documents, 0 shots, 80 requests, 40 of them kept",
         "note: *The original model original is not loaded: its answers are those of *baseline.json.gz, of 20*-*-* on cpu: *.",
     ])  # fmt: skip
     report = (project.results / "comparison_report.md").read_text()

@@ -72,7 +72,7 @@ class TestSix:
             "original: original (*",
             "wanda:    runs/wanda/final (*",
             "magnitude: runs/magnitude/final (*",
-            "task:     [[]wanda[]] boolq: all 20 documents, 0 shots, 80 requests to both models, none in the store",
+            "task:     [[]wanda[]] boolq: all 20 documents, 0 shots, 80 requests, none in the store",
             "task:     [[]sparse, llm, magnitude, random, none[]] boolq: *, 40 requests to the pruned model, none in the store",
         ])  # fmt: skip
         assert asked(project) == {"original": 60, "pruned": 360}

@@ -97,7 +97,7 @@ def test_settings_come_first(project: Bench) -> None:
     result.stdout.fnmatch_lines([
         "original: *original (*parameters, *float32, sparsity 0.0%, fingerprint *)",
         "settings: thresholds.yaml, seed 1234, batch size 1, device cpu",
-        "task: *boolq: 5 of 20 documents, 0 shots, 20 requests to both models, none in the store",
+        "task: *boolq: 5 of 20 documents, 0 shots, 20 requests, none in the store",
         "time: *not known yet*",
         "time: *about 0 s, by the first requests of each task",
         "boolq, original: 5 documents, 1 of them in the store",

@@ -695,23 +695,49 @@ class TestOutlook:
     def test_what_the_documents_resolve_is_told_before_the_run(self, large: Bench) -> None:
         large.models(pruned={"wrong": every(10)})
         large.thresholds(TestSamples.THRESHOLDS)
-        result = large.run("--prunegate-limit=60")
+        result = large.run("--prunegate-limit=60", "-v")
         # 3.168 * sqrt(0.1 / 60 * (1 - 60 / 400)) / 0.5 = 23.8%
         result.stdout.fnmatch_lines([
             "check: *boolq acc: 60 documents resolve a relative drop of 23.8% (threshold 10.0%); a model without loss needs about * of 400 "
             "[[]the original at 0.5, one answer in ten changed[]]",
             "note: *boolq.acc: 60 documents resolve relative drops of 23.8%, and its threshold is 10.0%: an inconclusive verdict is likely. *",
         ])  # fmt: skip
-        result = large.run("--prunegate-limit=100")
+        result = large.run("--prunegate-limit=100", "-v")
         result.stdout.fnmatch_lines([
             "check: *[[]the original's 1.000 in the store, *% of the answers changed, as kept[]]"
         ])  # fmt: skip
+
+    def test_ten_checks_take_fifteen_lines_before_the_run(self, large: Bench) -> None:
+        """And of thresholds that nothing resolves there is one note; -v, and the log, say what each resolves."""
+        large.models()
+        tasks = "".join(f"  {task}:\n    {data}\n    metrics: {metrics}\n" for task, data, metrics in (
+            ("boolq", BOOLQ, "{acc: 1%}"), ("gsm8k", GSM8K, '{"exact_match,strict-match": 1%, "exact_match,flexible-extract": 1%}'),
+            ("squadv2", SQUAD, "{f1: 1%, exact_match: 1%, HasAns_f1: 1%, HasAns_exact: 1%}"),
+        ))  # fmt: skip
+        large.thresholds(f"tasks:\n{tasks}    outputs: {{max_empty: 90%, max_cut: 90%}}\nsparsity: {{min: 0%}}\n")
+        lines = large.run("--prunegate-limit=60").outlines
+        log = (large.results / "evaluation.log").read_text()
+        in_full = large.run("--prunegate-limit=60", "-v", "--prunegate-store=another")
+        start = next(number for number, line in enumerate(lines) if line.startswith("original:"))
+        end = next(number for number, line in enumerate(lines) if line.startswith("thresholds.yaml "))
+        assert end - start <= 15
+        notes = " ".join(" ".join(lines[start:end]).split())
+        assert notes.count("relative drops no smaller than these") == 1
+        assert re.search(
+            r"7 checks have documents for relative drops no smaller than these: .*\(threshold 1\.0%\) and 4 more, which -v names: ",
+            notes,
+        )
+        assert (
+            log.count("documents resolve a relative drop of")
+            == in_full.stdout.str().count("documents resolve a relative drop of")
+            == 7
+        )
 
     def test_a_kept_baseline_is_used(self, large: Bench) -> None:
         large.models(original={"wrong": every(5)})
         large.thresholds(TestSamples.THRESHOLDS)
         large.run("--prunegate-baseline-only", models=("--original=original",))
-        result = large.run()
+        result = large.run("-v")
         result.stdout.fnmatch_lines([
             "check: *boolq acc: 400 documents resolve a relative drop of 6.3% (threshold 10.0%) [[]the original's 0.800 in the store, "
             "one answer in ten changed[]]",
@@ -743,7 +769,7 @@ class TestOutlook:
         large.models()
         large.thresholds(TestSamples.THRESHOLDS)
         large.run()
-        large.run().stdout.no_fnmatch_line("check: *")
+        large.run("-v").stdout.no_fnmatch_line("check: *")
 
 
 class TestGroups:

@@ -1,10 +1,11 @@
-"""The live progress line: rewritten in place on a terminal, a line now and then in a CI log."""
+"""The live progress line: rewritten in place on a terminal, a line every half a minute in a CI log, however long a batch takes."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,16 @@ class ProgressLine:
         self._first_done: float | None = None
         self._shown = 0.0
         self._shown_text = ""
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+
+    def work(self, what: str) -> None:
+        """Something begins that has no documents to count, such as loading a model."""
+        self._label, self._total = what, 0
+        self._began, self._shown = time.monotonic(), 0.0
+        _log.info("%s", what)
+        self._show(what, last=not self._on_terminal)
+        self._keep_showing()
 
     def start(self, task: str, whose: str, *, documents: int, done: int, later: float | None, unit: str) -> None:
         """A model begins with a task, of which some documents may be answered already."""
@@ -47,6 +58,7 @@ class ProgressLine:
         text = f"{self._label}: {documents} {unit}{kept}"
         _log.info("%s", text)
         self._show(text, last=not self._on_terminal)
+        self._keep_showing()
 
     def advance(self, documents: int) -> None:
         """So many more of them are answered."""
@@ -54,14 +66,39 @@ class ProgressLine:
         now = time.monotonic()
         if self._first_done is None:
             self._first_done = now
-        pause = _TERMINAL_SECONDS if self._on_terminal else _LOG_SECONDS
-        if now - self._shown >= pause and self._done < self._total:
-            self._show(self._text(now), last=not self._on_terminal)
-            _log.info("%s", self._text(now))
+        if self._done < self._total:
+            self._show_after(_TERMINAL_SECONDS if self._on_terminal else _LOG_SECONDS, now)
+
+    def _show_after(self, pause: float, now: float) -> None:
+        with self._lock:
+            if self._label and now - self._shown >= pause:
+                text = self._text(now)
+                self._show(text, last=not self._on_terminal)
+                _log.info("%s", text)
+
+    def _keep_showing(self) -> None:
+        """Show where it is every half a minute, from a thread: a batch, or the loading of a model, may take longer."""
+        self._ended.set()
+        self._ended = threading.Event()
+        threading.Thread(target=self._keep_on, args=(self._ended,), name="prunegate-progress", daemon=True).start()
+
+    def _keep_on(self, ended: threading.Event) -> None:
+        while not ended.wait(_LOG_SECONDS):
+            self._show_after(_LOG_SECONDS, time.monotonic())
 
     def finish(self) -> None:
         """The model has answered all of them, or failed."""
+        with self._lock:
+            self._ended.set()
+            self._finish()
+
+    def _finish(self) -> None:
         if not self._label:
+            return
+        if not self._total:
+            if self._on_terminal:
+                self._show("", last=True)
+            self._label = ""
             return
         elapsed = duration_text(time.monotonic() - self._began)
         text = f"{self._label}: {self._done} of {self._total} {self._unit} in {elapsed}, {_memory()}"
@@ -75,6 +112,8 @@ class ProgressLine:
         return bool(reporter and reporter.isatty)
 
     def _text(self, now: float) -> str:
+        if not self._total:
+            return f"{self._label}, {duration_text(now - self._began)}, {_memory()}"
         left = "-"
         answered = self._done - self._begun_with
         if self._first_done is not None and answered > 1:
@@ -92,7 +131,7 @@ class ProgressLine:
         self._shown = time.monotonic()
         text = one_line(text)
         padding = " " * max(0, len(self._shown_text) - len(text))
-        with uncaptured(self._config):
+        with self._lock, uncaptured(self._config):
             if not self._shown_text:
                 reporter.ensure_newline()
             reporter.write(f"\r{text}{padding}" if self._on_terminal else text, flush=True)

@@ -26,16 +26,19 @@ _LABELLED = re.compile(r"(\S+: +| +)(?=\S)")
 _DIFFERENCES = 5  # between the models that the screen names
 _EXPECTED = {"time", "note", "estimate"}
 _ALWAYS = {"problem", "preflight"}
+_IN_FULL = "check"  # what each check's documents resolve: ten checks are thirty lines
 
 
 def said_lines(line: str, *, width: int, verbosity: int) -> Iterator[str]:
     """A line that is said before the first item, as the terminal shows it: wrapped behind its label.
 
-    At -q nothing is said of models and settings, at -qq of nothing but problems.
+    At -q nothing is said of models and settings, at -qq of nothing but problems; at -v, of what each check's documents resolve.
     """
     labelled = _LABELLED.match(line)
     start = labelled[0] if labelled else ""
     label = start.partition(":")[0].strip()
+    if label == _IN_FULL and verbosity < 1:
+        return
     if verbosity < 0 and (label or not line) and label not in _ALWAYS | (_EXPECTED if verbosity == -1 else set()):
         return
     for part in wrapped(plain(line[len(start) :]), max(width, WIDTH) - len(start)):
@@ -130,8 +133,8 @@ def _task_line(task: TaskPlan, plan: Plan) -> str:
     if task.least < task.documents:
         documents = f"{task.least} to {documents}, in rounds until they decide"
     shots = f", {task.num_fewshot} shots" if task.unit == "documents" else ""
-    models = "both models" if len(sides) > 1 else f"the {sides[0]}" + (" model" if sides == ["pruned"] else "")
-    return f"{task.name}{members}: {documents}{shots}, {total} requests to {models}, {kept}{seconds}"
+    models = "" if len(sides) > 1 else f" to the {sides[0]}" + (" model" if sides == ["pruned"] else "")
+    return f"{task.name}{members}: {documents}{shots}, {total} requests{models}, {kept}{seconds}"
 
 
 def _place(plan: Plan | RunPlan) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _LARGE = 10  # scores lie in [0, 1]; perplexities and the like need fewer decimals
 _PER_CENT = re.compile(r"(\d+(?:\.\d+)?)%")
+_MINUS_ZERO = re.compile(r"-0(\.0+)?%?")
 _DECIMALS, _ROUNDING = 8, 1e-12  # the most that are shown; what floating point alone does to a share
 _HUGE = 1e5  # a model that is broken has perplexities whose digits nobody reads
 
@@ -49,7 +50,7 @@ def signed_text(difference: float | None) -> str:
         return "-"
     if abs(difference) >= _HUGE:
         return f"{difference:+.3e}"
-    return f"{difference:+.3f}" if abs(difference) >= _LARGE else f"{difference:+.4f}"
+    return without_minus_zero(f"{difference:+.3f}" if abs(difference) >= _LARGE else f"{difference:+.4f}")
 
 
 def percent_text(share: float | None, *, signed: bool = False, beside: Iterable[str] = ()) -> str:
@@ -65,10 +66,15 @@ def percent_text(share: float | None, *, signed: bool = False, beside: Iterable[
     if signed and abs(share) >= _HUGE / 10:
         return f"{100 * share:+.2e}%"
     if signed:
-        return f"{share:+.2%}"
+        return without_minus_zero(f"{share:+.2%}")
     limits = [float(number) for text in beside for number in _PER_CENT.findall(text)] + [float(round(100 * share))]
     decimals = next((n for n in range(1, _DECIMALS) if not _looks_like(100 * share, limits, n)), _DECIMALS)
     return f"{share:.{decimals}%}"
+
+
+def without_minus_zero(text: str) -> str:
+    """A rounded number without the sign of what was rounded away: -0.0% is 0.0%."""
+    return text[1:] if _MINUS_ZERO.fullmatch(text) else text
 
 
 def _looks_like(number: float, limits: Iterable[float], decimals: int) -> bool:
@@ -223,8 +229,8 @@ def rate_text(rate: float) -> str:
 def interval_text(low: float | None, high: float | None) -> str:
     """Bounds of a relative change, negative for a loss."""
     if low is None or high is None:
-        return "unbounded" if low is None else f"{low:+.1%} or more"
-    return f"{low:+.1%} to {high:+.1%}"
+        return "unbounded" if low is None else f"{without_minus_zero(f'{low:+.1%}')} or more"
+    return f"{without_minus_zero(f'{low:+.1%}')} to {without_minus_zero(f'{high:+.1%}')}"
 
 
 def change_bounds(drop: Bounds) -> Bounds:

@@ -142,7 +142,7 @@ def test_foreign_names_stay_inert_and_bounded(name: str) -> None:
 @pytest.mark.parametrize(
     ("line", "least"),
     [("original: /models/a (x)", 0), ("wanda-50: /models/b (x)", 0), ("settings: thresholds.yaml", 0), ("task:     gsm8k: all", 0), ("", 0),
-     ("time:     about 3 s", -1), ("note:     expect it", -1), ("          Both are the same model: x", -2), ("problem:  it cannot run", -2),
+     ("check:    gsm8k acc: 20 documents resolve", 1), ("time:     about 3 s", -1), ("note:     expect it", -1), ("          Both are the same model: x", -2), ("problem:  it cannot run", -2),
      ("preflight: no problem was found", -2), ("/out/evaluation.log is not whole: disk full", -2)],
 )  # fmt: skip
 def test_what_quiet_runs_say_beforehand(line: str, least: int) -> None:
@@ -151,8 +151,8 @@ def test_what_quiet_runs_say_beforehand(line: str, least: int) -> None:
 
 
 def test_settings_are_wrapped_behind_their_label() -> None:
-    line = "task:     gsm8k: all 1319 documents, 5 shots, 2638 requests to both models, none in the store"
+    line = "task:     gsm8k: all 1319 documents, 5 shots, 2638 requests, 12 of them in the store"
     assert list(said_lines(line, width=40, verbosity=0)) == [
-        "task:     gsm8k: all 1319 documents, 5 shots, 2638 requests to both models, none",
-        "          in the store",
+        "task:     gsm8k: all 1319 documents, 5 shots, 2638 requests, 12 of them in the",
+        "          store",
     ]
