@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
+import math
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 from lm_eval.models.utils import normalize_gen_kwargs
 
-from pytest_prunegate.errors import ModelError, PrunegateError, TaskError
+from pytest_prunegate.errors import ModelError, PrunegateError, ResponseError, TaskError
 from pytest_prunegate.execution.executor import Executor
 from pytest_prunegate.execution.hook import AnswerHook
 from pytest_prunegate.execution.server import client_of
@@ -30,6 +32,14 @@ if TYPE_CHECKING:
 
 _NEEDED = ("aiohttp", "requests", "tenacity")  # of lm-eval's class
 _FINISHED = {"length": True, "stop": False}  # whether a text was cut, by what the server says
+_WHOLE = (
+    None,
+    *_FINISHED,
+    "eos",
+    "eos_token",
+    "stop_sequence",
+)  # how a text ends that is all of it; some servers do not say
+_SHOWN = 60  # characters of what a server said
 
 
 class ServedText(str):
@@ -146,10 +156,15 @@ class ServedLM(LocalCompletionsAPI):  # type: ignore[misc]  # lm-eval publishes 
             except PrunegateError as error:
                 self._failure = error
                 return []
-        if generate:
-            answers: list[Any] = self.parse_generations(outputs)
-        else:
-            answers = self.parse_logprobs(outputs, tokens=messages, ctxlens=ctxlens)
+        try:
+            answers: list[Any] = (
+                self.parse_generations(outputs)
+                if generate
+                else self.parse_logprobs(outputs, tokens=messages, ctxlens=ctxlens)
+            )
+        except PrunegateError as error:
+            self._failure = error
+            return []
         for key, answer in zip(cache_keys or (), answers, strict=True):
             if key is not None:
                 self.cache_hook.add_partial("generate_until" if generate else "loglikelihood", key, answer)
@@ -157,7 +172,20 @@ class ServedLM(LocalCompletionsAPI):  # type: ignore[misc]  # lm-eval publishes 
 
     def parse_generations(self, outputs: Any, **_: Any) -> list[str]:
         """The texts of an answer, in the order of their prompts, each with what is said of its end."""
-        return [_text(choice) for choice in _in_order(outputs)]
+        return [self._text(choice) for choice in _in_order(outputs)]
+
+    def _text(self, choice: dict[str, Any]) -> ServedText:
+        """The text of a choice that is whole: silence is a text without letters, and no missing text.
+
+        Raises:
+            ResponseError: it has none, or the server broke it off.
+        """
+        text, finish = choice.get("text"), choice.get("finish_reason")
+        if not isinstance(text, str) or finish not in _WHOLE:
+            raise self._no_answer(f"half an answer (text: {_shown(text)}, finish_reason: {_shown(finish)})")
+        found = ServedText(text)
+        found.cut = _FINISHED.get(str(finish))
+        return found
 
     def parse_logprobs(
         self, outputs: Any, tokens: Sequence[Sequence[int]] | None = None, ctxlens: Sequence[int] | None = None, **_: Any
@@ -173,12 +201,22 @@ class ServedLM(LocalCompletionsAPI):  # type: ignore[misc]  # lm-eval publishes 
     def _scored(self, choice: dict[str, Any], ids: Sequence[int], ctxlen: int) -> tuple[float, bool]:
         told = choice.get("logprobs") or {}
         own, best = told.get("token_logprobs") or [], told.get("top_logprobs") or []
+        if not isinstance(own, list) or not isinstance(best, list):
+            raise _no_log_probabilities(self._facts, "they are no lists")
         if len(own) not in {len(ids), len(ids) + 1} or len(best) != len(own):  # the generated token may be left out
             raise _no_log_probabilities(self._facts, f"{len(ids)} tokens were sent, and {len(own)} are told of")
         pairs = list(zip(own[ctxlen : len(ids)], best[ctxlen : len(ids)], strict=True))
         if any(number is None or not top for number, top in pairs):
             raise _no_log_probabilities(self._facts, "it leaves out tokens of a prompt")
+        odd = next(
+            (one for number, top in pairs for one in (number, *_values(top)) if not _is_log_probability(one)), None
+        )
+        if odd is not None:
+            raise self._no_answer(f"{_shown(odd)} stands where a log-probability should")
         return sum(number for number, _ in pairs), all(number == max(top.values()) for number, top in pairs)
+
+    def _no_answer(self, why: str) -> ResponseError:
+        return ResponseError(f"{self._facts.title}: {self._client.url}/completions: {why}: the answer is not kept.")
 
     def _create_payload(
         self, messages: Any, *, generate: bool = False, gen_kwargs: Any = None, seed: int = 1234, **_: Any,
@@ -189,10 +227,16 @@ class ServedLM(LocalCompletionsAPI):  # type: ignore[misc]  # lm-eval publishes 
         return dict(payload)
 
 
-def _text(choice: dict[str, Any]) -> ServedText:
-    found = ServedText(choice.get("text") or "")
-    found.cut = _FINISHED.get(str(choice.get("finish_reason")))
-    return found
+def _shown(value: Any) -> str:
+    return json.dumps(value, default=str)[:_SHOWN]
+
+
+def _values(top: Any) -> list[Any]:
+    return list(top.values()) if isinstance(top, dict) else [top]
+
+
+def _is_log_probability(number: Any) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
 
 
 def _index(choice: Any) -> int:

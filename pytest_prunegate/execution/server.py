@@ -116,7 +116,7 @@ class Client:
             raise _Failure(f"no answer within {self.timeout} s. Raise timeout among the side's arguments", passes=True) from error  # fmt: skip
         except (OSError, http.client.HTTPException) as error:
             raise self._unreached(error) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _Failure("the answer is no JSON. Is this the address of an OpenAI-compatible server?", passes=False) from error  # fmt: skip
 
     def _unreached(self, error: Exception) -> _Failure:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import math
+import re
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +15,9 @@ from support.completion_server import CompletionServer, serving
 from support.scripted import BOOLQ, BOOLQ_AND_GSM8K, GSM8K
 from support.tiny import write_tiny_llama
 from tokenizers import Tokenizer, processors
+
+from pytest_prunegate.errors import ModelError
+from pytest_prunegate.execution.server import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -282,6 +290,64 @@ def test_a_server_without_log_probabilities_generates(project: Project) -> None:
     result.stdout.fnmatch_lines(["*does not give the log-probabilities of a prompt's tokens*"])
     echoing = [call for call in project.server.calls if call.get("echo")]
     assert all(len(call["prompt"][0]) <= 9 for call in echoing), "it is told before the first document"
+
+
+ODD_ANSWERS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "no text": (GSM8K_ALONE, {"text": None}, "half an answer (text: null, finish_reason: "),
+    "no such key": (GSM8K_ALONE, {"text": ...}, "half an answer (text: null, "),
+    "broken off": (GSM8K_ALONE, {"finish_reason": "abort"}, 'finish_reason: "abort"): the answer is not kept'),
+    "a probability of 0": (
+        BOOLQ_ALONE,
+        {"token_logprobs": -math.inf},
+        "-Infinity stands where a log-probability should",
+    ),
+    "a string": (BOOLQ_ALONE, {"token_logprobs": "-1.5"}, '"-1.5" stands where a log-probability should'),
+    "strings beside it": (BOOLQ_ALONE, {"top_logprobs": {"a": "-1"}}, '"-1" stands where a log-probability should'),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ANSWERS)
+def test_an_answer_that_is_none_is_an_error_and_not_kept(
+    project: Project, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    thresholds, change, message = ODD_ANSWERS[odd]
+    complete = project.server.complete
+    project.bench.thresholds(thresholds.replace("limit: 6", "limit: 20"))
+
+    def odd_complete(body: dict[str, Any]) -> tuple[int, Any]:
+        status, answer = complete(body)
+        texts = [project.server.tokenizer.decode(ids) for ids in body["prompt"]]
+        for choice in answer["choices"]:
+            if re.search(r"number 3\b", texts[choice["index"]]):
+                _change(choice, change)
+        return status, answer
+
+    monkeypatch.setattr(project.server, "complete", odd_complete)
+    result = project.run()
+    assert result.ret == 10
+    shown = " ".join(result.stdout.str().split())
+    assert "document 3 (ResponseError: " in shown
+    assert message in shown
+    monkeypatch.setattr(project.server, "complete", complete)
+    assert project.run().ret == 0, "it is asked again, and the rest is kept"
+
+
+def _change(choice: dict[str, Any], change: dict[str, Any]) -> None:
+    for key, value in change.items():
+        if key in {"token_logprobs", "top_logprobs"}:
+            choice["logprobs"][key] = [value for _ in choice["logprobs"][key]]
+        elif value is ...:
+            del choice[key]
+        else:
+            choice[key] = value
+
+
+def test_an_answer_nested_without_end_is_no_internal_error() -> None:
+    client = Client(title="pruned model w50", url="http://127.0.0.1:9/v1", attempts=1)
+    nested = SimpleNamespace(open=lambda *_, **__: contextlib.closing(io.BytesIO(b"[" * 200_000)))
+    object.__setattr__(client, "_opener", nested)
+    with pytest.raises(ModelError, match=r"pruned model w50: .*/models: the answer is no JSON"):
+        client.get("models")
 
 
 def test_prompts_as_text(project: Project) -> None:
