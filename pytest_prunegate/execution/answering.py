@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.store import Response, Store
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.tasks.requests import Conditions, Request
+    from pytest_prunegate.tasks.tokenizers import Overflow
 
 
 class KeptAnswers(Protocol):
@@ -105,6 +106,7 @@ class Answering:
         self._turns.fingerprints |= dict.fromkeys(model.fingerprint for model in facts.values())
         self._model_keys = {side: model_key(model, conditions[side]) for side, model in facts.items()}
         self._known_keys: dict[tuple[str, Side], dict[Request, str]] = {}
+        self._measured_lengths: dict[object, dict[Request, Overflow | None]] = {}
         self._failures_in_a_row: Counter[Side] = Counter()
         self.executed: Counter[tuple[str, Side]] = Counter()
         """Requests that a model had to answer in this run, by task and side."""
@@ -142,16 +144,22 @@ class Answering:
         """
         found: dict[Side, frozenset[Request]] = {}
         problems: list[str] = []
-        judged: dict[object, dict[Request, str]] = {}
+        overflows: list[Overflow] = []
         for side, facts in self.facts.items():
             missing = self.missing(prepared, side)
-            key = (encoding_identity(facts), self.conditions[side].max_length, frozenset(missing))
-            if key not in judged:  # the other side asks the same of the same tokenizer
-                judged[key] = too_long(facts, missing, self.conditions[side]) if missing else {}
-            found[side] = frozenset(judged[key])
-            problems += name_documents(prepared, facts, judged[key])
+            own = self.conditions[side]
+            key = (encoding_identity(facts), own.max_length, own.max_gen_toks, facts.served is None)
+            judged = self._measured_lengths.setdefault(key, {})
+            new = [
+                request for request in missing if request not in judged
+            ]  # the other side asks the same of the same tokenizer
+            judged |= dict.fromkeys(new, None) | (too_long(facts, new, own) if new else {})
+            long = {request: one for request in missing if (one := judged[request])}
+            found[side] = frozenset(long)
+            problems += name_documents(prepared, facts, long)
+            overflows += long.values()
         if problems and not prepared.truncate:
-            refuse_truncation(prepared, problems)
+            refuse_truncation(prepared, problems, overflows)
         return found
 
     def load_all(self, wanted: Callable[[Side], Request | None]) -> None:

@@ -100,6 +100,9 @@ class TaskRunner:
                 self._baselines.attend(task, self._may_be_asked(task.name), seed=self._ledger.of[task.name].seed)
                 self._refuse_other_encoding(task.name)
                 self._look_at_prompts(task.name)
+                self._note_long_prompts(
+                    self.draws[task.name].first(self._rounds(task)[0])
+                )  # those are asked for certain
                 self._uncomputable[task.name] = self._refuse_uncomputable(task)
             return self._plan_parts(task)
         except EvaluationError as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import ModelError, TaskError
 from pytest_prunegate.tasks.guarded import needs_trust, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts, TokenizerSource
     from pytest_prunegate.input.model_argument import Side
@@ -120,7 +121,20 @@ _NAMED_DOCUMENTS = 5
 _BOUNDED = ("generate_until", "loglikelihood")  # rolling requests and windows are cut to length on purpose
 
 
-def too_long(facts: ModelFacts, requests: Sequence[Request], conditions: Conditions) -> dict[Request, str]:
+@dataclass(frozen=True)
+class Overflow:
+    """What a request needs, in tokens of its prompt and of what is generated, and what the model takes."""
+
+    prompt: int
+    generated: int
+    most: int
+
+    def __str__(self) -> str:
+        parts = f" ({self.prompt} of prompt and {self.generated} to generate)" if self.generated else ""
+        return f"{self.prompt + self.generated} tokens{parts}, the model takes {self.most}"
+
+
+def too_long(facts: ModelFacts, requests: Sequence[Request], conditions: Conditions) -> dict[Request, Overflow]:
     """Requests that lm-eval would cut from the left, each with what it needs and what there is.
 
     A generation needs room for its prompt and all of its new tokens; a log-likelihood needs room for the prompt and
@@ -136,10 +150,8 @@ def too_long(facts: ModelFacts, requests: Sequence[Request], conditions: Conditi
     for request, length in zip(bounded, map(len, encodings(facts, texts)), strict=True):
         new_tokens = 0 if request.gen_kwargs is None else _new_tokens(request, conditions)
         unread = 1 if request.gen_kwargs is None and not facts.served else 0
-        needed = length + new_tokens - unread
-        if needed > conditions.max_length:
-            parts = f" ({needed - new_tokens} of prompt and {new_tokens} to generate)" if new_tokens else ""
-            found[request] = f"{needed} tokens{parts}, the model takes {conditions.max_length}"
+        if length - unread + new_tokens > conditions.max_length:
+            found[request] = Overflow(prompt=length - unread, generated=new_tokens, most=conditions.max_length)
     return found
 
 
@@ -155,7 +167,7 @@ def _new_tokens(request: Request, conditions: Conditions) -> int:
         ) from error
 
 
-def name_documents(prepared: PreparedTask, facts: ModelFacts, reasons: Mapping[Request, str]) -> list[str]:
+def name_documents(prepared: PreparedTask, facts: ModelFacts, reasons: Mapping[Request, object]) -> list[str]:
     """A line for each document that one of these requests belongs to."""
     if not reasons:
         return []
@@ -168,15 +180,19 @@ def name_documents(prepared: PreparedTask, facts: ModelFacts, reasons: Mapping[R
     return lines
 
 
-def refuse_truncation(prepared: PreparedTask, problems: list[str]) -> None:
-    """Refuse prompts that would lose their beginning.
+def refuse_truncation(prepared: PreparedTask, problems: list[str], found: Collection[Overflow] = ()) -> None:
+    """Refuse prompts that would lose their beginning, with the setting that makes room.
 
     Raises:
         TaskError: always; it names the first documents.
     """
     shown = "\n".join(f"  {problem}" for problem in problems[:_NAMED_DOCUMENTS])
     more = f"\n  and {len(problems) - _NAMED_DOCUMENTS} more" if len(problems) > _NAMED_DOCUMENTS else ""
+    room = min((one.most - one.prompt for one in found), default=0)
+    ways = [f"generate less (max_gen_toks: {room})"] if room > 0 and any(one.generated for one in found) else []
+    ways += ["use fewer examples (num_fewshot)"] if prepared.num_fewshot else []
+    ways += ["allow it with `truncate: allow` in the thresholds file"]
+    advice = f"{', or '.join(ways)}."
     raise TaskError(
-        f"{prepared.name}: prompts do not fit, and would lose their beginning:\n{shown}{more}\n"
-        "Use fewer examples (num_fewshot), or allow it with `truncate: allow` in the thresholds file."
+        f"{prepared.name}: prompts do not fit, and would lose their beginning:\n{shown}{more}\n{advice[0].upper()}{advice[1:]}"
     )

@@ -210,8 +210,12 @@ def test_a_prompt_that_does_not_fit_names_its_documents(bench: Bench) -> None:
     result.stdout.fnmatch_lines([
         "squadv2: prompts do not fit, and would lose their beginning:",
         "  document *, pruned model pruned: 27? tokens (?? of prompt and 256 to generate), the model takes 260",
+        "Generate less (max_gen_toks: 24?), or allow it with `truncate: allow` in the thresholds file.",
     ])  # fmt: skip
     assert bench.executor.loads == [], "told before any model is loaded"
+    preflight = bench.run("--prunegate-preflight")
+    assert preflight.ret == pytest.ExitCode.USAGE_ERROR
+    preflight.stderr.fnmatch_lines(["ERROR: squadv2: prompts do not fit, and would lose their beginning:"])
 
 
 def test_truncation_can_be_allowed_and_is_not_forgotten(bench: Bench) -> None:
