@@ -126,9 +126,9 @@ def test_an_increase_beyond_the_threshold_fails(project: Bench) -> None:
     result.stdout.fnmatch_lines(
         [
             "thresholds.yaml:4: wikitext2 perplexity: relative increase *%, threshold*",
-            "scores: * -> *: +*, -*% relative",
+            "scores: * -> *: +*, +*% worse",
             "verdict: * FAIL on all * windows of 64 tokens.",
-            "how sure: * 95% interval for other windows like these: -*% to -*%.",
+            "how sure: * 95% interval for other windows like these: +*% to +*%.",
         ]
     )
     assert project.run(models=("--original=worse", "--pruned=original")).ret == 0, "less is better"

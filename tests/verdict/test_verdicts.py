@@ -144,7 +144,7 @@ def test_lower_is_better(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.thresholds(f"tasks:\n  boolq:\n    {BOOLQ}\n    metrics: {{acc: {{max_relative_drop: 9%}}}}\n")
     result = bench.run()
     result.assert_outcomes(failed=1)  # 0.50 -> 0.55 is 10% worse where lower is better
-    result.stdout.fnmatch_lines(["*0.5000 -> 0.5500: +0.0500, -10.00% relative", "*1 answer lost, 0 gained*"])
+    result.stdout.fnmatch_lines(["*0.5000 -> 0.5500: +0.0500, +10.00% worse", "*1 answer lost, 0 gained*"])
 
 
 def test_a_silent_pruned_model_fails_although_it_abstains_rightly(bench: Bench) -> None:

@@ -181,7 +181,7 @@ def _row(check: CheckSummary) -> TableRow:
     before, after = (figure_text(score, check.metric, check.thresholds) for score in (check.original, check.pruned))
     figures = {
         "original": before, "pruned": after, "difference": signed_text(check.difference),
-        "relative": percent_text(check.relative, signed=True), "interval": one_line(check.interval.text) if check.interval else "-",
+        "relative": check.change.partition(" ")[0], "interval": one_line(check.interval.text) if check.interval else "-",
         "lost/gained": changed,
     }  # fmt: skip
     return TableRow(

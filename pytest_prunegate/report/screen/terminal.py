@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.plain import plain, size_text
+from pytest_prunegate.plain import one_line, plain, size_text
 from pytest_prunegate.report.screen.marked_lines import WIDTH, wrapped
 from pytest_prunegate.report.summary.wording import count_text, duration_text, percent_text
 from pytest_prunegate.verdict.outcome import Outcome
@@ -178,7 +178,11 @@ def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
     if summary.differences:
         yield f"Differs besides the weights: {differences_text(summary.differences)}."
     if any(check.relative is not None for check in summary.checks):
-        yield "Relative: negative is a loss, whichever direction is better for the metric."
+        rising = list(dict.fromkeys(check.metric for check in summary.checks if check.is_lower_better))
+        yield (
+            f"Relative: the change with its own sign; a rise of {one_line(', '.join(rising))} is a loss." if rising
+            else "Relative: negative is a loss, whichever direction is better for the metric."
+        )  # fmt: skip
 
 
 def differences_text(found: Sequence[str], most: int = _DIFFERENCES) -> str:

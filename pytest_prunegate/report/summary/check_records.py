@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pytest_prunegate.input.thresholds import Decide, Inconclusive
 from pytest_prunegate.report.summary.values import Bounds, Count, Fraction, Moment, Share
+from pytest_prunegate.report.summary.wording import change_text
 from pytest_prunegate.tasks.kinds import counting_kind
 from pytest_prunegate.verdict.noise import Noise
 from pytest_prunegate.verdict.outcome import Basis, Outcome
@@ -267,3 +268,13 @@ class CheckSummary:
     def is_counted(self) -> bool:
         """Whether its figures were counted in files; models answered for all others."""
         return counting_kind(self.metric) is not None
+
+    @property
+    def is_lower_better(self) -> bool:
+        """Whether a rise of the figure is a loss."""
+        return (self.relative or 0) * (self.difference or 0) < 0
+
+    @property
+    def change(self) -> str:
+        """The relative change in words, with its own sign; where a rise is a loss, a word says worse or better."""
+        return change_text(self.relative, is_lower_better=self.is_lower_better)

@@ -190,7 +190,7 @@ def _judged_anew(check: Check, kept: Measured) -> CheckResult:
         check=check, original=original, pruned=pruned, difference=None if original is None else pruned - original, drop=drop,
         relative_drop=relative, recovery=pruned / original if original and drop is not None else None,
         documents=kept.documents, lost=summary.lost, gained=summary.gained,
-        broken=broken_thresholds(check, pruned, drop, relative), silent=summary.silent,
+        broken=broken_thresholds(check, pruned, drop, relative), silent=summary.silent, higher_is_better=not summary.is_lower_better,
     )  # fmt: skip
     members = tuple(
         MemberResult(

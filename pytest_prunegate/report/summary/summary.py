@@ -38,7 +38,13 @@ from pytest_prunegate.report.summary.records import (
     TaskSummary,
     Ties,
 )
-from pytest_prunegate.report.summary.wording import change_bounds, interval_text, reason, relative_change
+from pytest_prunegate.report.summary.wording import (
+    change_bounds,
+    interval_text,
+    own_bounds,
+    reason,
+    relative_change,
+)
 from pytest_prunegate.resources import installed_version
 from pytest_prunegate.verdict.check_scores import choices_of, joined_shares
 from pytest_prunegate.verdict.loss_interval import CONFIDENCE
@@ -255,11 +261,12 @@ def _interval(result: CheckResult | None) -> IntervalSummary | None:
     if interval is None:
         return None
     change = change_bounds(interval.relative)
+    is_lower_better = bool(result and result.comparison and not result.comparison.higher_is_better)
     return IntervalSummary(
         **asdict(interval),
         confidence=CONFIDENCE,
         relative_change=change,
-        text=interval_text(*change),
+        text=interval_text(*own_bounds(*change, is_lower_better=is_lower_better)),
         subject=interval.subject,
     )
 

@@ -92,6 +92,27 @@ def relative_change(relative_drop: Fraction | None) -> float | None:
     return -float(relative_drop) if relative_drop else 0.0
 
 
+def change_text(relative: float | None, *, is_lower_better: bool) -> str:
+    """A relative change with its own sign; where a rise is a loss, a word says so.
+
+    Args:
+        relative: the change with the sign of a gain: negative is a loss.
+        is_lower_better: whether the figure itself moved the other way.
+    """
+    if relative is None or not is_lower_better:
+        return percent_text(relative, signed=True)
+    return (
+        f"{percent_text(0.0 - relative, signed=True)}{' worse' if relative < 0 else ' better' if relative > 0 else ''}"
+    )
+
+
+def own_bounds(low: float | None, high: float | None, *, is_lower_better: bool) -> tuple[float | None, float | None]:
+    """Bounds of a change, negative for a loss, with the change's own sign."""
+    if not is_lower_better:
+        return low, high
+    return (None if high is None else -high, None if low is None else -low)
+
+
 def duration_text(seconds: float) -> str:
     """A duration in its two largest units: ``2 h 5 min``, ``3 min 10 s``, ``42 s``."""
     whole = round(seconds)
@@ -227,9 +248,12 @@ def rate_text(rate: float) -> str:
 
 
 def interval_text(low: float | None, high: float | None) -> str:
-    """Bounds of a relative change, negative for a loss."""
+    """Bounds of a relative change."""
     if low is None or high is None:
-        return "unbounded" if low is None else f"{without_minus_zero(f'{low:+.1%}')} or more"
+        known = low if high is None else high
+        if known is None:
+            return "unbounded"
+        return f"{without_minus_zero(f'{known:+.1%}')} or {'more' if high is None else 'less'}"
     return f"{without_minus_zero(f'{low:+.1%}')} to {without_minus_zero(f'{high:+.1%}')}"
 
 
@@ -252,9 +276,9 @@ def certainty_texts(result: CheckResult) -> list[str]:
         else ""
     )
     stops = ", wherever it stops" if interval.is_anytime else ""
-    said = [
-        f"95% interval for {interval.subject}{stops}: {interval_text(low, high)}{why}{_other_bounds(interval, check)}."
-    ]
+    is_lower_better = result.comparison is not None and not result.comparison.higher_is_better
+    shown = interval_text(*own_bounds(low, high, is_lower_better=is_lower_better))
+    said = [f"95% interval for {interval.subject}{stops}: {shown}{why}{_other_bounds(interval, check)}."]
     if verdict.basis is Basis.MEASURED and any(interval.doubts(threshold) for threshold in check.thresholds):
         said.append("Within sampling noise of the threshold.")
     return said
@@ -278,11 +302,11 @@ def figures_text(comparison: Comparison) -> str:
         return f"{before} -> {after}"
     difference = None if comparison.difference is None else float(comparison.difference)
     relative = relative_change(comparison.relative_drop)
-    changed = (
-        f"{percent_text(relative, signed=True)} relative"
-        if relative is not None
-        else "no relative change (the original scores 0)"
-    )
+    changed = "no relative change (the original scores 0)"
+    if relative is not None and comparison.higher_is_better:
+        changed = f"{percent_text(relative, signed=True)} relative"
+    elif relative is not None:
+        changed = f"{change_text(relative, is_lower_better=True)}"
     return f"{before} -> {after}: {signed_text(difference)}, {changed}"
 
 
