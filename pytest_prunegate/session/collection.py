@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.gate.gate import Gate
     from pytest_prunegate.gate.pair import Pair
+    from pytest_prunegate.tasks.answer_texts import Answer
     from pytest_prunegate.tasks.checks import Check, GateTask
     from pytest_prunegate.verdict.answers import ChangedDocument
     from pytest_prunegate.verdict.verdicts import CheckResult
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 GATES = pytest.StashKey[CandidateGates]()
 
+_LONG_CHOICE = 110  # characters that stand in two lines of the screen
 _NOT_IN_MARKS = re.compile(r"[^\w:+.\-\[\]\\/]")  # what pytest's -m expressions do not accept
 
 
@@ -223,24 +225,33 @@ class CheckItem(pytest.Item):
             return []
         changed = changed_documents(self.parent.task, self.check, measured, comparison=result.comparison)
         lost = [document for document in changed if document.change == LOST][:most]
-        return [_in_words(document) for document in lost]
+        return [_in_words(document, in_full=most == MANY) for document in lost]
 
     def reportinfo(self) -> tuple[Any, int, str]:
         """File, line (from 0) and name, for pytest's reports."""
         return self.path, max(self.check.line - 1, 0), f"{self.check.task}::{self.check_name}"
 
 
-def _in_words(document: ChangedDocument) -> LostAnswer:
+def _in_words(document: ChangedDocument, *, in_full: bool) -> LostAnswer:
     texts = document.texts()
-    original, pruned = (
-        f"{answer.text if answer.text.strip() else EMPTY}{f' ({answer.note})' if answer.note else ''}"
-        for answer in (texts.original, texts.pruned)
-    )
+    original, pruned = (_answer(answer, in_full=in_full) for answer in (texts.original, texts.pruned))
     place = f"document {document.doc_id}"
     return LostAnswer(
-        document=f"{document.member} {place}" if document.member else place, question=texts.prompt, gold=texts.gold,
-        original=original, pruned=pruned,
+        document=f"{document.member} {place}" if document.member else place, question=texts.prompt,
+        gold=_beginning(texts.gold) if texts.original.is_choice and not in_full else texts.gold, original=original, pruned=pruned,
     )  # fmt: skip
+
+
+def _answer(answer: Answer, *, in_full: bool) -> str:
+    """A text with its note. Of a long choice its beginning alone: behind it the note names the other choices, which read as if it ended in them."""
+    text = answer.text if answer.text.strip() else EMPTY
+    if answer.is_choice and not in_full and len(text) + len(answer.note) > _LONG_CHOICE:
+        return _beginning(text)
+    return f"{text} ({answer.note})" if answer.note else text
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= _LONG_CHOICE else f"{text[:_LONG_CHOICE]} ..."
 
 
 def unknown_names(arguments: Sequence[str], file: str, pairs: Sequence[Pair]) -> Iterator[str]:

@@ -29,6 +29,8 @@ class Answer:
 
     text: str
     note: str = ""
+    is_choice: bool = False
+    """Whether it is one of choices, whose log-probabilities the note has with the texts of all of them."""
 
 
 class AnswerTexts:
@@ -134,7 +136,7 @@ def _chosen(responses: Sequence[Response], choices: Sequence[str]) -> Answer:
     first, second = (values.index(max(values)) for values in (likely, by_length))
     notes = [", ".join(f"{choice}: {value:.2f}" for value, choice in zip(likely, choices, strict=False))]
     notes += [f"the likeliest for its length: {choices[second]}"] if second != first else []
-    return Answer(text=choices[first], note="; ".join(["log-probabilities " + notes[0], *notes[1:]]))
+    return Answer(text=choices[first], note="; ".join(["log-probabilities " + notes[0], *notes[1:]]), is_choice=True)
 
 
 def _log_probability(response: Response) -> str:

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from support.scripted import BOOLQ, GSM8K, SQUAD
 
+from pytest_prunegate.session.collection import _in_words
+from pytest_prunegate.tasks.answer_texts import Answer
+from pytest_prunegate.verdict.answers import ChangedDocument, Texts
+from pytest_prunegate.verdict.outcome import LOST
+
 if TYPE_CHECKING:
     from conftest import Bench
 
@@ -101,3 +106,22 @@ def test_a_swap_a_task_at_most(project: Bench) -> None:
     project.run()
     expected = ["pruned", "original", "pruned", "original", "pruned"]
     assert project.executor.loads == expected, "both are probed; then a task starts with the model that is loaded"
+
+
+def test_a_long_choice_ends_in_its_own_text() -> None:
+    """Behind it the note names every choice with its log-probability, and its end would read as the answer's."""
+    right, wrong = "the right ending " * 12, "another ending " * 12
+    note = f"log-probabilities {right}: -1.00, {wrong}: -2.00"
+    texts = Texts(
+        prompt="Which?",
+        gold=right,
+        original=Answer(text=right, note=note, is_choice=True),
+        pruned=Answer(text="no", note="log-probabilities no: -1.00, yes: -2.00", is_choice=True),
+    )
+    document = ChangedDocument(
+        member=None, doc_id=3, change=LOST, size=1.0, original_score=1.0, pruned_score=0.0, texts=lambda: texts
+    )
+    shown = _in_words(document, in_full=False)
+    assert shown.original == shown.gold == f"{right[:110]} ..."
+    assert shown.pruned == "no (log-probabilities no: -1.00, yes: -2.00)"
+    assert _in_words(document, in_full=True).original == f"{right} ({note})"
