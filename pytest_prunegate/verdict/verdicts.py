@@ -10,7 +10,7 @@ from pytest_prunegate.input.rules import Quantities
 from pytest_prunegate.input.thresholds import Decide, Inconclusive
 from pytest_prunegate.stats.early_stopping import EarlyStopping, Step
 from pytest_prunegate.stats.margins import absolute_margin, relative_margin, score_margin, share_margin
-from pytest_prunegate.stats.power import documents_needed
+from pytest_prunegate.stats.power import documents_needed, further_documents
 from pytest_prunegate.verdict.loss_interval import (
     Distance,
     LossInterval,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 
 _WEIGHTS = "The interval weights the group's tasks as the full run would, the scores as they were measured."
-_HOPELESS = 1e6  # times nearer to the threshold than the interval is wide: no number of documents would tell
 _UPPER = 1.6  # times the average: what nine runs of ten stay below
 
 
@@ -46,8 +45,8 @@ class Verdict:
 
     `used` counts the documents that decided, of `total` that have the metric. `error_rate` is the largest probability that
     the full run (or other documents) would say otherwise, by more than `indifference`; None where nothing is concluded beyond
-    the figures. `needed` are
-    the further documents that a verdict needs on average, and in nine cases of ten. `strictest` are the values of the check's
+    the figures. `needed` are the further documents that a verdict needs: by the rule that stops early on average, and in nine cases of ten;
+    by an interval in four of five (twice the same number). `strictest` are the values of the check's
     thresholds that an interval at its error rate would just meet (none where it stopped early, or has no interval). `note` is
     what a reader must know of how it was decided.
     """
@@ -210,8 +209,7 @@ def _by_interval(check: Check, terms: Terms, paired: Paired, comparison: Compari
         interval=loss_interval(paired, of_full_run=of_full_run), strictest=_strictest(check, terms, paired, of_full_run=of_full_run),
     )  # fmt: skip
     if step is Step.GO_ON:
-        needed = _needed(check, terms, paired) if of_full_run else _needed_of_others(to_pass, len(paired.keys))
-        return replace(verdict, needed=needed)
+        return replace(verdict, needed=_further(terms, paired, to_pass, to_fail, of_full_run=of_full_run))
     return replace(verdict, error_rate=_stated(terms, comparison))
 
 
@@ -251,14 +249,30 @@ def _needed(check: Check, terms: Terms, paired: Paired) -> tuple[int, int] | Non
     return least, min(max(math.ceil(_UPPER * most) - n, least), total - n)
 
 
-def _needed_of_others(ways: Sequence[Distance], n: int) -> tuple[int, int] | None:
-    """Further documents like these until the interval has left every threshold; its width shrinks with their square root."""
-    centres = [((way.low + way.high) / 2, (way.high - way.low) / 2) for way in ways]
-    ratios = [half / abs(centre) if centre else math.inf for centre, half in centres]
-    if not all(ratio < _HOPELESS for ratio in ratios):
+def _further(
+    terms: Terms, paired: Paired, to_pass: Sequence[Distance], to_fail: Sequence[Distance], *, of_full_run: bool
+) -> tuple[int, int] | None:
+    """Further documents until the interval has left every threshold, in four cases of five, at the error rate of the next look.
+
+    One threshold that the estimate breaks decides; otherwise the slowest one to be met does.
+    """
+    rate = terms.rate_of_sample
+    broken = [way.low + way.high > 0 for way in to_pass]
+    share = rate / terms.checks if any(broken) else rate
+    ways = [way for way, is_broken in zip(to_fail, broken, strict=True) if is_broken] or list(to_pass)
+    of = paired.total if of_full_run else None
+    found = [
+        further_documents(
+            gap=abs(way.low + way.high) / 2, half_width=(way.high - way.low) / 2, documents=len(paired.keys), error_rate=share,
+            next_error_rate=share / 2, of=of,
+        ) if math.isfinite(way.high - way.low) else None
+        for way in ways
+    ]  # fmt: skip
+    known = [more for more in found if more is not None]
+    if not known or (not any(broken) and len(known) < len(found)):
         return None
-    more = max(math.ceil(n * (ratio * ratio - 1)) for ratio in ratios)
-    return max(more, 1), max(more, 1)
+    more = min(known) if any(broken) else max(known)
+    return more, more
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from support.populations import random_orders, stops, usual_gain, zero_one
 
 from pytest_prunegate.stats.intervals import relative_drop_interval
 from pytest_prunegate.stats.margins import relative_margin
-from pytest_prunegate.stats.power import detectable_gap, documents_needed
+from pytest_prunegate.stats.power import detectable_gap, documents_needed, further_documents
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,43 @@ def test_more_documents_than_there_are_resolve_nothing() -> None:
 
 def test_a_verdict_needs_a_document() -> None:
     assert documents_needed(drift=math.inf, total=10) == 1
+
+
+@pytest.mark.parametrize(("total", "first"), [(400, 60), (1319, 200), (208, 100)])
+def test_the_further_documents_decide_in_four_cases_of_five(total: int, first: int) -> None:
+    """Real intervals on random orders: where the first sample is open, what is advised decides, and where it does not, that is rare."""
+    generator = np.random.default_rng(7)
+    decided = asked = 0
+    for lost_share in (0.0, 0.02, 0.05, 0.08, 0.15):
+        original = (generator.random(total) < 0.7).astype(float)
+        pruned = np.where(generator.random(total) < lost_share, 0.0, original)
+        pruned = np.where(generator.random(total) < 0.04, 1.0, pruned)
+        for _ in range(60):
+            order = generator.permutation(total)
+            open_by = _gap(original[order][:first], pruned[order][:first], total, 0.01)
+            if open_by is None:
+                continue
+            gap, half_width = open_by
+            more = further_documents(
+                gap=gap, half_width=half_width, documents=first, error_rate=0.01, next_error_rate=0.005, of=total
+            )
+            assert more is not None
+            asked += 1
+            many = first + more
+            decided += many == total or _gap(original[order][:many], pruned[order][:many], total, 0.005) is None
+    assert asked >= 60
+    assert decided / asked >= 0.8
+
+
+def _gap(original: Any, pruned: Any, total: int, error_rate: float) -> tuple[float, float] | None:
+    """Distance from a threshold of 10% and half the interval's width; None where it decides."""
+    found = relative_drop_interval(original, pruned, confidence=1 - 2 * error_rate, of=total)
+    low, high = found.low - 0.1, found.high - 0.1
+    return None if high <= 0 or low > 0 else (abs(low + high) / 2, (high - low) / 2)
+
+
+def test_an_estimate_at_its_threshold_is_told_by_all_or_by_none() -> None:
+    for of, more in ((400, 300), (None, None)):
+        assert more == further_documents(
+            gap=0.0, half_width=0.1, documents=100, error_rate=0.01, next_error_rate=0.005, of=of
+        )

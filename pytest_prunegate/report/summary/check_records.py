@@ -94,7 +94,8 @@ class DecisionSummary:
         of: Documents that have the metric; null where they are not known.
         is_estimate: Whether the figures are of a part of the documents.
         estimate_of: What they are an estimate of, in words.
-        needed: Further documents that a verdict needs on average, and in nine cases of ten.
+        needed: Further documents that a verdict needs: by the rule that stops early on average, and in nine cases of ten; by an
+            interval in four of five (twice the same number).
         seed: Seed that drew the documents.
         checks: Thresholds that share the error rate.
         candidates: Candidates of the run that share it too.

@@ -238,6 +238,8 @@ def _needed_text(verdict: Verdict) -> str:
     if verdict.needed is None:
         return f"How many more it needs cannot be told from these{always}."
     least, most = verdict.needed
+    if verdict.basis is not Basis.EARLY:
+        return f"With about {most:,} more it decides in four cases of five{always}."
     up_to = f", up to {most:,}" if most > least else ""
     return f"It needs about {least:,} more{up_to}{always}."
 

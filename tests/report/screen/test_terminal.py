@@ -125,7 +125,7 @@ def test_junit_has_the_lines_and_no_colours(
         "squadv2 HasAns_f1: absolute drop 0.4000, threshold 0.03",
     ]
     assert all(failure.count("    original  ") == 3 for failure in failures)
-    assert "to decide: It needs about 5 more, up to 8; the full run always decides." in failures[1]
+    assert "to decide: With about 8 more it decides in four cases of five; the full run" in failures[1]
 
 
 def test_the_short_summary_says_what_was_lost(project: Bench) -> None:
