@@ -55,7 +55,7 @@ REQUIRE = Flag(
 THRESHOLDS = Flag(
     "--thresholds",
     "FILE",
-    "thresholds file (default: thresholds.yaml), or 'default' for the built-in one",
+    "thresholds file (default: thresholds.yaml), or a built-in one: 'default', or 'quick' for some minutes",
     ini="prunegate_thresholds",
 )
 TASKS = Flag(
@@ -180,6 +180,12 @@ JUNIT_PROPERTIES = (
     "prunegate_junit_properties"  # only in the configuration file: it belongs to whoever reads the JUnit file
 )
 JUNIT_PLACES = ("case", "suite", "none")
+OF_OTHER_TOOLS = {
+    "--tasks": TASKS, "--nsamples": LIMIT, "--limit": LIMIT, "--seed": SEED, "--num_fewshot": FEWSHOT, "--batch_size": BATCH,
+    "--device": DEVICE, "--output_path": OUTPUT, "--include_path": INCLUDE, "--gen_kwargs": GEN_KWARGS, "--apply_chat_template": CHAT,
+    "--system_instruction": SYSTEM, "--model_args": PRUNED_ARGS,
+}  # fmt: skip
+"""Options of lm-eval and of pruning scripts, with what they are called here."""
 MODELS = (ORIGINAL, PRUNED)
 SEVERAL = (*MODELS, TEMPLATE)  # a second original is noticed
 ALL = (

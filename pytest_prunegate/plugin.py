@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_prunegate.flags import add_options, is_requested, thresholds_among_paths
+from pytest_prunegate.flags import OF_OTHER_TOOLS, add_options, is_requested, thresholds_among_paths
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from pytest_prunegate.session.fixtures import Prunegate
     from pytest_prunegate.verdict.compare import Comparison
 
@@ -18,6 +21,20 @@ _INACTIVE = "needs --original and --pruned"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
     add_options(parser)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, object, object]:
+    """Answer options of lm-eval and of pruning scripts with ours, where nobody else has declared them."""
+    result = yield
+    if any(argument.startswith(("--original", "--pruned")) for argument in args):
+        _, unknown = parser.parse_known_and_unknown_args(args, namespace=copy.copy(early_config.option))
+        names = dict.fromkeys(argument.partition("=")[0] for argument in unknown)
+        if foreign := [f"{name}: it is {OF_OTHER_TOOLS[name].flag} here." for name in names if name in OF_OTHER_TOOLS]:
+            raise pytest.UsageError("\n".join(foreign))
+    return result
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -59,9 +59,10 @@ def _wanted(given: argparse.Namespace) -> Wanted:
     cache_dir, include_path = (_absolute(path, cwd) for path in (given.cache_dir, given.include_path))
     if include_path and not include_path.is_dir():
         raise InputError(f"--include-path={given.include_path}: there is no such folder.")
-    only = tuple(name.strip() for name in given.tasks.split(",") if name.strip())
+    only = tuple(given.tasks.replace(",", " ").split())
     usual = cwd / "thresholds.yaml"
-    path = resource_path("thresholds.yaml") if given.thresholds == BUILT_IN else _absolute(given.thresholds, cwd)
+    shipped = BUILT_IN.get(given.thresholds)
+    path = resource_path(shipped) if shipped else _absolute(given.thresholds, cwd)
     path = path or (usual if usual.is_file() else None)
     tasks = TasksAsked(
         thresholds=path, only=only, include_path=include_path, cache_dir=cache_dir, for_tasks=TaskOptions(), folder=cwd

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.execution.conditions import parse_arguments
 from pytest_prunegate.execution.registry import canonical_backend
-from pytest_prunegate.input.options import read_options
+from pytest_prunegate.input.options import BUILT_IN, read_options
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.tasks import index as task_index
 from pytest_prunegate.tasks.guarded import warnings_logged
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pytest_prunegate.input.options import Options
     from pytest_prunegate.input.thresholds import TaskOptions, ThresholdsFile
     from pytest_prunegate.tasks.checks import GateTask
-
-_BUILT_IN_DISPLAY = "built-in thresholds.yaml"
 
 
 def read_input(config: pytest.Config) -> tuple[Options, ThresholdsFile, tuple[GateTask, ...]]:
@@ -65,15 +63,15 @@ def read_tasks(asked: TasksAsked) -> tuple[ThresholdsFile, tuple[GateTask, ...]]
     built_in, _ = load_thresholds(built_in_path, display="thresholds.yaml", built_in=True)
     if asked.thresholds is None and not asked.only:
         raise InputError(
-            f"there is no thresholds.yaml in {asked.folder}. Write one, or run with --thresholds=default (squadv2 and gsm8k, 5%), "
+            f"there is no thresholds.yaml in {asked.folder}. Write one, or run with --thresholds=default (squadv2, gsm8k, WikiText-2) or quick, "
             "or name tasks with --prunegate-tasks=hellaswag,boolq."
         )
     if asked.thresholds is None:
-        file, mistakes = load_thresholds(built_in_path, display=_BUILT_IN_DISPLAY, built_in=True)
+        file, mistakes = load_thresholds(built_in_path, display=f"built-in {built_in_path.name}", built_in=True)
         file = replace(file, specs=())
     else:
-        is_built_in = asked.thresholds == built_in_path
-        display = _BUILT_IN_DISPLAY if is_built_in else _display(asked.thresholds, asked.folder)
+        is_built_in = asked.thresholds in map(resource_path, BUILT_IN.values())
+        display = f"built-in {asked.thresholds.name}" if is_built_in else _display(asked.thresholds, asked.folder)
         file, mistakes = load_thresholds(asked.thresholds, display=display, built_in=is_built_in)
     index = _index(asked, wanted=not mistakes.found)
     tasks = (

@@ -64,8 +64,8 @@ class OptionReader:
         return self._ini_values[option.dest]
 
     def names(self, option: Flag) -> tuple[str, ...]:
-        """Names behind commas."""
-        return tuple(name.strip() for name in (self.text(option) or "").split(",") if name.strip())
+        """Names with commas or blanks between them."""
+        return tuple((self.text(option) or "").replace(",", " ").split())
 
     def resolve(self, option: Flag, written: str) -> Path:
         """Absolute path: a command line's from where pytest was called, an ini file's from its own folder."""

@@ -10,6 +10,7 @@ from pytest_prunegate import flags
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.input.model_argument import DTYPES, ModelArgument, Side
 from pytest_prunegate.input.option_reader import OptionReader
+from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.flags import Flag
     from pytest_prunegate.input.thresholds import TaskOptions
 
-BUILT_IN = "default"
+BUILT_IN = {"default": "thresholds.yaml", "quick": "thresholds_quick.yaml"}
+"""Thresholds files that ship with the package, by the name that takes the place of a file's."""
 
 
 class Require(StrEnum):
@@ -138,10 +140,8 @@ def _as_given(flag: Flag, config: pytest.Config) -> list[str]:
 
 def _thresholds_path(written: str | None, reader: OptionReader) -> Path | None:
     """The file to read: the one of the option, else one among the paths, else the one here; None where the run has to do with the built-in one."""
-    if written == BUILT_IN:
-        from pytest_prunegate.resources import resource_path
-
-        return resource_path("thresholds.yaml")
+    if written in BUILT_IN:
+        return resource_path(BUILT_IN[written])
     if written is not None:
         return reader.resolve(flags.THRESHOLDS, written)
     named, usual = reader.thresholds_among_paths(), reader.invocation_dir / "thresholds.yaml"

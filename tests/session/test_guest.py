@@ -224,3 +224,13 @@ def test_values_of_another_type_are_named_once_each_all_of_them(
         assert result.stderr.str().count(f"pyproject.toml: {mistake}") == 1
     result = project.run("thresholds.yaml", "-W", "ignore", models=())
     assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_options_of_other_tools_are_answered_with_ours(project: Bench) -> None:
+    result = project.run("--tasks=boolq", "--nsamples", "128", "--seed=7")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([
+        "ERROR: --tasks: it is --prunegate-tasks here.", "--nsamples: it is --prunegate-limit here.", "--seed: it is --prunegate-seed here.",
+    ])  # fmt: skip
+    project.pytester.makeconftest('def pytest_addoption(parser): parser.addoption("--seed")')
+    assert project.run("--seed=7", "-k", "boolq").ret == 0, "it is the project's own"

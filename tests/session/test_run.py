@@ -256,9 +256,20 @@ def test_tasks_without_a_file_take_the_built_in_thresholds(bench: Bench) -> None
     result = bench.run("--prunegate-tasks=gsm8k,boolq", "--collect-only", "-q")
     result.stdout.fnmatch_lines(["thresholds.yaml::gsm8k::accuracy", "thresholds.yaml::boolq::acc"])
     result = bench.run("--thresholds=default", "--collect-only", "-q")
-    result.stdout.fnmatch_lines(
-        ["thresholds.yaml::squadv2::f1", "*squadv2::exact_match", "*HasAns_f1", "*HasAns_exact", "*gsm8k::accuracy"]
-    )
+    result.stdout.fnmatch_lines([
+        "thresholds.yaml::wikitext2::perplexity", "thresholds.yaml::squadv2::f1", "*squadv2::exact_match", "*HasAns_f1", "*HasAns_exact",
+        "*gsm8k::accuracy",
+    ])  # fmt: skip
+    result = bench.run("--thresholds=quick", "--collect-only", "-q")
+    result.stdout.fnmatch_lines([
+        "thresholds_quick.yaml::wikitext2::perplexity", "*squadv2::f1", "*squadv2::HasAns_f1", "*gsm8k::accuracy",
+    ])  # fmt: skip
+
+
+def test_names_stand_behind_commas_or_blanks(project: Bench) -> None:
+    for written in ("boolq,squadv2", "boolq squadv2", "boolq, squadv2"):
+        result = project.run(f"--prunegate-tasks={written}", "--collect-only", "-q")
+        assert {line.split("::")[1] for line in result.outlines if "::" in line} == {"squadv2", "boolq"}
 
 
 def test_a_task_the_file_lacks_is_added_under_its_defaults(project: Bench) -> None:
