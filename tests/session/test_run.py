@@ -295,7 +295,7 @@ def test_data_on_a_hub_out_of_reach_is_one_problem_with_two_ways_out(
         raise ConnectionError(f"Couldn't reach '{gate_task.name}' on the Hub") from OSError("no route to host")
 
     monkeypatch.setattr("pytest_prunegate.tasks.task_builder.load_task", unreached)
-    result = project.run("--thresholds=default")
+    result = project.run("--thresholds=default", "-m", "squadv2 or gsm8k")
     assert result.ret == 10
     shown = " ".join(result.stdout.str().split())
     beginning, _, rest = shown.partition(" EEEEE ")
