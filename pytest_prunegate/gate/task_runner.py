@@ -300,6 +300,9 @@ class TaskRunner:
     def _refuse_uncomputable(self, task: GateTask) -> tuple[str, ...]:
         from pytest_prunegate.tasks.unmeasurable import refuse_uncomputable
 
+        if isinstance(task.kind, CountingKind) and len(self._facts) > 1:
+            for check in task.checks:
+                task.kind.count(check, self._facts)  # what cannot be counted is told before hours of other tasks
         return refuse_uncomputable(task, self.prepared[task.name])
 
     def _may_be_asked(self, name: str) -> tuple[PreparedTask, ...]:

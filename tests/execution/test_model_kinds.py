@@ -763,6 +763,9 @@ class TestQuantised:
             "*the sparsity of the pruned model pruned cannot be counted: the weights are packed or quantised (gptq).",
         )
         assert summary_of(gptq)["checks"][0]["pruned"] is None
+        preflight = run(gptq, "--prunegate-preflight")
+        assert preflight.ret == pytest.ExitCode.USAGE_ERROR
+        preflight.stderr.fnmatch_lines(["*the sparsity of the pruned model pruned cannot be counted: *"])
 
     def test_a_quantised_side_keeps_its_own_dtype(self, gptq: Bench) -> None:
         edit_config(gptq.path / "pruned", dtype="float16")
