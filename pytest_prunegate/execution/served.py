@@ -32,13 +32,8 @@ if TYPE_CHECKING:
 
 _NEEDED = ("aiohttp", "requests", "tenacity")  # of lm-eval's class
 _FINISHED = {"length": True, "stop": False}  # whether a text was cut, by what the server says
-_WHOLE = (
-    None,
-    *_FINISHED,
-    "eos",
-    "eos_token",
-    "stop_sequence",
-)  # how a text ends that is all of it; some servers do not say
+# How a text ends that is all of it; some servers do not say.
+_WHOLE = (None, *_FINISHED, "eos", "eos_token", "stop_sequence")
 _SHOWN = 60  # characters of what a server said
 
 
@@ -153,18 +148,13 @@ class ServedLM(LocalCompletionsAPI):  # type: ignore[misc]  # lm-eval publishes 
                 outputs = await asyncio.get_running_loop().run_in_executor(
                     self._threads, lambda: self.model_call(messages, generate=generate, gen_kwargs=gen_kwargs)
                 )
+                if generate:
+                    answers: list[Any] = self.parse_generations(outputs)
+                else:
+                    answers = self.parse_logprobs(outputs, tokens=messages, ctxlens=ctxlens)
             except PrunegateError as error:
                 self._failure = error
                 return []
-        try:
-            answers: list[Any] = (
-                self.parse_generations(outputs)
-                if generate
-                else self.parse_logprobs(outputs, tokens=messages, ctxlens=ctxlens)
-            )
-        except PrunegateError as error:
-            self._failure = error
-            return []
         for key, answer in zip(cache_keys or (), answers, strict=True):
             if key is not None:
                 self.cache_hook.add_partial("generate_until" if generate else "loglikelihood", key, answer)
@@ -208,11 +198,9 @@ class ServedLM(LocalCompletionsAPI):  # type: ignore[misc]  # lm-eval publishes 
         pairs = list(zip(own[ctxlen : len(ids)], best[ctxlen : len(ids)], strict=True))
         if any(number is None or not top for number, top in pairs):
             raise _no_log_probabilities(self._facts, "it leaves out tokens of a prompt")
-        odd = next(
-            (one for number, top in pairs for one in (number, *_values(top)) if not _is_log_probability(one)), None
-        )
-        if odd is not None:
-            raise self._no_answer(f"{_shown(odd)} stands where a log-probability should")
+        odd = [one for number, top in pairs for one in (number, *_values(top)) if not _is_log_probability(one)]
+        if odd:
+            raise self._no_answer(f"{_shown(odd[0])} stands where a log-probability should")
         return sum(number for number, _ in pairs), all(number == max(top.values()) for number, top in pairs)
 
     def _no_answer(self, why: str) -> ResponseError:

@@ -302,6 +302,7 @@ ODD_ANSWERS: dict[str, tuple[str, dict[str, Any], str]] = {
         "-Infinity stands where a log-probability should",
     ),
     "a string": (BOOLQ_ALONE, {"token_logprobs": "-1.5"}, '"-1.5" stands where a log-probability should'),
+    "nothing beside it": (BOOLQ_ALONE, {"top_logprobs": {"a": None}}, "null stands where a log-probability should"),
     "strings beside it": (BOOLQ_ALONE, {"top_logprobs": {"a": "-1"}}, '"-1" stands where a log-probability should'),
 }
 
