@@ -176,9 +176,8 @@ TEMPLATE = Flag(
     ini="prunegate_template",
     ini_types=("linelist",),
 )
-JUNIT_PROPERTIES = (
-    "prunegate_junit_properties"  # only in the configuration file: it belongs to whoever reads the JUnit file
-)
+# Only in the configuration file: it belongs to whoever reads the JUnit file.
+JUNIT_PROPERTIES = "prunegate_junit_properties"
 JUNIT_PLACES = ("case", "suite", "none")
 OF_OTHER_TOOLS = {
     "--tasks": TASKS, "--nsamples": LIMIT, "--limit": LIMIT, "--seed": SEED, "--num_fewshot": FEWSHOT, "--batch_size": BATCH,
@@ -253,5 +252,10 @@ def is_requested(config: pytest.Config) -> bool:
 def thresholds_among_paths(config: pytest.Config) -> str | None:
     """The thresholds file, or a part of it, where it was named on the command line; None where it was not."""
     file = config.getoption(THRESHOLDS.dest) or ini_value(config, THRESHOLDS) or "thresholds.yaml"
+    return next(iter(arguments_for(config, Path(str(file)).name)), None)
+
+
+def arguments_for(config: pytest.Config, name: str) -> list[str]:
+    """The paths of the command line whose file has a name, with what stands behind ``::``."""
     paths = config.args if config.args_source is config.ArgsSource.ARGS else []
-    return next((path for path in paths if Path(path.split("::")[0]).name == Path(str(file)).name), None)
+    return [path for path in paths if Path(path.split("::")[0]).name == name]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LINE = 10_000  # characters of one line: more than any of our own, and no harm to a terminal
 _ALL = 200_000  # characters altogether
@@ -86,3 +90,8 @@ def size_text(size: int | None) -> str:
             return f"{amount:.0f} {unit}"
         amount /= 1024
     return f"{amount:.2f} GiB"
+
+
+def seen_from(folder: Path, path: Path) -> Path:
+    """A path as it is written in a folder: relative where it lies below it."""
+    return path.relative_to(folder) if path.is_relative_to(folder) else path

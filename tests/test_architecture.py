@@ -51,7 +51,7 @@ ROOMS = {
     "report.ci": ("plain", "report.page", "report.summary", "verdict"),
     "commands": (
         "atomic_file", "baseline", "checkpoint", "errors", "execution", "gate", "input", "plain", "report.history", "report.screen",
-        "report.summary", "resources", "store", "tasks", "verdict",
+        "report.summary", "store", "tasks", "verdict",
     ),
     "session": (
         "errors", "execution", "flags", "gate", "input", "plain", "report.ci", "report.files", "report.history", "report.page",

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.resources import resource_path
 
 if TYPE_CHECKING:
     import argparse
@@ -52,7 +51,7 @@ def _run(given: argparse.Namespace) -> None:
 def _wanted(given: argparse.Namespace) -> Wanted:
     from pytest_prunegate.commands.downloading import Wanted
     from pytest_prunegate.gate.run_input import TasksAsked
-    from pytest_prunegate.input.options import BUILT_IN
+    from pytest_prunegate.input.options import built_in_path
     from pytest_prunegate.input.thresholds import TaskOptions
 
     cwd = Path.cwd()
@@ -61,8 +60,7 @@ def _wanted(given: argparse.Namespace) -> Wanted:
         raise InputError(f"--include-path={given.include_path}: there is no such folder.")
     only = tuple(given.tasks.replace(",", " ").split())
     usual = cwd / "thresholds.yaml"
-    shipped = BUILT_IN.get(given.thresholds)
-    path = resource_path(shipped) if shipped else _absolute(given.thresholds, cwd)
+    path = built_in_path(given.thresholds) or _absolute(given.thresholds, cwd)
     path = path or (usual if usual.is_file() else None)
     tasks = TasksAsked(
         thresholds=path, only=only, include_path=include_path, cache_dir=cache_dir, for_tasks=TaskOptions(), folder=cwd

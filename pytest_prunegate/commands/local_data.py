@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import InputError
+from pytest_prunegate.plain import seen_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,7 +76,9 @@ def propose_local(folder: Path, *, near: Path) -> str:
     for path in sorted(path for path in folder.rglob("*.json*") if path.suffix in {".jsonl", ".json"}):
         shape = _shape_of(path)
         if shape:
-            tasks.setdefault(shape.task, {}).setdefault(_split_of(path) or shape.split, _seen_from(near, path))
+            tasks.setdefault(shape.task, {}).setdefault(
+                _split_of(path) or shape.split, str(seen_from(near, path.absolute()))
+            )
     lines = [line for shape in _SHAPES if shape.task in tasks for line in _task_lines(shape, tasks[shape.task])]
     texts = sorted(
         (path for path in folder.rglob("*.txt") if path.stat().st_size),
@@ -106,11 +109,6 @@ def _split_of(path: Path) -> str | None:
     return _SPLITS.get(found[-1].lower(), found[-1].lower()) if found else None
 
 
-def _seen_from(folder: Path, path: Path) -> str:
-    path = path.absolute()
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
-
-
 def _task_lines(shape: _Shape, files: Mapping[str, str]) -> Iterator[str]:
     """The entry of a task; what is asked stands in any split where the one that lm-eval asks is not there."""
     asked = files.get(shape.split) or next(iter(files.values()))
@@ -129,6 +127,9 @@ def _perplexity_lines(texts: Sequence[Path], near: Path) -> Iterator[str]:
     if texts:
         yield "perplexity:"
         yield "  wikitext2:"
-        yield f"    dataset: {{path: text, data_files: {json.dumps({'test': _seen_from(near, texts[0])}, ensure_ascii=False)}}}"
+        yield f"    dataset: {{path: text, data_files: {json.dumps({'test': str(seen_from(near, texts[0].absolute()))}, ensure_ascii=False)}}}"
         yield "    max_relative_increase: 10%"
-        yield from (f"# also found: {json.dumps(_seen_from(near, other), ensure_ascii=False)}" for other in texts[1:])
+        yield from (
+            f"# also found: {json.dumps(str(seen_from(near, other.absolute())), ensure_ascii=False)}"
+            for other in texts[1:]
+        )

@@ -12,6 +12,7 @@ from pytest_prunegate.errors import InputError
 from pytest_prunegate.input.model_argument import SIDES
 from pytest_prunegate.input.rules import MAX_RELATIVE_DROP, MAX_RELATIVE_INCREASE, MAX_SHARE, RULES
 from pytest_prunegate.input.thresholds import TaskSpec
+from pytest_prunegate.plain import seen_from
 from pytest_prunegate.tasks.kinds import KINDS, sections
 from pytest_prunegate.tasks.thresholds_file import parse_thresholds
 
@@ -175,15 +176,12 @@ def _settings(task: RecordedTask, folder: Path) -> dict[str, Any]:
     if marks:
         found["marks"] = list(dict.fromkeys(marks))
     if files := found.get("dataset", {}).get("data_files"):
-        seen = {split: [_seen_from(folder, name) for name in names] for split, names in files.items()}
+        seen = {
+            split: [str(seen_from(folder.resolve(), Path(name))) for name in names] for split, names in files.items()
+        }
         short = {split: names[0] if len(names) == 1 else names for split, names in seen.items()}
         found["dataset"] = {**found["dataset"], "data_files": short}
     return found
-
-
-def _seen_from(folder: Path, name: str) -> str:
-    here = folder.resolve()
-    return str(Path(name).relative_to(here)) if Path(name).is_relative_to(here) else name
 
 
 def _dumped(values: dict[str, Any]) -> str:

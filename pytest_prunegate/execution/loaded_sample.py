@@ -66,9 +66,9 @@ def heard(listener: Listener) -> Iterator[None]:
         names = [name for found in transform.layer_targets.values() for name in found]
         result = rename(transform, *args, **kwargs)
         if transform.quantization_operation is None:
-            listener.renamed(names[0], next(iter(_made(result))))
+            listener.renamed(names[0], next(iter(_first(result))))
         else:
-            listener.changed(names, _made(result))
+            listener.changed(names, _first(result))
         return result
 
     def converting(transform: Any, *args: Any, **kwargs: Any) -> Any:
@@ -79,7 +79,9 @@ def heard(listener: Listener) -> Iterator[None]:
                 listener.read(name, tensor)
         came.clear()  # a tensor must not live on through this list while it is stacked with others
         result = convert(transform, *args, **kwargs)
-        listener.changed(names, {name: one[0] if isinstance(one, list) else one for name, one in _made(result).items()})
+        listener.changed(
+            names, {name: one[0] if isinstance(one, list) else one for name, one in _first(result).items()}
+        )
         return result
 
     with (
@@ -90,8 +92,8 @@ def heard(listener: Listener) -> Iterator[None]:
         yield
 
 
-def _made(result: Any) -> Any:
-    """The parameters that a transformation made; transformers 5.0 returns its errors beside them."""
+def _first(result: Any) -> Any:
+    """What a step of transformers made, without what its version returns beside it."""
     return result[0] if isinstance(result, tuple) else result
 
 
@@ -114,7 +116,7 @@ def opening_only(files: Sequence[Path]) -> Iterator[None]:
                 "directory, under the usual name."
             )
         result = usual(model, state_dict, found, *args, **kwargs)
-        _refuse_unconverted(result[0] if isinstance(result, tuple) else result)
+        _refuse_unconverted(_first(result))
         return result
 
     with patch.object(PreTrainedModel, "_load_pretrained_model", staticmethod(loading)):

@@ -10,6 +10,7 @@ from pytest_prunegate.errors import InputError
 from pytest_prunegate.execution.conditions import parse_arguments
 from pytest_prunegate.execution.registry import canonical_backend
 from pytest_prunegate.input.options import BUILT_IN, read_options
+from pytest_prunegate.plain import seen_from
 from pytest_prunegate.resources import resource_path
 from pytest_prunegate.tasks import index as task_index
 from pytest_prunegate.tasks.guarded import warnings_logged
@@ -71,7 +72,7 @@ def read_tasks(asked: TasksAsked) -> tuple[ThresholdsFile, tuple[GateTask, ...]]
         file = replace(file, specs=())
     else:
         is_built_in = asked.thresholds in map(resource_path, BUILT_IN.values())
-        display = f"built-in {asked.thresholds.name}" if is_built_in else _display(asked.thresholds, asked.folder)
+        display = f"built-in {asked.thresholds.name}" if is_built_in else str(seen_from(asked.folder, asked.thresholds))
         file, mistakes = load_thresholds(asked.thresholds, display=display, built_in=is_built_in)
     index = _index(asked, wanted=not mistakes.found)
     tasks = (
@@ -96,7 +97,3 @@ def _index(asked: TasksAsked, *, wanted: bool) -> task_index.TaskIndex | None:
         with warnings_logged():
             index = task_index.build_index(cache_dir)
     return index.including(asked.include_path) if index and asked.include_path else index
-
-
-def _display(path: Path, folder: Path) -> str:
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

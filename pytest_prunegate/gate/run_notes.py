@@ -118,7 +118,7 @@ def _behaviour(folder: Path) -> dict[str, Any]:
 
 
 _SHOWN = 60  # characters of a message, or of a value
-_NAMED = 3  # checks of which the same is said
+_NAMED = 3  # checks or tasks of which the same is said
 
 
 def run_notes(
@@ -150,7 +150,7 @@ def run_notes(
     yield from _hopeless([expected for expected in plan.outlooks if expected.is_hopeless])
     plain = [task.name for task in tasks if task.name in prepared and _is_plain(task)]
     if plain and any(facts.tokenizer.template for facts in plan.facts.values()):
-        names = ", ".join(plain[:3]) + (f" and {len(plain) - 3} more" if len(plain) > 3 else "")  # noqa: PLR2004 - as many as fit
+        names = ", ".join(plain[:_NAMED]) + (f" and {len(plain) - _NAMED} more" if len(plain) > _NAMED else "")
         yield (
             f"The model has a chat template, and it is not applied to {names}. For a chat model write `apply_chat_template: true` "
             "in the thresholds file, or --prunegate-apply-chat-template=true; `apply_chat_template: false` says that it is meant so."
@@ -216,8 +216,9 @@ def _hopeless(expected: Sequence[Outlook]) -> Iterator[str]:
     for consequence, alike in found.items():
         named = ", ".join(f"{one.check.label} {one.resolves:.1%} (threshold {one.most:.1%})" for one in alike[:_NAMED])
         more = f" and {len(alike) - _NAMED} more, which -v names" if len(alike) > _NAMED else ""
-        lead = f"{len(alike)} checks have documents for relative drops no smaller than these: {named}{more}"
-        if len(alike) == 1:
+        if len(alike) > 1:
+            lead = f"{len(alike)} checks have documents for relative drops no smaller than these: {named}{more}"
+        else:
             (one,) = alike
             lead = f"{one.check.label}: {one.documents} documents resolve relative drops of {one.resolves:.1%}, and its threshold is {one.most:.1%}"
         yield f"{lead}: {consequence}"

@@ -261,11 +261,10 @@ class OptionReader:
 
     def thresholds_among_paths(self) -> Path | None:
         """The thresholds file, or a part of it, that stands among the paths; None where there is none. A run has one."""
-        paths = self._config.args if self._config.args_source is self._config.ArgsSource.ARGS else []
         named = dict.fromkeys(
             Path(os.path.abspath(self.invocation_dir / path.split("::")[0]))  # noqa: PTH100 - as in resolve
-            for path in paths if Path(path.split("::")[0]).name == "thresholds.yaml"
-        )  # fmt: skip
+            for path in flags.arguments_for(self._config, "thresholds.yaml")
+        )
         found = [path for path in named if path.is_file()]
         if len(found) > 1:
             files = ", ".join(map(str, found))

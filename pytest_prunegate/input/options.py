@@ -140,9 +140,12 @@ def _as_given(flag: Flag, config: pytest.Config) -> list[str]:
 
 def _thresholds_path(written: str | None, reader: OptionReader) -> Path | None:
     """The file to read: the one of the option, else one among the paths, else the one here; None where the run has to do with the built-in one."""
-    if written in BUILT_IN:
-        return resource_path(BUILT_IN[written])
     if written is not None:
-        return reader.resolve(flags.THRESHOLDS, written)
+        return built_in_path(written) or reader.resolve(flags.THRESHOLDS, written)
     named, usual = reader.thresholds_among_paths(), reader.invocation_dir / "thresholds.yaml"
     return named or (usual if usual.is_file() else None)
+
+
+def built_in_path(name: str | None) -> Path | None:
+    """The file that ships with the package under a name; None where there is no such name."""
+    return resource_path(BUILT_IN[name]) if name in BUILT_IN else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_prunegate.gate.candidate_gates import CandidateGates
-from pytest_prunegate.plain import one_line
+from pytest_prunegate.plain import one_line, seen_from
 from pytest_prunegate.report.ci.junit import PREFIX, properties
 from pytest_prunegate.report.screen.failed_check import EMPTY, FEW, MANY, LostAnswer, failed_check
 from pytest_prunegate.report.summary.wording import rerun_command, verdict_sentence
@@ -208,24 +208,23 @@ class CheckItem(pytest.Item):
         folder = self.config.invocation_params.dir  # a node id would be relative to rootdir, where nobody stands
         names = FileNames(self.gate.candidate)
         file, report = (
-            path.relative_to(folder) if path.is_relative_to(folder) else path
-            for path in (self.path, self.gate.options.output / names.comparisons[-1])
+            seen_from(folder, path) for path in (self.path, self.gate.options.output / names.comparisons[-1])
         )
         return failed_check(
-            result, self._lost(result, MANY if is_long else FEW), name=self.check_name, path=str(self.path),
+            result, self._lost(result, in_full=is_long), name=self.check_name, path=str(self.path),
             rest=f"{report}, {names.changed} beside it",
             command=rerun_command(self.gate.options.given, f"{file}::{self.check.task}::{self.check_name}"),
             in_full=is_long, is_one_line=self.config.getoption("tbstyle", "auto") == "line",
         )  # fmt: skip
 
-    def _lost(self, result: CheckResult, most: int) -> list[LostAnswer]:
+    def _lost(self, result: CheckResult, *, in_full: bool) -> list[LostAnswer]:
         """The largest losses of the check, in words."""
         measured = self.gate.measurements.get(self.check.task)
         if not measured or not result.comparison or not result.comparison.lost:
             return []
         changed = changed_documents(self.parent.task, self.check, measured, comparison=result.comparison)
-        lost = [document for document in changed if document.change == LOST][:most]
-        return [_in_words(document, in_full=most == MANY) for document in lost]
+        lost = [document for document in changed if document.change == LOST][: MANY if in_full else FEW]
+        return [_in_words(document, in_full=in_full) for document in lost]
 
     def reportinfo(self) -> tuple[Any, int, str]:
         """File, line (from 0) and name, for pytest's reports."""

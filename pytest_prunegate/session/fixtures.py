@@ -54,7 +54,6 @@ class Prunegate:
                 f"the task {task} is not declared by this test. Declare it: {_HOW.replace('gsm8k', task)}."
             )
         with warnings_logged():
-            gate.measure(task)
             return gate.comparison(find_check(gate.task(task), metric))
 
     def _gate_of(self, candidate: str | None) -> Gate:

@@ -105,7 +105,8 @@ def first_answers(task: GateTask, measured: Sequence[Measurement]) -> str | None
     if part is None or not task.kind.is_of_lm_eval:
         return None
     texts, document = AnswerTexts(part.prepared), part.prepared.documents[0]
-    said = [f"right is {_quoted(texts.gold(document))}"] if texts.gold(document) else []
+    gold = texts.gold(document)
+    said = [f"right is {_quoted(gold)}"] if gold else []
     for side, scorer in part.scorers.items():
         answer = texts.answer(document, scorer)
         said.append(f"the {side} said {_quoted(answer.text)}" + (f" ({one_line(answer.note)})" if answer.note else ""))

@@ -122,9 +122,8 @@ def silence_of(measured: Sequence[Measurement], side: Side) -> str | None:
     return None
 
 
-_MOST_SILENCE = Fraction(
-    1, 10
-)  # by which the share of empty outputs may grow where the file does not say how many may be empty
+# By which the share of empty outputs may grow where the file does not say how many may be empty.
+_MOST_SILENCE = Fraction(1, 10)
 _SILENCE_ERROR = 0.001  # the largest probability that all documents would show less, where a part of them shows more
 
 

@@ -152,9 +152,9 @@ def _hidden(task: GateTask, check: Check, measured: Sequence[Measurement]) -> It
             original, pruned = (scores_of(task, part, measured, side) for side in ("original", "pruned"))
         except EvaluationError:  # none of the documents is of this part
             continue
-        if original.aggregate and (original.aggregate - pruned.aggregate) / original.aggregate >= _COLLAPSE:
-            fell = float((original.aggregate - pruned.aggregate) / original.aggregate)
-            yield f"{metric} fell {fell:.1%} ({float(original.aggregate):.4f} -> {float(pruned.aggregate):.4f}): add it to the file."
+        fell = (original.aggregate - pruned.aggregate) / original.aggregate if original.aggregate else 0
+        if fell >= _COLLAPSE:
+            yield f"{metric} fell {float(fell):.1%} ({float(original.aggregate):.4f} -> {float(pruned.aggregate):.4f}): add it to the file."
 
 
 def is_undecided(

@@ -249,21 +249,17 @@ def _jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 GSM8K = "dataset: {path: json, data_files: {train: data/gsm8k.jsonl, test: data/gsm8k.jsonl}}"
 SQUAD = "dataset: {path: json, data_files: {validation: data/squad.jsonl}}"
 BOOLQ = "dataset: {path: json, data_files: {validation: data/boolq.jsonl}}"
-TWO_TASKS = f"""
+_BOOLQ_PASSES = f"""
 tasks:
   boolq:
     {BOOLQ}
     metrics: {{acc: 50%}}
-  squadv2:
+"""
+TWO_TASKS = f"""{_BOOLQ_PASSES}  squadv2:
     {SQUAD}
     metrics: {{f1: 50%}}
 """
-THREE_TASKS = f"""
-tasks:
-  boolq:
-    {BOOLQ}
-    metrics: {{acc: 50%}}
-  gsm8k:
+THREE_TASKS = f"""{_BOOLQ_PASSES}  gsm8k:
     num_fewshot: 0
     {GSM8K}
     metrics: {{"exact_match,strict-match": 1%}}
@@ -272,12 +268,7 @@ tasks:
     metrics: {{f1: 50%}}
 """
 """Of which gsm8k breaks its threshold where the pruned model answers one question wrongly."""
-OF_EVERY_KIND = f"""
-tasks:
-  boolq:
-    {BOOLQ}
-    metrics: {{acc: 50%}}
-  gsm8k:
+OF_EVERY_KIND = f"""{_BOOLQ_PASSES}  gsm8k:
     num_fewshot: 0
     {GSM8K}
     metrics: {{"exact_match,strict-match": {{max_relative_drop: 1%, max_absolute_drop: 0.5}}}}

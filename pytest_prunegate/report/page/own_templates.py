@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.atomic_file import replacing
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.plain import one_line
+from pytest_prunegate.plain import one_line, seen_from
 from pytest_prunegate.report.page.renderer import TEMPLATE_SUFFIX, environment
 
 if TYPE_CHECKING:
@@ -168,8 +168,7 @@ def _place(path: Path, error: BaseException) -> str:
 
 def shown_path(path: Path) -> str:
     """A path as short as it can be where the user stands."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return str(seen_from(Path.cwd(), path))
 
 
 def _said(error: BaseException) -> str:

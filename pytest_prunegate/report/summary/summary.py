@@ -260,13 +260,12 @@ def _interval(result: CheckResult | None) -> IntervalSummary | None:
     interval = result.verdict.interval if result and result.verdict else None
     if interval is None:
         return None
-    change = change_bounds(interval.relative)
-    is_lower_better = bool(result and result.comparison and not result.comparison.higher_is_better)
+    higher_is_better = not (result and result.comparison) or result.comparison.higher_is_better
     return IntervalSummary(
         **asdict(interval),
         confidence=CONFIDENCE,
-        relative_change=change,
-        text=interval_text(*own_bounds(*change, is_lower_better=is_lower_better)),
+        relative_change=change_bounds(interval.relative),
+        text=interval_text(*own_bounds(interval.relative, higher_is_better=higher_is_better)),
         subject=interval.subject,
     )
 

@@ -106,13 +106,6 @@ def change_text(relative: float | None, *, is_lower_better: bool) -> str:
     )
 
 
-def own_bounds(low: float | None, high: float | None, *, is_lower_better: bool) -> tuple[float | None, float | None]:
-    """Bounds of a change, negative for a loss, with the change's own sign."""
-    if not is_lower_better:
-        return low, high
-    return (None if high is None else -high, None if low is None else -low)
-
-
 def duration_text(seconds: float) -> str:
     """A duration in its two largest units: ``2 h 5 min``, ``3 min 10 s``, ``42 s``."""
     whole = round(seconds)
@@ -265,21 +258,26 @@ def change_bounds(drop: Bounds) -> Bounds:
     return (None if high is None else -high, None if low is None else -low)
 
 
+def own_bounds(drop: Bounds, *, higher_is_better: bool) -> Bounds:
+    """Bounds of a change with its own sign from those of a drop: where lower is better, a drop is a rise."""
+    return change_bounds(drop) if higher_is_better else drop
+
+
 def certainty_texts(result: CheckResult) -> list[str]:
     """The interval, and whether it leaves a threshold in doubt that the measured figures decided; nothing where there is none."""
     check, verdict = result.check, result.verdict
     if verdict is None or verdict.interval is None:
         return []
     interval = verdict.interval
-    low, high = change_bounds(interval.relative)
+    low, _ = interval.relative
     why = (
         ": too few documents, or an original that cannot be told from 0"
-        if high is None and not interval.is_anytime
+        if low is None and not interval.is_anytime
         else ""
     )
     stops = ", wherever it stops" if interval.is_anytime else ""
-    is_lower_better = result.comparison is not None and not result.comparison.higher_is_better
-    shown = interval_text(*own_bounds(low, high, is_lower_better=is_lower_better))
+    higher_is_better = result.comparison is None or result.comparison.higher_is_better
+    shown = interval_text(*own_bounds(interval.relative, higher_is_better=higher_is_better))
     said = [f"95% interval for {interval.subject}{stops}: {shown}{why}{_other_bounds(interval, check)}."]
     if verdict.basis is Basis.MEASURED and any(interval.doubts(threshold) for threshold in check.thresholds):
         said.append("Within sampling noise of the threshold.")
@@ -305,10 +303,9 @@ def figures_text(comparison: Comparison) -> str:
     difference = None if comparison.difference is None else float(comparison.difference)
     relative = relative_change(comparison.relative_drop)
     changed = "no relative change (the original scores 0)"
-    if relative is not None and comparison.higher_is_better:
-        changed = f"{percent_text(relative, signed=True)} relative"
-    elif relative is not None:
-        changed = f"{change_text(relative, is_lower_better=True)}"
+    if relative is not None:
+        of_what = " relative" if comparison.higher_is_better else ""
+        changed = change_text(relative, is_lower_better=not comparison.higher_is_better) + of_what
     return f"{before} -> {after}: {signed_text(difference)}, {changed}"
 
 
