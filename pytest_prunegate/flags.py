@@ -169,6 +169,7 @@ STORE = Flag(
 PREFLIGHT = Flag(
     "--prunegate-preflight", None, "load no model: see that a run could go through, and say what it would take of memory, disk and time"
 )  # fmt: skip
+ANSWERS = Flag("--prunegate-answers", None, "write all answers of both models to answers.jsonl, the unchanged ones too")
 TEMPLATE = Flag(
     "--prunegate-template",
     "FILE",
@@ -190,7 +191,7 @@ SEVERAL = (*MODELS, TEMPLATE)  # a second original is noticed
 ALL = (
     ORIGINAL, PRUNED, REQUIRE, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
     BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, BASELINE_ONLY, CACHE, OUTPUT, STORE, DECIDE,
-    ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET, TRUST, PREFLIGHT, TEMPLATE,
+    ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET, TRUST, PREFLIGHT, ANSWERS, TEMPLATE,
 )  # fmt: skip
 
 

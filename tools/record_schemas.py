@@ -19,6 +19,7 @@ import msgspec
 from pytest_prunegate.report.history.records import HistoryRun
 from pytest_prunegate.report.summary.candidate_records import CandidatesSummary
 from pytest_prunegate.report.summary.changed_records import (
+    AnswerLine,
     ChangedCounts,
     ChangedLine,
 )
@@ -31,6 +32,7 @@ DOCUMENTS = {
     "model_results": (ModelResults, "original_model_results.json, pruned_model_results.json and baseline_results.json"),
     "history": (HistoryRun, "A line of history.jsonl"),
     "candidates": (CandidatesSummary, "candidates_results.json"),
+    "answers": (AnswerLine, "A line of answers.jsonl"),
     "changed": (ChangedLine, "A line of changed.jsonl"),
 }
 """The records that are a file, or a line of one, by the name of their schema, and what they are."""

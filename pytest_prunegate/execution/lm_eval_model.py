@@ -209,7 +209,7 @@ class LmEvalModel(Executor):
         }  # fmt: skip
         fixed: dict[str, Any] = {"batch_size": self._batch_size, "device": self._device}
         if conditions.backend == "hf":
-            return GateLM(weights=facts.weights, **own | _transformers_arguments(facts) | fixed)
+            return GateLM(weights=facts.weights, **own | transformers_arguments(facts) | fixed)
         cls = backend_class(conditions.backend)
         takes = _parameters(cls)
         if "pretrained" not in takes:
@@ -246,7 +246,7 @@ def _parameters(cls: type) -> set[str]:
     return names
 
 
-def _transformers_arguments(facts: ModelFacts) -> dict[str, Any]:
+def transformers_arguments(facts: ModelFacts) -> dict[str, Any]:
     """The side's model_args as lm-eval's transformers backend takes them."""
     given = {key: value for key, value in facts.arguments.items() if key not in _OWN}
     quantization = given.pop("quantization_config", None)

@@ -6,9 +6,11 @@ A package brings one by an entry point of the group `pytest_prunegate.executors`
 from __future__ import annotations
 
 import difflib
+import logging
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.checkpoint.files import read_json
 from pytest_prunegate.errors import InputError, ModelError
 from pytest_prunegate.execution.conditions import backend_class
 from pytest_prunegate.tasks.guarded import reason_of
@@ -104,3 +106,29 @@ def refuse_missing(name: str) -> None:
         executor_for(name)
     else:
         backend_class(name)
+
+
+def missing_package(facts: ModelFacts, backend: str) -> str | None:
+    """Why transformers will not load a quantised model: a package that its format needs is not installed. None where nothing is known to be missing.
+
+    Args:
+        facts: of the model.
+        backend: that loads it; of others than transformers nothing is known.
+    """
+    if backend != "hf" or facts.quantised is None or facts.gguf:
+        return None
+    from transformers.quantizers import AutoHfQuantizer
+
+    from pytest_prunegate.execution.lm_eval_model import transformers_arguments
+
+    config = read_json(facts.folder / "config.json")
+    stored = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
+    asked = transformers_arguments(facts).get("quantization")
+    try:  # as transformers does before it opens the weights (quantizers.auto.get_hf_quantizer)
+        quantizer = AutoHfQuantizer.from_config(asked or stored, pre_quantized=stored is not None)
+        quantizer.validate_environment(device_map=None, weights_only=True)
+    except ImportError as error:
+        return reason_of(error)
+    except Exception as error:  # noqa: BLE001 - what else a format's library says depends on the device: loading tells it
+        logging.getLogger("pytest_prunegate").debug("%s: %s", facts.title, error)
+    return None

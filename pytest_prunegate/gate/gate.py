@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.verdict.check_scores import Measurement
     from pytest_prunegate.verdict.noise import Noise
+    from pytest_prunegate.verdict.sampling import Draws
 
 _log = logging.getLogger("pytest_prunegate")
 
@@ -114,6 +115,11 @@ class Gate(Pair):
     def prepared(self) -> Mapping[str, tuple[PreparedTask, ...]]:
         """The parts of the tasks that were built, by task."""
         return self._runner.prepared
+
+    @property
+    def draws(self) -> Mapping[str, Draws]:
+        """The order of each task's documents, by task."""
+        return self._runner.draws
 
     def probe(self) -> None:
         """Time the first requests of each task whose time is not known; their answers are kept."""

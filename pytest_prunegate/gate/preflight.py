@@ -61,9 +61,10 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What was found at the opened plan: `problems` end the run, `notes` do not; `estimates` are lines of their own."""
+    """What was found at the opened plan: `problems` end the run, `unloadable` models what needs them, `notes` nothing; `estimates` are lines."""
 
     problems: tuple[str, ...]
+    unloadable: tuple[str, ...]
     notes: tuple[str, ...]
     estimates: tuple[str, ...]
 
@@ -105,7 +106,7 @@ def look_before_opening(gates: CandidateGates, needed: Needed) -> None:
 def look_at_plan(gates: CandidateGates, plan: RunPlan) -> Findings:
     """Estimate what an opened run takes, and see whether that is there. Where the store answers everything, nothing is taken."""
     if not plan.pending:
-        return Findings(problems=(), notes=(), estimates=())
+        return Findings(problems=(), unloadable=(), notes=(), estimates=())
     problems, options = Problems(), gates.options
     for gate in gates.opened:
         with problems.collected():
@@ -119,6 +120,7 @@ def look_at_plan(gates: CandidateGates, plan: RunPlan) -> Findings:
     memory = {one.label: one for gate in gates.opened for one in _memory(gate, plan.device)}.values()
     return Findings(
         problems=tuple(dict.fromkeys(problems.found)),
+        unloadable=tuple(dict.fromkeys(line for gate in gates.opened for line in _unloadable(gate))),
         notes=tuple(_tight(one) for one in memory if one.weights.size <= one.free < one.size / _TIGHT),
         estimates=(*(_memory_line(one) for one in memory), *_disk_lines(options, kept)),
     )
@@ -178,6 +180,14 @@ def _refuse_missing_backend(gate: Gate) -> None:
 
     for backend in {gate.conditions[side].backend for side in _asked_sides(gate)}:
         refuse_missing(backend)
+
+
+def _unloadable(gate: Gate) -> Iterator[str]:
+    from pytest_prunegate.execution.registry import missing_package
+
+    for facts, conditions in _local(gate, _asked_sides(gate)):
+        if missing := missing_package(facts, conditions.backend):
+            yield f"{facts.title}: cannot be loaded here: {missing}"
 
 
 def _local(sides: Sides | Gate, asked: set[Side]) -> Iterator[tuple[ModelFacts, Conditions]]:

@@ -254,6 +254,7 @@ class OptionReader:
             flags.NOISE_FLOOR,
             flags.REQUIRE,
             flags.TEMPLATE,
+            flags.ANSWERS,
         )
         taken = ", ".join(flag.flag for flag in said if self._config.getoption(flag.dest))
         if taken:

@@ -62,6 +62,8 @@ class Options:
     """Whether the original is asked twice."""
     time_budget: int | None
     """Seconds after which the run ends with the batch in hand."""
+    answers: bool
+    """Whether all answers are written, the unchanged ones too."""
     templates: tuple[Path, ...]
     """The user's own, rendered beside the reports."""
     preflight: bool
@@ -124,7 +126,7 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
         include_path=include_path, for_tasks=for_tasks, seed=flags.DEFAULT_SEED if seed is None else seed, batch_size=batch_size,
         device=device, dtype=dtype, backend=backend, cache_dir=cache_dir,
         output=output, store=store, record=record, noise_floor=noise_floor, time_budget=time_budget,
-        preflight=bool(config.getoption(flags.PREFLIGHT.dest)), templates=templates,
+        preflight=bool(config.getoption(flags.PREFLIGHT.dest)), answers=bool(config.getoption(flags.ANSWERS.dest)), templates=templates,
         given=tuple(word for flag in flags.ALL for word in _as_given(flag, config)),
     )  # fmt: skip
 

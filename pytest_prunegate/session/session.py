@@ -87,6 +87,7 @@ class Reporting:
         """Write what was measured, with what earlier runs into the same folder measured of the same things."""
         from pytest_prunegate.report.files import report_files as files
         from pytest_prunegate.report.page.own_templates import write_own
+        from pytest_prunegate.report.summary.all_answers import write_answers
         from pytest_prunegate.report.summary.file_names import FileNames
 
         folder, names = gate.options.output, FileNames(gate.candidate)
@@ -97,6 +98,8 @@ class Reporting:
             self._write_baseline(gate, folder)
             return
         ended.written = files.write_reports(ended.summary, folder, names)
+        if gate.options.answers:
+            write_answers(gate, folder / names.answers)
         own, problems = write_own(ended.summary, gate.options.templates, folder, names)
         self.told += [f"Own report: {path}" for path in own]
         self.problems += problems
@@ -202,7 +205,7 @@ class GateSession:
         for line in plan_lines(plan, self._file, self._gates.options):
             self._tell(line)
         for line in (
-            *(f"problem:  {line}" for line in plan.problems),
+            *(f"problem:  {line}" for line in (*findings.unloadable, *plan.problems)),
             *(f"note:     {line}" for line in findings.notes),
         ):
             self._tell(line)
@@ -233,7 +236,7 @@ class GateSession:
             *(f"estimate: {line}" for line in findings.estimates),
         ):
             self._tell(line)
-        if problems := (*findings.problems, *plan.problems):
+        if problems := (*findings.problems, *findings.unloadable, *plan.problems):
             raise InputError("\n".join(problems))
         self._tell("preflight: no problem was found")
 

@@ -125,7 +125,7 @@ def test_two_files_are_judged_by_other_thresholds_without_a_model(project: Bench
     assert result.ret == 1
     result.stdout.fnmatch_lines(["FAIL: 2 of 2 checks measured: 2 failed"])
     assert project.executor.loads == []
-    assert (project.results / "pruned_model_results_wanda.json").is_file()
+    assert (project.results / "pruned_model_results.json").is_file()
 
 
 @pytest.mark.slow

@@ -755,6 +755,11 @@ class TestQuantised:
         model = summary_of(gptq)["models"]["pruned"]
         assert model["quantised"] == "gptq"
         assert model["sparsity"] is None
+        told = "*pruned model pruned: cannot be loaded here: *GPTQ*"
+        result.stdout.fnmatch_lines([f"problem:  {told}"])
+        preflight = run(gptq, "--prunegate-preflight", "--prunegate-store=another")
+        assert preflight.ret == pytest.ExitCode.USAGE_ERROR
+        preflight.stderr.fnmatch_lines([told])
 
     def test_no_sparsity_threshold_passes_on_packed_weights(self, gptq: Bench) -> None:
         gptq.thresholds(SPARSITY.format(least="10%"))

@@ -8,7 +8,7 @@ import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import xxhash
@@ -24,7 +24,7 @@ from pytest_prunegate.report.summary.candidate_records import (
     CANDIDATES_RESULTS,
     CandidatesSummary,
 )
-from pytest_prunegate.report.summary.file_names import ANY_RESULTS, FileNames, model_file
+from pytest_prunegate.report.summary.file_names import ANY_RESULTS, FileNames
 from pytest_prunegate.report.summary.records import MODEL_RESULTS_VERSION, ModelResults
 from pytest_prunegate.report.summary.values import json_values
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 
 _PATIENCE = 60  # seconds
-_Kind = TypeVar("_Kind")
 BASELINE = "baseline_results.json"
 
 
@@ -70,8 +69,8 @@ def write_reports(summary: Summary, folder: Path, names: FileNames) -> list[Path
         OSError: a file cannot be written.
     """
     texts = {
-        model_file(side, model.name): as_text(json_values(model_results(summary, side)))
-        for side, model in summary.models.items() if side == "pruned" or names.candidate is None
+        names.model(side): as_text(json_values(model_results(summary, side)))
+        for side in summary.models if side == "pruned" or names.candidate is None
     }  # fmt: skip
     results, markdown, page = names.comparisons
     texts[results] = as_text(summary.as_json())
@@ -97,7 +96,7 @@ def write_original(summaries: Sequence[Summary], folder: Path) -> list[Path]:
     text = next((own for own in summaries if own.models["original"].wikitext_ppl is not None), summaries[0])
     joined = replace(summaries[0], checks=tuple(checks), tasks=tuple(tasks.values()), models=text.models)
     found = replace(model_results(joined, "original"), compared_with=_names_by_check(checks, of))
-    return write_texts(folder, {model_file("original", joined.models["original"].name): as_text(json_values(found))})
+    return write_texts(folder, {FileNames().model("original"): as_text(json_values(found))})
 
 
 def _documents_of(check: CheckSummary) -> int:
@@ -179,10 +178,10 @@ def archive(earlier: Earlier, folder: Path, names: FileNames, *, models: Mapping
     Raises:
         OSError: a file cannot be moved.
     """
-    rewritten = set() if earlier.stale else set(names.of((side, facts.name) for side, facts in models.items()))
+    rewritten = set() if earlier.stale else set(names.all)
     claimed = set(_claimed_by_others(folder, names))
     leaving = [name for name in earlier.files if name not in rewritten and name not in claimed]
-    replaced = {model_file(side, facts.name): facts.fingerprint for side, facts in models.items()}
+    replaced = {names.model(side): facts.fingerprint for side, facts in models.items()}
     leaving += [
         name for name, own in replaced.items() if name not in leaving and _fingerprint(folder / name) not in {None, own}
     ]
@@ -200,41 +199,22 @@ def archive(earlier: Earlier, folder: Path, names: FileNames, *, models: Mapping
 def _claimed_by_others(folder: Path, names: FileNames) -> Iterator[str]:
     """Files of models that other comparisons in the folder are about."""
     for path in folder.glob(ANY_RESULTS):
-        if path.name == names.results:
-            continue
-        if found := _read(path, _Models):  # what cannot be read is told when it is needed
-            yield from [model_file(side, model.name) for side, model in found.models.items()]
-
-
-def _fingerprint(path: Path) -> str | None:
-    """Of the model that a file of scores is about; None where there is no such file, or it does not say."""
-    found = _read(path, _Fingerprint)
-    return found.fingerprint if found else None
+        if path.name != names.results:
+            other = FileNames.of_results(path.name)
+            yield from (other.model("original"), other.model("pruned"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Named:
-    name: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Models:
-    """What is asked of another comparison's results, of whichever version they are."""
-
-    models: dict[Side, _Named]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Fingerprint:
+class _Scores:
     """What is asked of a model's scores, of whichever version they are: a file is moved away even where it cannot be read back."""
 
     fingerprint: str
 
 
-def _read(path: Path, kind: type[_Kind]) -> _Kind | None:
-    """These fields of a file; None where it has them not."""
+def _fingerprint(path: Path) -> str | None:
+    """Of the model that a file of scores is about; None where there is no such file, or it does not say."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(path.read_bytes(), type=_Scores).fingerprint
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

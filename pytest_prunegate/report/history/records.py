@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +11,7 @@ import msgspec
 
 from pytest_prunegate.atomic_file import opened_to_append
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.report.summary.values import Bounds, Count, Moment, RunVerdict, Share, json_values
+from pytest_prunegate.report.summary.values import Bounds, Count, Moment, RunVerdict, Share, json_line
 from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ def append_run(summary: Summary, folder: Path) -> Path:
         OSError: the line cannot be written.
     """
     path = folder / HISTORY_FILE
-    line = json.dumps(json_values(_run(summary)), allow_nan=False).encode() + b"\n"
+    line = json_line(_run(summary))
     try:
         with os.fdopen(opened_to_append(path), "a+b", buffering=0) as file:
             if file.seek(0, os.SEEK_END) and _last_byte(file) != b"\n":  # a crash tore the last line

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 OPTION = "--prunegate-template"
 OURS = (
-    "original_model_results*.json", "pruned_model_results*.json", "comparison_*", "candidates_*", "changed*.jsonl", "history.*",
+    "original_model_results*.json", "pruned_model_results*.json", "comparison_*", "candidates_*", "changed*.jsonl", "answers*.jsonl", "history.*",
     "baseline*.json*", "evaluation.log", "archive", ".*",
 )  # fmt: skip
 """Names in the output folder that are not a template's to take."""

@@ -1,6 +1,7 @@
 """A run as plain values: what all reports show, and nothing about how."""
 
 __all__ = [
+    "all_answers",
     "candidate_records",
     "candidates",
     "changed",

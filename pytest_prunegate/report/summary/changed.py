@@ -199,16 +199,17 @@ def _changed(
         keys |= dict.fromkeys(key for key, (before, after) in comparison.scores.items() if before != after)
     for key in keys:
         found = [
-            ChangedScore(check=check.name, original=float(comparison.scores[key][0]), pruned=float(comparison.scores[key][1]),
-                         change=_kind(comparison, key))
-            for check, comparison in compared.items() if key in comparison.scores
-        ]  # fmt: skip
+            changed_score(check, comparison, key) for check, comparison in compared.items() if key in comparison.scores
+        ]
         yield (task.name, member_of(key), doc_id_of(key)), partial(read, key), found
 
 
-def _kind(comparison: Comparison, key: DocumentKey) -> Moved:
+def changed_score(check: Check, comparison: Comparison, key: DocumentKey) -> ChangedScore:
+    """Both models' scores of a document on a check, and which way they differ."""
+    original, pruned = comparison.scores[key]
     loss = comparison.loss(key)
-    return LOST if loss > 0 else GAINED if loss < 0 else SAME
+    change: Moved = LOST if loss > 0 else GAINED if loss < 0 else SAME
+    return ChangedScore(check=check.name, original=float(original), pruned=float(pruned), change=change)
 
 
 def _members(task: GateTask) -> dict[str | None, int]:

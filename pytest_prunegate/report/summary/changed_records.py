@@ -8,6 +8,7 @@ from pytest_prunegate.report.summary.values import Count
 from pytest_prunegate.verdict.outcome import Direction, Moved
 
 CHANGED_FILE = "changed.jsonl"
+ANSWERS_FILE = "answers.jsonl"
 Marked = tuple[tuple[str, bool], ...]
 """A text in pieces, each with whether the other model's text lacks it."""
 
@@ -90,6 +91,37 @@ class ChangedLine:
     doc_id: Count
     change: Direction
     size: float
+    scores: tuple[ChangedScore, ...]
+    prompt: str
+    gold: str
+    original: str
+    pruned: str
+    original_note: str
+    pruned_note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerLine:
+    """A document that both models answered, changed or not, as a line of `answers.jsonl` has it, with its whole texts.
+
+    Attributes:
+        task: The task.
+        member: The group's task; null for a task that is no group.
+        doc_id: Number of the document in its task, as lm-eval has it.
+        drawn: Its place in the order in which the task's documents are drawn; 1 is the first.
+        scores: Its scores on each check of the task that has one for it.
+        prompt: The prompt, rendered by the chat template where there is one.
+        gold: The right answer; several are divided by " / ".
+        original: What the original answered.
+        pruned: What the pruned model answered.
+        original_note: What is told of the original's answer and is not its words.
+        pruned_note: The same of the pruned model's.
+    """
+
+    task: str
+    member: str | None
+    doc_id: Count
+    drawn: Count
     scores: tuple[ChangedScore, ...]
     prompt: str
     gold: str

@@ -80,13 +80,12 @@ def read_earlier(gate: Gate, identities: Identities, folder: Path, names: FileNa
         return _with_archived(gate, identities, Earlier(), archived)
     try:
         found = read_results(path)
-        sorted_out = replace(_sort(gate, identities, found, folder), files=_files_of(found, names))
+        sorted_out = replace(_sort(gate, identities, found, folder), files=names.all)
     except (OSError, UnreadableError) as error:
         what = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
         reason = f"the earlier {names.results} {what}"
-        models = sorted(path.name for path in folder.glob(names.model_files))
         stale = Stale(task="all", name="all", measured="", reason=reason)
-        sorted_out = Earlier(stale=(stale,), files=(*models, *names.comparisons, names.changed))
+        sorted_out = Earlier(stale=(stale,), files=names.all)
     return _with_archived(gate, identities, sorted_out, archived)
 
 
@@ -212,11 +211,6 @@ def _interval(kept: IntervalSummary | None) -> LossInterval | None:
         relative=kept.relative, absolute=kept.absolute, pruned=kept.pruned, of_full_run=kept.of_full_run,
         is_anytime=kept.is_anytime, unit=kept.unit,
     )  # fmt: skip
-
-
-def _files_of(found: Summary, names: FileNames) -> tuple[str, ...]:
-    """The files that the earlier run wrote."""
-    return names.of((side, model.name) for side, model in found.models.items())
 
 
 def _changed_file(found: Summary) -> str | None:

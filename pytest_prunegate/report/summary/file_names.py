@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.report.summary.changed_records import CHANGED_FILE
+from pytest_prunegate.report.summary.changed_records import ANSWERS_FILE, CHANGED_FILE
 from pytest_prunegate.report.summary.records import RESULTS_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pytest_prunegate.input.model_argument import Side
 
+_MODEL_FILES: dict[Side, str] = {"original": "original_model_results.json", "pruned": "pruned_model_results.json"}
 COMPARISONS = (RESULTS_FILE, "comparison_report.md", "comparison_report.html")
 ANY_RESULTS = "comparison_results*.json"
 
@@ -40,21 +39,26 @@ class FileNames:
         return self.named(CHANGED_FILE)
 
     @property
+    def answers(self) -> str:
+        """All answers, where they were asked for."""
+        return self.named(ANSWERS_FILE)
+
+    @property
     def results(self) -> str:
         """The results, which later runs read."""
         return self.comparisons[0]
 
+    def model(self, side: Side) -> str:
+        """One model's scores; several candidates have one original."""
+        return self.named(_MODEL_FILES[side]) if side == "pruned" else _MODEL_FILES[side]
+
     @property
-    def model_files(self) -> str:
-        """A pattern for the files of models that belong to this set, whatever the original is called."""
-        return "*_model_results*.json" if self.candidate is None else model_file("pruned", self.candidate)
+    def all(self) -> tuple[str, ...]:
+        """Every file of the set."""
+        return (*map(self.model, _MODEL_FILES), *self.comparisons, self.changed, self.answers)
 
-    def of(self, models: Iterable[tuple[Side, str | None]]) -> tuple[str, ...]:
-        """All files of a comparison of these models, each a side and a name."""
-        return (*(model_file(side, name) for side, name in models), *self.comparisons, self.changed)
-
-
-def model_file(side: Side, name: str | None) -> str:
-    """File of one model's scores; a named model's carries its name."""
-    suffix = f"_{name}" if name else ""
-    return f"{side}_model_results{suffix}.json"
+    @classmethod
+    def of_results(cls, name: str) -> FileNames:
+        """The set that a file of results is of, by its name."""
+        stem, _, _ = RESULTS_FILE.partition(".")
+        return cls(PurePath(name).stem.removeprefix(stem).removeprefix("_") or None)

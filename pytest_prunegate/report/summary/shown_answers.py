@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import html
 import itertools
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.plain import plain
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedLine
-from pytest_prunegate.report.summary.values import json_values
+from pytest_prunegate.report.summary.values import json_line
 from pytest_prunegate.verdict.outcome import LOST
 
 if TYPE_CHECKING:
@@ -53,14 +52,14 @@ class Change:
     texts: Callable[[], Texts]
 
     def line(self) -> bytes:
-        """Its line in the file: nothing but ASCII, so that no text can break or colour it."""
+        """Its line in the file."""
         texts = self.texts()
         line = ChangedLine(
             task=self.task, member=self.member, doc_id=self.doc_id, change=self.change, size=self.size, scores=self.scores,
             prompt=texts.prompt, gold=texts.gold, original=texts.original.text, pruned=texts.pruned.text,
             original_note=texts.original.note, pruned_note=texts.pruned.note,
         )  # fmt: skip
-        return (json.dumps(json_values(line), allow_nan=False) + "\n").encode()
+        return json_line(line)
 
 
 def chosen(changes: Sequence[Change], most: int = _SHOWN) -> list[Change]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from numbers import Integral
 from typing import Annotated, Any
@@ -38,6 +39,11 @@ Words = dict[str, Any]
 def json_values(record: Any) -> Any:
     """A record as JSON values; what JSON has no word for, such as a model's argument that is an object, as text."""
     return msgspec.to_builtins(record, str_keys=True, enc_hook=_json_value)
+
+
+def json_line(record: Any) -> bytes:
+    """A record as a line of a file: nothing but ASCII, so that no text can break or colour it."""
+    return (json.dumps(json_values(record), allow_nan=False) + "\n").encode()
 
 
 def _json_value(value: object) -> object:

@@ -16,7 +16,7 @@ from pytest_prunegate.report.page import own_templates
 from pytest_prunegate.report.page.own_templates import check_templates, write_own
 from pytest_prunegate.report.page.renderer import environment
 from pytest_prunegate.report.summary import changed_records
-from pytest_prunegate.report.summary.file_names import COMPARISONS, FileNames, model_file
+from pytest_prunegate.report.summary.file_names import COMPARISONS, FileNames
 
 if TYPE_CHECKING:
     from pytest_prunegate.report.summary.records import Summary
@@ -140,7 +140,7 @@ def test_no_file_of_ours_can_be_taken(tmp_path: Path) -> None:
         changed_records.CHANGED_FILE,
         "history.jsonl",
     ]
-    ours += [model_file(side, name) for side in ("original", "pruned") for name in (None, "wanda50")]
+    ours += [*FileNames().all, *FileNames("wanda50").all]
     ours += ["comparison_report_wanda50.html", "changed_wanda50.jsonl", "candidates_report.md"]
     for name in ours:
         (tmp_path / f"{name}.j2").write_text("")
