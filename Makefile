@@ -84,6 +84,7 @@ bench: $(VENV)/.installed
 	$(RUN) benchmarks/overhead.py
 	$(RUN) benchmarks/early_stopping.py
 	$(RUN) benchmarks/fingerprint.py
+	$(RUN) benchmarks/scan.py
 	$(RUN) benchmarks/loading.py
 	PYTHONPATH=tests $(RUN) benchmarks/report.py
 

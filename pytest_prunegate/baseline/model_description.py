@@ -58,9 +58,14 @@ def model_json(facts: ModelFacts) -> dict[str, Any]:
     sparsities = {name: getattr(facts, name) for name in ("sparsity", "base_sparsity")}
     return {
         **{name: getattr(facts, name) for name in _PLAIN},
-        **{name: None if found is None else asdict(found) for name, found in sparsities.items()},
+        **{name: None if found is None else _described(found) for name, found in sparsities.items()},
         "arguments": dict(facts.arguments),
     }
+
+
+def _described(sparsity: Sparsity) -> dict[str, Any]:
+    """Without the single tensors, which no figure of a comparison needs."""
+    return {name: value for name, value in asdict(replace(sparsity, tensors=())).items() if name != "tensors"}
 
 
 def tokenizer_files(facts: ModelFacts) -> TokenizerFiles:

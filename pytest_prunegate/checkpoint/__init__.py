@@ -3,4 +3,17 @@
 It may import input.
 """
 
-__all__ = ["facts", "files", "fingerprint", "hashing", "layout", "location", "safetensors_header", "scan", "sparsity"]
+__all__ = [
+    "counting",
+    "facts",
+    "files",
+    "fingerprint",
+    "hashing",
+    "layout",
+    "location",
+    "safetensors_header",
+    "scan",
+    "sparsity",
+    "structure",
+    "zero_pattern",
+]

@@ -25,7 +25,14 @@ from pytest_prunegate.checkpoint.fingerprint import (
     tokenizer_digest,
 )
 from pytest_prunegate.checkpoint.gguf import gguf_layout, read_gguf
-from pytest_prunegate.checkpoint.layout import Counted, Layout, ModelParts, NoInspector, refuse_misfit
+from pytest_prunegate.checkpoint.layout import (
+    Counted,
+    Layout,
+    ModelParts,
+    NoInspector,
+    refuse_misfit,
+    refuse_not_finite,
+)
 from pytest_prunegate.checkpoint.scan import NO_MEMORY, Scan, ScanMemory, scan_files, scan_gguf
 from pytest_prunegate.checkpoint.sparsity import Sparsity, packed_format, sparsity, with_merged
 from pytest_prunegate.errors import ModelError
@@ -189,6 +196,8 @@ def _checkpoint_facts(location: Location, memory: ScanMemory, inspector: Inspect
     )
     if isinstance(layout, Layout) and not packed:
         refuse_misfit(folder, layout, _torn(layout, scan))
+    if isinstance(counted, Counted) and isinstance(layout, Layout):
+        refuse_not_finite(folder, counted, layout)
     return ModelFacts(
         side=argument.side,
         name=argument.name,
@@ -224,7 +233,7 @@ def _quantised_on_loading(arguments: Mapping[str, Any]) -> str | None:
 def _counted(files: Sequence[Path], scan: Scan, inspector: Inspector) -> Counted | str:
     """The tensors of the files and their zeros, or why they are not known."""
     if all(path.suffix == ".safetensors" for path in files):
-        return Counted(tensors=scan.tensors, zeros=scan.zeros)
+        return Counted(tensors=scan.tensors, counts=scan.counts)
     return inspector.unpickled(files, scan.digest)
 
 
@@ -248,7 +257,7 @@ def _parameters(counted: Counted | str, layout: Layout | str) -> int | None:
 def _sparsity(counted: Counted | str, layout: Layout | str, packed: str | None) -> Sparsity:
     if isinstance(counted, str):
         return Sparsity(problem=f"its pickled weights cannot be read: {counted}")
-    return sparsity(counted.tensors, counted.zeros, layout, packed)
+    return sparsity(counted, layout, packed)
 
 
 def _gguf_facts(location: Location, path: Path, memory: ScanMemory) -> ModelFacts:
@@ -272,7 +281,7 @@ def _gguf_facts(location: Location, path: Path, memory: ScanMemory) -> ModelFact
         max_length=header.max_length or _LM_EVAL_DEFAULT_LENGTH,
         parameters=header.elements,
         size=path.stat().st_size,
-        sparsity=sparsity(scan.tensors, scan.zeros, gguf_layout(header)),
+        sparsity=sparsity(Counted(tensors=scan.tensors, counts=scan.counts), gguf_layout(header)),
         tokenizer=tokenizer,
         vocab_size=header.vocab_size,
         quantised=f"GGUF {', '.join(header.quantised)}" if header.quantised else None,

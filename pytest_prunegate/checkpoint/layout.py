@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
+    from pytest_prunegate.checkpoint.structure import TensorCounts
 
 
 class Role(StrEnum):
@@ -98,8 +99,8 @@ class Inspector(Protocol):
             digest: of what is in them.
         """
 
-    def merged(self, adapter: Path, base: ModelParts, digest: str) -> tuple[MergedZeros, ...] | str:
-        """Zeros of the base's matrices that an adapter changes, before and after it is merged into them; or why they cannot be told.
+    def merged(self, adapter: Path, base: ModelParts, digest: str) -> Mapping[str, TensorCounts] | str:
+        """What is counted in the base's matrices that an adapter changes, by name, after it is merged into them; or why that cannot be told.
 
         Args:
             adapter: its folder.
@@ -110,19 +111,10 @@ class Inspector(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """Tensors, and the zeros in each of them; None where its bytes do not tell them."""
+    """Tensors, and what was counted in each of them; None where its bytes do not tell it."""
 
     tensors: tuple[TensorInfo, ...]
-    zeros: tuple[int | None, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergedZeros:
-    """Zeros of a matrix of a base, alone and with an adapter merged into it, and its layer of the decoder."""
-
-    layer: int | None
-    before: int
-    after: int
+    counts: tuple[TensorCounts | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +177,24 @@ def refuse_misfit(folder: Path, layout: Layout, torn: Iterable[tuple[str, ...]])
     if problems:
         raise ModelError(
             f"{folder}: the weights do not fit the model that config.json describes ({layout.architecture}): {' '.join(problems)}"
+        )
+
+
+def refuse_not_finite(folder: Path, counted: Counted, layout: Layout) -> None:
+    """See that every weight is a number: one that is not makes all that the model says worthless.
+
+    Raises:
+        ModelError: parameters hold infinite or no numbers; it names them, and how many.
+    """
+    found = [
+        f"{tensor.name} ({counts.not_finite:,} of {tensor.elements:,})"
+        for tensor, counts in zip(counted.tensors, counted.counts, strict=True)
+        if counts is not None and counts.not_finite and tensor.name in layout.places
+    ]
+    if found:
+        raise ModelError(
+            f"{folder}: weights are NaN or infinite: {named(found)}. The model diverged, or its numbers do not fit the dtype that it was "
+            "saved in: take an earlier checkpoint, or save it again in bfloat16 or float32."
         )
 
 

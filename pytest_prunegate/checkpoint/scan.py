@@ -1,4 +1,4 @@
-"""One pass over a model's weight files: digests for the fingerprint, and the zeros.
+"""One pass over a model's weight files: digests for the fingerprint, and what is counted in each tensor.
 
 What it found is kept in the cache directory, so that an unchanged file is not read twice.
 """
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import xxhash
 
 from pytest_prunegate.checkpoint.hashing import hash_file, hash_range
 from pytest_prunegate.checkpoint.safetensors_header import read_header
-from pytest_prunegate.checkpoint.sparsity import can_count
+from pytest_prunegate.checkpoint.structure import WORDS, TensorCounts
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.safetensors_header import StoredTensor
 
 
-_VERSION = 2  # raise it when what a scan finds, or how it is written down, changes
+_VERSION = 3  # raise it when what a scan finds, or how it is written down, changes
 _SETTLED = (
     2 * 10**9
 )  # nanoseconds: the coarsest time stamps of file systems in use; a younger file may change unnoticed
@@ -36,9 +37,9 @@ _DIGEST = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, kw_only=True)
 class FileScan:
-    """What one weight file holds: digest and zeros (None: not counted) of each tensor, and the whole file's digest if asked."""
+    """What one weight file holds: digest and counts (None: not counted) of each tensor, and the whole file's digest if asked."""
 
-    tensors: Mapping[str, tuple[str, int | None]]
+    tensors: dict[str, tuple[str, TensorCounts | None]]
     whole: str | None
 
 
@@ -76,7 +77,7 @@ class ScanMemory:
             kept = json.loads(self._entry(ticket).read_text(encoding="utf-8"))
             if {key: kept[key] for key in ticket.record} == ticket.record:
                 return _checked(kept)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, msgspec.ValidationError):
             pass  # not there, or not written by this code
         return None
 
@@ -85,7 +86,7 @@ class ScanMemory:
         if self._folder is None or not ticket.settled:
             return
         entry = self._entry(ticket)
-        text = json.dumps({**ticket.record, "whole": scan.whole, "tensors": scan.tensors})
+        text = msgspec.json.encode({**ticket.record, "scan": scan}).decode()
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, and nothing else
             entry.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(
@@ -115,21 +116,21 @@ class Ticket:
 
 def _checked(kept: Mapping[str, Any]) -> FileScan | None:
     """An entry's content; None where it is not what a scan finds."""
-    tensors = {name: (digest, zeros) for name, (digest, zeros) in kept["tensors"].items()}
-    digests = [digest for digest, _ in tensors.values()] + [kept["whole"]] * (kept["whole"] is not None)
-    is_whole = all(_DIGEST.fullmatch(digest) for digest in digests)
-    is_counted = all(zeros is None or (type(zeros) is int and zeros >= 0) for _, zeros in tensors.values())
-    return FileScan(tensors=tensors, whole=kept["whole"]) if is_whole and is_counted else None
+    found = msgspec.convert(kept["scan"], FileScan, str_keys=True)
+    digests = [digest for digest, _ in found.tensors.values()] + [found.whole] * (found.whole is not None)
+    counts = [counts for _, counts in found.tensors.values() if counts is not None]
+    is_whole = all(_DIGEST.fullmatch(str(digest)) for digest in digests)
+    return found if is_whole and all(one.zeros >= 0 and one.not_finite >= 0 for one in counts) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """One pass over a checkpoint's weights: their digest, their tensors, the digest of each, and zeros where they can be counted."""
+    """One pass over a checkpoint's weights: their digest, their tensors, the digest of each, and counts where there are any."""
 
     digest: str
     tensors: tuple[StoredTensor, ...]
     digests: tuple[str, ...]
-    zeros: tuple[int | None, ...]
+    counts: tuple[TensorCounts | None, ...]
 
 
 def scan_files(files: Iterable[Path], memory: ScanMemory = NO_MEMORY) -> Scan:
@@ -142,7 +143,7 @@ def scan_files(files: Iterable[Path], memory: ScanMemory = NO_MEMORY) -> Scan:
     """
     parts: list[list[Any]] = []
     tensors: list[StoredTensor] = []
-    told: list[tuple[str, int | None]] = []
+    told: list[tuple[str, TensorCounts | None]] = []
     for path in files:
         held = read_header(path) if path.suffix == ".safetensors" else []
         found = _scan(path, held, whole=path.suffix != ".safetensors", memory=memory)
@@ -177,9 +178,9 @@ def scan_gguf(path: Path, tensors: Sequence[StoredTensor], memory: ScanMemory) -
     return _found(found.whole, tensors, [found.tensors[tensor.name] for tensor in tensors])
 
 
-def _found(digest: str, tensors: Sequence[StoredTensor], told: Sequence[tuple[str, int | None]]) -> Scan:
-    digests, zeros = tuple(one for one, _ in told), tuple(zeros for _, zeros in told)
-    return Scan(digest=digest, tensors=tuple(tensors), digests=digests, zeros=zeros)
+def _found(digest: str, tensors: Sequence[StoredTensor], told: Sequence[tuple[str, TensorCounts | None]]) -> Scan:
+    digests, counts = tuple(one for one, _ in told), tuple(counts for _, counts in told)
+    return Scan(digest=digest, tensors=tuple(tensors), digests=digests, counts=counts)
 
 
 def digest_of(parts: list[Any]) -> str:
@@ -196,7 +197,7 @@ def _scan(path: Path, tensors: Sequence[StoredTensor], *, whole: bool, memory: S
     if known is not None and set(known.tensors) == {tensor.name for tensor in tensors} and (known.whole is not None) == whole:  # fmt: skip
         return known
     found = FileScan(
-        tensors={tensor.name: _scan_tensor(tensor) for tensor in tensors}, whole=hash_file(path) if whole else None
+        tensors={tensor.name: scan_tensor(tensor) for tensor in tensors}, whole=hash_file(path) if whole else None
     )
     if memory.begin(path).record != ticket.record:
         raise ModelError(f"{path}: this file changed while it was read. Run again when nothing writes to it.")
@@ -204,5 +205,19 @@ def _scan(path: Path, tensors: Sequence[StoredTensor], *, whole: bool, memory: S
     return found
 
 
-def _scan_tensor(tensor: StoredTensor) -> tuple[str, int | None]:
-    return hash_range(tensor.file, tensor.start, tensor.stop, count=tensor.dtype if can_count(tensor) else None)
+def scan_tensor(tensor: StoredTensor) -> tuple[str, TensorCounts | None]:
+    """Digest of a tensor, and what is counted in it; None where its numbers are packed.
+
+    Raises:
+        ModelError: the file's header does not fit its bytes.
+    """
+    if tensor.dtype not in WORDS:
+        return hash_range(tensor.file, tensor.start, tensor.stop), None
+    from pytest_prunegate.checkpoint.counting import TensorCounter
+
+    size = tensor.stop - tensor.start
+    if size != WORDS[tensor.dtype].size * tensor.elements:
+        what = f"{tensor.name} has {size} bytes, which are not the numbers of its shape {list(tensor.shape)} in {tensor.dtype}"
+        raise ModelError(f"{tensor.file}: the header is damaged: {what}. Copy the file again.")
+    counter = TensorCounter(tensor.dtype, tensor.shape)
+    return hash_range(tensor.file, tensor.start, tensor.stop, counter=counter), counter.counts()

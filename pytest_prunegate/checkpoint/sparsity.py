@@ -12,18 +12,15 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.checkpoint.layout import Role
+from pytest_prunegate.checkpoint.structure import WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from pytest_prunegate.checkpoint.layout import Layout, MergedZeros
+    from pytest_prunegate.checkpoint.layout import Counted, Layout, Place
     from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
+    from pytest_prunegate.checkpoint.structure import TensorCounts
 
-# Unsigned integers of the same width, and a mask that drops the sign: -0.0 has no other bit set. A scale keeps zeros zero.
-_WORDS = {
-    "F64": ("<u8", 0x7FFF_FFFF_FFFF_FFFF), "F32": ("<u4", 0x7FFF_FFFF), "F16": ("<u2", 0x7FFF), "BF16": ("<u2", 0x7FFF),
-    "F8_E4M3": ("u1", 0x7F), "F8_E5M2": ("u1", 0x7F), "I8": ("u1", 0xFF),
-}  # fmt: skip
 _SHIFTS = ("_zero_point", ".zero_point")  # beside a quantised weight whose zero is another integer
 
 
@@ -37,10 +34,35 @@ class LayerZeros:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CountedTensor:
+    """A parameter of the model in its files: where it goes, and what was counted in it."""
+
+    tensor: TensorInfo
+    place: Place
+    counts: TensorCounts
+
+    @property
+    def name(self) -> str:
+        """Its name in the files."""
+        return self.tensor.name
+
+    @property
+    def share(self) -> Fraction:
+        """Zeros over elements."""
+        return Fraction(self.counts.zeros, max(1, self.tensor.elements))
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the model multiplies with it."""
+        return self.place.role is Role.LINEAR
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sparsity:
     """Zeros among the weights that the model multiplies with; `problem` says why they cannot be counted, and then both are None.
 
     `layers` has those of the decoder, layer by layer. `router_zeros` and `router_elements` are of the routers, and not in the others.
+    `tensors` are all parameters that were counted, in the files' order; none where a baseline's file takes the model's place.
     """
 
     zeros: int | None = None
@@ -49,6 +71,7 @@ class Sparsity:
     layers: tuple[LayerZeros, ...] = ()
     router_zeros: int = 0
     router_elements: int = 0
+    tensors: tuple[CountedTensor, ...] = ()
 
     @property
     def share(self) -> Fraction | None:
@@ -56,62 +79,59 @@ class Sparsity:
         return Fraction(self.zeros, self.elements) if self.zeros is not None and self.elements else None
 
 
-def can_count(tensor: TensorInfo) -> bool:
-    """Whether a tensor's zeros can be told from its bytes: plain numbers."""
-    return tensor.dtype in _WORDS
-
-
-def count_zeros(piece: memoryview, dtype: str) -> int:
-    """Zeros in a piece of a tensor's bytes, which holds whole numbers; -0.0 counts."""
-    import numpy as np
-
-    width, mask = _WORDS[dtype]
-    words = np.frombuffer(piece, dtype=width)
-    return int(words.size - np.count_nonzero(words & words.dtype.type(mask)))
-
-
-def sparsity(
-    tensors: Sequence[TensorInfo], zeros: Sequence[int | None], layout: Layout | str, packed: str | None = None
-) -> Sparsity:
+def sparsity(counted: Counted, layout: Layout | str, packed: str | None = None) -> Sparsity:
     """Sparsity of a checkpoint.
 
     Args:
-        tensors: all tensors of its files.
-        zeros: of each of them, where it was counted.
+        counted: all tensors of its files.
         layout: where they go in the model, or why that is not known.
         packed: the name of a packed or quantised format that the checkpoint is in.
     """
     if isinstance(layout, str):
         return Sparsity(problem=f"which of its tensors the model multiplies with is not known: {layout}")
-    again, found = layout.again(), dict(zip(tensors, zeros, strict=True))
-    once = {tensor: zero for tensor, zero in found.items() if tensor.name not in again and tensor.name in layout.places}
-    linear = {tensor: zero for tensor, zero in once.items() if layout.places[tensor.name].role is Role.LINEAR}
-    if problem := _problem(found, linear, layout, packed):
+    again = layout.again()
+    once = [tensor for tensor in counted.tensors if tensor.name not in again and tensor.name in layout.places]
+    linear = [tensor for tensor in once if layout.places[tensor.name].role is Role.LINEAR]
+    if problem := _problem(counted.tensors, linear, layout, packed):
         return Sparsity(problem=problem)
-    routers = [(tensor, zero or 0) for tensor, zero in once.items() if layout.places[tensor.name].role is Role.ROUTER]
+    counts = dict(zip(counted.tensors, counted.counts, strict=True))
+    tensors = (
+        CountedTensor(tensor=tensor, place=layout.places[tensor.name], counts=found)
+        for tensor in once
+        if (found := counts[tensor]) is not None
+    )
+    return _summed(tuple(tensors))
+
+
+def with_merged(base: Sparsity, merged: Mapping[str, TensorCounts]) -> Sparsity:
+    """Sparsity of a base with an adapter merged into some of its tensors."""
+    return _summed(tuple(replace(one, counts=merged.get(one.name, one.counts)) for one in base.tensors))
+
+
+def _summed(tensors: tuple[CountedTensor, ...]) -> Sparsity:
+    linear = [one for one in tensors if one.is_linear]
+    routers = [one for one in tensors if one.place.role is Role.ROUTER]
     return Sparsity(
-        zeros=sum(zero or 0 for zero in linear.values()), elements=layout.linear,
-        layers=_by_layer(((tensor, zero or 0) for tensor, zero in linear.items()), layout),
-        router_zeros=sum(zero for _, zero in routers), router_elements=sum(tensor.elements for tensor, _ in routers),
+        zeros=_zeros(linear), elements=_elements(linear), layers=_by_layer(linear), router_zeros=_zeros(routers),
+        router_elements=_elements(routers), tensors=tensors,
     )  # fmt: skip
 
 
-def with_merged(base: Sparsity, merged: Sequence[MergedZeros]) -> Sparsity:
-    """Sparsity of a base with an adapter merged into it."""
-    changes: dict[int | None, int] = {}
-    for one in merged:
-        changes[one.layer] = changes.get(one.layer, 0) + one.after - one.before
-    layers = tuple(replace(layer, zeros=layer.zeros + changes.get(layer.layer, 0)) for layer in base.layers)
-    return replace(base, zeros=(base.zeros or 0) + sum(changes.values()), layers=layers)
+def _zeros(tensors: Iterable[CountedTensor]) -> int:
+    return sum(one.counts.zeros for one in tensors)
+
+
+def _elements(tensors: Iterable[CountedTensor]) -> int:
+    return sum(one.tensor.elements for one in tensors)
 
 
 def _problem(
-    found: Iterable[TensorInfo], linear: dict[TensorInfo, int | None], layout: Layout, packed: str | None
+    found: Iterable[TensorInfo], linear: Sequence[TensorInfo], layout: Layout, packed: str | None
 ) -> str | None:
     """Why the zeros of matrices cannot be told from their bytes."""
     if not layout.linear:
         return f"{layout.architecture} has no linear layers"
-    odd = sorted({tensor.dtype for tensor in linear if not can_count(tensor)})
+    odd = sorted({tensor.dtype for tensor in linear if tensor.dtype not in WORDS})
     names = {tensor.name for tensor in found}
     is_shifted = any(
         f"{tensor.name}{end}" in names or f"{tensor.name.removesuffix('.weight')}{end}" in names
@@ -126,15 +146,13 @@ def _problem(
     return None if is_whole else "the files do not hold all of the weights that the model multiplies with"
 
 
-def _by_layer(counted: Iterable[tuple[TensorInfo, int]], layout: Layout) -> tuple[LayerZeros, ...]:
-    sums: dict[int, tuple[int, int]] = {}
-    for tensor, zero in counted:
-        layer = layout.places[tensor.name].layer
-        if layer is not None:
-            zeros, elements = sums.get(layer, (0, 0))
-            sums[layer] = (zeros + zero, elements + tensor.elements)
+def _by_layer(linear: Iterable[CountedTensor]) -> tuple[LayerZeros, ...]:
+    layers: dict[int, list[CountedTensor]] = {}
+    for one in linear:
+        if one.place.layer is not None:
+            layers.setdefault(one.place.layer, []).append(one)
     return tuple(
-        LayerZeros(layer=layer, zeros=zeros, elements=elements) for layer, (zeros, elements) in sorted(sums.items())
+        LayerZeros(layer=layer, zeros=_zeros(own), elements=_elements(own)) for layer, own in sorted(layers.items())
     )
 
 

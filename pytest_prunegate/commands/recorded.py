@@ -196,6 +196,8 @@ def need_of(check: RecordedCheck, rule: Rule) -> Need:
 
 def _of_pruned(figures: Figures, rule: Rule) -> Need:
     """Of a threshold on the pruned model alone: what an interval would just meet, or what was measured."""
+    if rule.takes_text:
+        return Need(value=None, why="write what the pruned model has to have")
     strictest = _exact(figures.strictest.get(rule.key))
     value, said = figures.measured.pruned, f"measured {_percent(figures.measured.pruned)}"
     if not rule.is_share:

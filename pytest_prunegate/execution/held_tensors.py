@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import torch
 from transformers.modeling_utils import load_state_dict
 
+from pytest_prunegate.checkpoint.counting import TensorCounter
 from pytest_prunegate.checkpoint.layout import Counted
 from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
-from pytest_prunegate.checkpoint.sparsity import can_count
+from pytest_prunegate.checkpoint.structure import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from pytest_prunegate.checkpoint.structure import TensorCounts
 
 # By safetensors' names.
 TORCH_DTYPES = {
@@ -37,19 +40,15 @@ def load_tensors(files: Iterable[Path]) -> Mapping[str, torch.Tensor]:
 
 
 def count_tensors(files: Iterable[Path]) -> Counted:
-    """Names, dtypes, shapes and zeros of the tensors in weight files.
+    """Names, dtypes and shapes of the tensors in weight files.
 
     Raises:
         Exception: as for loading.
     """
     held = load_tensors(files)
     tensors = tuple(info_of(name, one) for name, one in held.items())
-    return Counted(
-        tensors=tensors,
-        zeros=tuple(
-            zeros_of(one) if can_count(info) else None for info, one in zip(tensors, held.values(), strict=True)
-        ),
-    )
+    counts = (counts_of(info, one) for info, one in zip(tensors, held.values(), strict=True))
+    return Counted(tensors=tensors, counts=tuple(counts))
 
 
 def info_of(name: str, tensor: torch.Tensor) -> TensorInfo:
@@ -57,8 +56,12 @@ def info_of(name: str, tensor: torch.Tensor) -> TensorInfo:
     return TensorInfo(name=name, dtype=_NAMES.get(tensor.dtype, str(tensor.dtype)), shape=tuple(tensor.shape))
 
 
-def zeros_of(tensor: torch.Tensor) -> int:
-    """Its elements that are zero; -0.0 is."""
-    if tensor.dtype.itemsize == 1 and tensor.dtype.is_floating_point:  # which torch does not count on a CPU
-        tensor = tensor.view(torch.uint8) & 0x7F
-    return int(tensor.numel() - torch.count_nonzero(tensor).item())
+def counts_of(info: TensorInfo, tensor: torch.Tensor) -> TensorCounts | None:
+    """What the bytes of a tensor say, as those in a safetensors file do."""
+    if info.dtype not in WORDS:
+        return None
+    counter = TensorCounter(info.dtype, info.shape)
+    held = memoryview(tensor.contiguous().view(torch.uint8).numpy().reshape(-1))
+    for start in range(0, len(held), counter.piece_size):
+        counter.add(held[start : start + counter.piece_size])
+    return counter.counts()

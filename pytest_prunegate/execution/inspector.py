@@ -7,13 +7,15 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 import xxhash
 
 from pytest_prunegate.atomic_file import replacing
 from pytest_prunegate.checkpoint.files import code_files, read_json
 from pytest_prunegate.checkpoint.hashing import hash_file
-from pytest_prunegate.checkpoint.layout import Counted, Layout, MergedZeros, Mismatch, Place, Role
+from pytest_prunegate.checkpoint.layout import Counted, Layout, Mismatch, Place, Role
 from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
+from pytest_prunegate.checkpoint.structure import TensorCounts
 from pytest_prunegate.resources import installed_version
 from pytest_prunegate.tasks.guarded import quiet, reason_of
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.layout import ModelParts
 
 _T = TypeVar("_T")
-_VERSION = 1  # raise it when what is told, or how it is written down, changes
+_VERSION = 2  # raise it when what is told, or how it is written down, changes
 
 
 class TorchInspector:
@@ -60,15 +62,15 @@ class TorchInspector:
 
         return self._told(["pickled", digest], read, asdict, _counted)
 
-    def merged(self, adapter: Path, base: ModelParts, digest: str) -> tuple[MergedZeros, ...] | str:
-        """Zeros of the base's matrices that an adapter changes, merged by peft one module after the other."""
+    def merged(self, adapter: Path, base: ModelParts, digest: str) -> Mapping[str, TensorCounts] | str:
+        """What is counted in the base's matrices that an adapter changes, merged by peft one module after the other."""
 
-        def merge() -> tuple[MergedZeros, ...]:
-            from pytest_prunegate.execution.merged import merged_zeros
+        def merge() -> dict[str, TensorCounts]:
+            from pytest_prunegate.execution.merged import merged_counts
 
-            return merged_zeros(adapter, base)
+            return merged_counts(adapter, base)
 
-        return self._told(["merged", digest], merge, _merged_json, _merged)
+        return self._told(["merged", digest], merge, msgspec.to_builtins, _merged)
 
     def _told(
         self, key: list[Any], ask: Callable[[], _T], as_json: Callable[[_T], Any], from_json: Callable[[Any], _T]
@@ -76,7 +78,9 @@ class TorchInspector:
         packages = [installed_version(name) for name in ("torch", "transformers")]
         text = json.dumps([_VERSION, packages, key], sort_keys=True, default=str)
         entry = self._folder / f"{xxhash.xxh3_128_hexdigest(text.encode())}.json"
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        with contextlib.suppress(
+            OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, msgspec.ValidationError
+        ):
             return from_json(json.loads(entry.read_text(encoding="utf-8")))
         try:
             with quiet():
@@ -107,12 +111,10 @@ def _counted(kept: Any) -> Counted:
     tensors = tuple(
         TensorInfo(name=one["name"], dtype=one["dtype"], shape=tuple(one["shape"])) for one in kept["tensors"]
     )
-    return Counted(tensors=tensors, zeros=tuple(kept["zeros"]))
+    return Counted(
+        tensors=tensors, counts=msgspec.convert(kept["counts"], tuple[TensorCounts | None, ...], str_keys=True)
+    )
 
 
-def _merged_json(told: Sequence[MergedZeros]) -> list[dict[str, Any]]:
-    return [asdict(one) for one in told]
-
-
-def _merged(kept: Any) -> tuple[MergedZeros, ...]:
-    return tuple(MergedZeros(**one) for one in kept)
+def _merged(kept: Any) -> dict[str, TensorCounts]:
+    return msgspec.convert(kept, dict[str, TensorCounts], str_keys=True)

@@ -10,8 +10,8 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 
-from pytest_prunegate.checkpoint.layout import MergedZeros, Role
-from pytest_prunegate.execution.held_tensors import info_of, load_tensors, zeros_of
+from pytest_prunegate.checkpoint.layout import Role
+from pytest_prunegate.execution.held_tensors import counts_of, info_of, load_tensors
 from pytest_prunegate.execution.meta_model import build_model, module_roles
 
 if TYPE_CHECKING:
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_prunegate.checkpoint.layout import ModelParts
+    from pytest_prunegate.checkpoint.structure import TensorCounts
 
 _ADAPTER = "default"
 
 
-def merged_zeros(adapter: Path, base: ModelParts) -> tuple[MergedZeros, ...]:
-    """Zeros of each matrix of a base that an adapter changes, before and after.
+def merged_counts(adapter: Path, base: ModelParts) -> dict[str, TensorCounts]:
+    """What is counted in each matrix of a base that an adapter changes, after it, by the names in the base's files.
 
     The base is built without memory; only the matrix that is being merged is read from the files.
 
@@ -45,14 +46,16 @@ def merged_zeros(adapter: Path, base: ModelParts) -> tuple[MergedZeros, ...]:
             stored.setdefault(parameter, []).append(name)
     with patch.object(BaseTunerLayer, "_move_adapter_to_device_of_base_layer", _stay):
         model = PeftModel.from_pretrained(built.model, adapter, low_cpu_mem_usage=True, torch_device="cpu")
-    found = []
+    found: dict[str, TensorCounts] = {}
     for name, module in _changed(model.base_model.model):
         place = roles.places.get(f"{name}.weight")
         if place is None or place.role is not Role.LINEAR:
             continue
-        tensor = _alone(f"{name}.weight", stored, held)
-        found.append(MergedZeros(layer=place.layer, before=zeros_of(tensor), after=zeros_of(_merged(module, tensor))))
-    return tuple(found)
+        tensor = _alone(f"{name}.weight", stored)
+        merged = _merged(module, held[tensor])
+        if counts := counts_of(info_of(tensor, merged), merged):
+            found[tensor] = counts
+    return found
 
 
 def _stay(*_: Any, **__: Any) -> None:
@@ -66,11 +69,11 @@ def _changed(model: Any) -> Iterator[tuple[str, Any]]:
             yield name, module
 
 
-def _alone(parameter: str, stored: Mapping[str, list[str]], held: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def _alone(parameter: str, stored: Mapping[str, list[str]]) -> str:
     names = stored[parameter]
     if len(names) != 1:
         raise ValueError(f"{parameter} is made of {len(names)} tensors of the files")
-    return held[names[0]]
+    return names[0]
 
 
 def _merged(module: Any, weight: torch.Tensor) -> Any:

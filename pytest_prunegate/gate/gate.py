@@ -19,6 +19,7 @@ from pytest_prunegate.gate.task_runner import TaskRunner, outlooks
 from pytest_prunegate.plain import plain
 from pytest_prunegate.tasks.chat import ChatTemplates
 from pytest_prunegate.tasks.checks import CountingKind, Preparation
+from pytest_prunegate.tasks.kinds import counted_metric
 from pytest_prunegate.verdict.answers import first_answers
 from pytest_prunegate.verdict.check_scores import member_results, scores_of
 from pytest_prunegate.verdict.compare import Comparison, UnjudgedError, compare_counted
@@ -198,7 +199,8 @@ class Gate(Pair):
     def _judged(self, check: Check) -> CheckResult:
         task = self.task(check.task)
         measured = self.measure(task.name)
-        unit = task.kind.unit if isinstance(task.kind, CountingKind) else measured[0].prepared.unit
+        counted = counted_metric(check.metric) if isinstance(task.kind, CountingKind) else None
+        unit = counted.unit if counted else measured[0].prepared.unit
         if self.baseline_only:
             scores = scores_of(task, check, measured, "original")
             total = sum(measurement.prepared.total_documents for measurement in measured)
@@ -214,8 +216,12 @@ class Gate(Pair):
 
     def _compared(self, task: GateTask, check: Check) -> tuple[Comparison, Verdict]:
         if isinstance(task.kind, CountingKind):
-            comparison = compare_counted(check, task.kind.count(check, self.facts))
-            return comparison, Verdict(outcome=comparison.outcome, basis=Basis.MEASURED, used=comparison.documents)
+            counted = task.kind.count(check, task.spec, self.facts)
+            comparison = compare_counted(check, counted)
+            note = " ".join(filter(None, (counted.worst if comparison.broken else "", counted.looked_at)))
+            return comparison, Verdict(
+                outcome=comparison.outcome, basis=Basis.MEASURED, used=comparison.documents, note=note or None
+            )  # fmt: skip
         measured = self.measure(task.name)
         try:
             return self.judging.judge(task, check, measured)

@@ -52,7 +52,7 @@ class Identities:
         }
         sides = {
             side: _digest([gate.facts[side].fingerprint, asdict(gate.conditions[side])])
-            for side in gate.facts if task.asks_models or side == "pruned"
+            for side in gate.facts
         }  # fmt: skip
         if task.name not in self._data:
             self._data[task.name] = _digest([_data(gate, part) for part in task.parts])

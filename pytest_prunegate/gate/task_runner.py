@@ -270,7 +270,8 @@ class TaskRunner:
         return TaskPlan(
             name=task.name, members=len(task.members), num_fewshot=max((part.num_fewshot for part in parts), default=0),
             documents=most, least=least, total_documents=draws.total,
-            unit=task.kind.unit if isinstance(task.kind, CountingKind) else parts[0].unit, requests=sum(len(part.requests) for part in parts),
+            unit=task.kind.metrics[0].unit if isinstance(task.kind, CountingKind) else parts[0].unit,
+            requests=sum(len(part.requests) for part in parts),
             missing={side: sum(missing[part.key, side] for part in parts) for side in sides},
             seconds=self._waiting.seconds(parts), uncomputable=self._uncomputable.get(task.name, ()),
         )  # fmt: skip
@@ -302,7 +303,9 @@ class TaskRunner:
 
         if isinstance(task.kind, CountingKind) and len(self._facts) > 1:
             for check in task.checks:
-                task.kind.count(check, self._facts)  # what cannot be counted is told before hours of other tasks
+                task.kind.count(
+                    check, task.spec, self._facts
+                )  # what cannot be counted is told before hours of other tasks
         return refuse_uncomputable(task, self.prepared[task.name])
 
     def _may_be_asked(self, name: str) -> tuple[PreparedTask, ...]:

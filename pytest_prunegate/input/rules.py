@@ -6,6 +6,7 @@ a margin, a noise floor) is asked for by `of`, which picks the value that goes w
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from decimal import Decimal
@@ -32,7 +33,8 @@ class Rule(ABC):
     units. `at_least`: whether the figure must not fall below the value; otherwise it must not exceed it. `is_of_loss`: whether
     the figure is what was lost against the original; otherwise it is the pruned model's own. `needs_original`: whether the
     figure exists only where the original scores above 0. `is_of_metrics`: whether a metric in thresholds.yaml may have it.
-    `takes_name_of_check`: whether the file writes it under the check's own name in place of `key`.
+    `takes_name_of_check`: whether the file writes it under the check's own name in place of `key`. `takes_text`: whether its value is
+    written in words of its own, and read by `read_text`.
     """
 
     key: ClassVar[str]
@@ -43,6 +45,7 @@ class Rule(ABC):
     needs_original: ClassVar[bool] = False
     is_of_metrics: ClassVar[bool] = True
     takes_name_of_check: ClassVar[bool] = False
+    takes_text: ClassVar[bool] = False
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
@@ -113,6 +116,14 @@ class Rule(ABC):
             hint = f" For {text} per cent write {text}% or {value / 100}." if not percent and value > 1 else ""
             raise ValueError(f"{self} is {text}: it must lie between 0 and 1 (0% and 100%).{hint}")
         return value
+
+    def read_text(self, text: str) -> Decimal:
+        """A value that is written in words of the rule's own.
+
+        Raises:
+            ValueError: it is no value for this rule, and why.
+        """
+        raise NotImplementedError
 
     def problem_with(self, metric: str, value: Decimal, text: str, *, higher_is_better: bool | None, is_mean: bool) -> str | None:  # fmt: skip
         """Why a metric cannot have a threshold of this rule; None where it can."""
@@ -236,14 +247,120 @@ class MaxShare(OfPruned):
     takes_name_of_check = True
 
 
-class MinSparsity(OfPruned):
-    """The share of zeros among the pruned model's weights; written as sparsity.min."""
+class OfFiles(OfPruned):
+    """A rule on what is counted in the pruned model's files; written below ``sparsity:``."""
+
+    is_of_metrics = False
+
+
+class MinSparsity(OfFiles):
+    """The share of zeros among the pruned model's weights."""
 
     key = "min"
     figure = "sparsity"
     at_least = True
-    is_of_metrics = False
 
+
+class MaxSparsity(OfFiles):
+    """The same share from above: more zeros than were wanted are a mistake too."""
+
+    key = "max"
+    figure = "sparsity"
+
+
+class MinLayerSparsity(OfFiles):
+    """The share of zeros of the matrix that has the smallest."""
+
+    key = "per_layer_min"
+    figure = "sparsity of each matrix"
+    at_least = True
+
+
+class ZeroPattern(OfFiles):
+    """The share of groups or blocks that keep a pattern of zeros: all of them have to."""
+
+    key = "pattern"
+    figure = "pattern"
+    at_least = True
+    takes_text = True
+
+    @property
+    def words(self) -> str:
+        return self.figure
+
+    def read_text(self, text: str) -> Decimal:
+        parse_pattern(text)
+        return Decimal(1)
+
+
+class MinParameterReduction(OfFiles):
+    """By how much fewer parameters the pruned model has, as a share of the original's."""
+
+    key = "min_parameter_reduction"
+    figure = "parameter reduction"
+    at_least = True
+
+
+class MaxSize(OfFiles):
+    """Bytes of the pruned model's weight files."""
+
+    key = "max_size"
+    figure = "size on disk"
+    is_share = False
+    takes_text = True
+
+    def read_text(self, text: str) -> Decimal:
+        found = _SIZE.fullmatch(text)
+        if not found:
+            raise ValueError(f"{self} is {text}: expected a size such as 4 GiB, 900 MiB or 3.5 GB.")
+        return Decimal(found["number"]) * _BYTES[found["unit"].lower()]
+
+    def holds_always(self, value: Decimal, *, within_one: bool) -> bool:
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """At most `most` numbers other than zero in each group of `size` neighbours in a row."""
+
+    most: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """Blocks of so many rows and columns, each of them all zero or without zeros."""
+
+    rows: int
+    columns: int
+
+
+def parse_pattern(text: str) -> Groups | Blocks:
+    """A pattern of zeros as thresholds.yaml has it.
+
+    Raises:
+        ValueError: it is none, and why.
+    """
+    if found := _GROUPS.fullmatch(text.strip()):
+        most, size = int(found[1]), int(found[2])
+        if most >= size:
+            raise ValueError(
+                f"pattern is {text}: of N:M, N numbers other than zero are left in each group of M, and N is smaller than M."
+            )
+        return Groups(most=most, size=size)
+    if found := _BLOCK.fullmatch(text.strip()):
+        return Blocks(rows=int(found[1]), columns=int(found[2]))
+    raise ValueError(f'pattern is {text}: expected N:M such as "2:4", or "block:16x16".')
+
+
+_GROUPS = re.compile(r"([1-9]\d?):([1-9]\d{0,2})")
+_BLOCK = re.compile(r"block:([1-9]\d{0,3})x([1-9]\d{0,3})")
+_SIZE = re.compile(r"(?P<number>\d{1,9}(?:\.\d{1,6})?)\s*(?P<unit>[kmgt]i?b|b)", re.IGNORECASE)
+_BYTES: dict[str, int] = {"b": 1} | {
+    f"{letter}{i}b": base**power
+    for power, letter in enumerate("kmgt", start=1)
+    for i, base in (("", 1000), ("i", 1024))
+}
 
 MAX_RELATIVE_DROP = MaxRelativeDrop()
 MAX_RELATIVE_INCREASE = MaxRelativeIncrease()
@@ -252,10 +369,16 @@ MIN_RECOVERY = MinRecovery()
 MIN_SCORE = MinScore()
 MAX_SHARE = MaxShare()
 MIN_SPARSITY = MinSparsity()
+MAX_SPARSITY = MaxSparsity()
+MIN_LAYER_SPARSITY = MinLayerSparsity()
+ZERO_PATTERN = ZeroPattern()
+MIN_PARAMETER_REDUCTION = MinParameterReduction()
+MAX_SIZE = MaxSize()
 
 RULES: dict[str, Rule] = {
     rule.key: rule for rule in (
         MAX_RELATIVE_DROP, MAX_RELATIVE_INCREASE, MAX_ABSOLUTE_DROP, MIN_RECOVERY, MIN_SCORE, MAX_SHARE, MIN_SPARSITY,
+        MAX_SPARSITY, MIN_LAYER_SPARSITY, ZERO_PATTERN, MIN_PARAMETER_REDUCTION, MAX_SIZE,
     )
 }  # fmt: skip
 """All rules, by their keys."""

@@ -95,6 +95,8 @@ def read_thresholds(
 
 def read_threshold(rule: Rule, node: Node) -> Threshold | None:
     """One threshold, exactly as it is written; None, and a mistake, where it is none."""
+    if rule.takes_text:
+        return _read_text(rule, node)
     number = _number(node)
     if number is None:
         node.wrong(f"{rule} is {node.shown}: expected a share such as 5% or 0.05.")
@@ -102,6 +104,16 @@ def read_threshold(rule: Rule, node: Node) -> Threshold | None:
     text = node.text.strip()
     try:
         value = rule.read(number, text)
+    except ValueError as error:
+        node.wrong(str(error))
+        return None
+    return Threshold(rule=rule, value=value, text=text, line=node.line, span=node.span)
+
+
+def _read_text(rule: Rule, node: Node) -> Threshold | None:
+    text = node.shown.strip()
+    try:
+        value = rule.read_text(text)
     except ValueError as error:
         node.wrong(str(error))
         return None

@@ -65,12 +65,31 @@ class Preparation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counted:
-    """What was counted in both models' files: shares, the original's None where it cannot be counted, and of how many in the pruned one's."""
+class CountedMetric:
+    """A figure that is counted in files: its `key` as the metric of checks, and the `unit` of what is looked at.
 
+    `what` is counted of it, and the figure is its share; None where the figure is no such share. `is_share`: otherwise it is in bytes.
+    """
+
+    key: str
+    unit: str
+    what: str | None = None
+    is_share: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What was counted in both models' files: the figures, the original's None where it has none, and `of` how many in the pruned one's.
+
+    `looked_at` says in a sentence what was counted, and `worst` what a failure is due to.
+    """
+
+    metric: CountedMetric
     original: Fraction | None
     pruned: Fraction
     of: int
+    looked_at: str = ""
+    worst: str = ""
 
 
 class Kind(ABC):
@@ -140,18 +159,18 @@ class AskingKind(Kind):
 
 
 class CountingKind(Kind):
-    """A kind that is counted in the models' files. Its checks' metric is its `key`; `unit` is what is looked at, `what` what is counted of it."""
+    """A kind that is counted in the models' files. `metrics` are those that its checks may have."""
 
     is_single = True
-    unit: ClassVar[str]
-    what: ClassVar[str]
+    metrics: ClassVar[tuple[CountedMetric, ...]]
 
     @abstractmethod
-    def count(self, check: Check, facts: Mapping[Side, ModelFacts]) -> Counted:
+    def count(self, check: Check, spec: Spec, facts: Mapping[Side, ModelFacts]) -> Counted:
         """Count.
 
         Args:
             check: one of its checks.
+            spec: the entry that it is of.
             facts: of both models, by side.
 
         Raises:

@@ -98,7 +98,7 @@ def test_files_that_are_hashed_as_a_whole(tmp_path: Path, memory: Path, reads: l
 
 @pytest.mark.parametrize(
     "damage",
-    ["", "{", "[]", "null", "[" * 100_000, "\udcff", '{"version": 1}', "digest", "zeros", "tensor", "version", "path", "device"],
+    ["", "{", "[]", "null", "[" * 100_000, "\udcff", '{"version": 1}', "digest", "zeros", "groups", "tensor", "version", "path", "device"],
 )  # fmt: skip
 def test_a_damaged_or_foreign_entry_is_rewritten(
     checkpoint: Path, memory: Path, reads: list[Path], damage: str
@@ -107,11 +107,14 @@ def test_a_damaged_or_foreign_entry_is_rewritten(
     path = entry(memory)
     good = path.read_text()
     kept: dict[str, Any] = json.loads(good)
-    name = next(iter(kept["tensors"]))
+    tensors, name = kept["scan"]["tensors"], next(iter(kept["scan"]["tensors"]))
     changed: dict[str, dict[str, Any]] = {
-        "digest": {"tensors": kept["tensors"] | {name: ["../etc", None]}},
-        "zeros": {"tensors": kept["tensors"] | {name: ["0" * 32, -1]}},
-        "tensor": {"tensors": {"other": ["0" * 32, None]}},
+        "digest": {"scan": {"whole": None, "tensors": tensors | {name: ["../etc", None]}}},
+        "zeros": {"scan": {"whole": None, "tensors": tensors | {name: ["0" * 32, tensors[name][1] | {"zeros": -1}]}}},
+        "groups": {
+            "scan": {"whole": None, "tensors": tensors | {name: ["0" * 32, tensors[name][1] | {"fullest_down": "4"}]}}
+        },
+        "tensor": {"scan": {"whole": None, "tensors": {"other": ["0" * 32, None]}}},
         "version": {"version": -1},
         "path": {"path": "/elsewhere"},
         "device": {"device": -1},
@@ -149,7 +152,7 @@ def test_a_copy_at_another_path_is_read(checkpoint: Path, tmp_path: Path, memory
 
 
 def test_a_file_that_changes_while_it_is_read(checkpoint: Path, memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(path: Path, *args: Any, **kwargs: Any) -> tuple[str, int | None]:
+    def slow(path: Path, *args: Any, **kwargs: Any) -> str:
         found = hashing.hash_range(path, *args, **kwargs)
         with path.open("r+b") as file:
             file.seek(-1, os.SEEK_END)

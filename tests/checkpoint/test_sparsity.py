@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_prunegate.checkpoint.layout import Layout, Place, Role
+from pytest_prunegate.checkpoint.layout import Counted, Layout, Place, Role
 from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
 from pytest_prunegate.checkpoint.sparsity import LayerZeros, Sparsity, sparsity
+from pytest_prunegate.checkpoint.structure import TensorCounts
 
 LINEAR, ROUTER, OTHER = Role.LINEAR, Role.ROUTER, Role.OTHER
 PLACES = {
@@ -28,7 +29,8 @@ def counted(
     found: Layout | str, *, dtype: str = "F32", packed: str | None = None, more: tuple[str, ...] = ()
 ) -> Sparsity:
     tensors = [*(tensor(name, dtype) for name in PLACES), *(tensor(name) for name in more)]
-    return sparsity(tensors, [*ZEROS.values(), *(5 for _ in more)], found, packed)
+    counts = tuple(TensorCounts(zeros=zeros) for zeros in [*ZEROS.values(), *(5 for _ in more)])
+    return sparsity(Counted(tensors=tuple(tensors), counts=counts), found, packed)
 
 
 def test_each_layer_has_its_own_weights_and_routers_are_apart() -> None:

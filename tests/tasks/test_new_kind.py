@@ -12,7 +12,7 @@ import pytest
 from pytest_prunegate.input.rules import RULES, OfPruned
 from pytest_prunegate.input.threshold_values import read_decision, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
-from pytest_prunegate.tasks.checks import AskingKind, Check, Counted, CountingKind, GateTask, Measure
+from pytest_prunegate.tasks.checks import AskingKind, Check, Counted, CountedMetric, CountingKind, GateTask, Measure
 from pytest_prunegate.tasks.kinds import KINDS
 from pytest_prunegate.tasks.prepared import Document, OwnScorer, PreparedTask
 from pytest_prunegate.tasks.requests import Request
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class MaxDensity(OfPruned):
     """The most that the share of weights other than zero may be."""
 
-    key = "max"
+    key = "most"
     figure = "density"
     is_of_metrics = False
 
@@ -60,11 +60,10 @@ class Density(CountingKind):
     """The opposite of sparsity, counted in files."""
 
     key = section = "density"
-    unit = "numbers"
-    what = "not zero"
+    metrics = (CountedMetric(key="density", unit="numbers", what="not zero"),)
 
     def read(self, node: Node, around: Surroundings) -> tuple[Spec, ...]:
-        thresholds = read_thresholds(node, rules=(RULES["max"],))
+        thresholds = read_thresholds(node, rules=(RULES["most"],))
         return (DensitySpec(name=self.key, line=node.line, thresholds=thresholds),)
 
     def resolve(self, specs: Sequence[Spec], resolution: Resolution) -> list[GateTask]:
@@ -73,9 +72,11 @@ class Density(CountingKind):
     def marks(self, task: GateTask) -> list[str]:
         return ["checkpoint"]
 
-    def count(self, check: Check, facts: Mapping[Side, ModelFacts]) -> Counted:
+    def count(self, check: Check, spec: Spec, facts: Mapping[Side, ModelFacts]) -> Counted:
         shares = [1 - (facts[side].sparsity.share or Fraction()) for side in ("original", "pruned")]
-        return Counted(original=shares[0], pruned=shares[1], of=facts["pruned"].sparsity.elements or 0)
+        return Counted(
+            metric=self.metrics[0], original=shares[0], pruned=shares[1], of=facts["pruned"].sparsity.elements or 0
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,13 +151,13 @@ class Quiz(AskingKind):
 
 @pytest.fixture(autouse=True)
 def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RULES, "max", MaxDensity())
+    monkeypatch.setitem(RULES, "most", MaxDensity())
     for kind in (Density(), Quiz()):
         monkeypatch.setitem(KINDS, kind.key, kind)
 
 
 THRESHOLDS = """
-density: {{max: {most}}}
+density: {{most: {most}}}
 quiz:
   easy: {{numbers: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], max_relative_drop: 10%}}
   hard: {{numbers: [11, 12, 13, 14, 15, 16, 17, 18, 19, 20], max_relative_drop: 10%}}
@@ -220,7 +221,7 @@ def test_a_proposal_names_what_it_can(bench: Bench) -> None:
     assert main(["thresholds", "--from=prunegate-results", "--output=proposed.yaml"]) == 0
     text = (bench.path / "proposed.yaml").read_text()
     assert "\nquiz:\n  easy:\n" in text
-    assert "\n# density.density: no max: measured 100.00% (252 numbers)" in text
+    assert "\n# density.density: no most: measured 100.00% (252 numbers)" in text
 
 
 def test_an_unknown_section_is_told_with_theirs(bench: Bench) -> None:

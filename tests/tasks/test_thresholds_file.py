@@ -191,7 +191,13 @@ perplexity:
         ("tasks:\n t: {metrics: {a: 5%}}\nperplexity:\n t: 5%\n", "4: perplexity.t: the name is taken by line 2. Take another."),
         ("defaults: {max_relative_drops: 5%}\ntasks:\n t: {metrics: [a]}\n", "1: defaults.max_relative_drops: unknown key. Did you mean max_relative_drop?"),
         ("sparsity: {}\n", "1: sparsity: has no threshold. Write for example `sparsity: {min: 50%}`."),
-        ("sparsity: {max: 60%}\n", "1: sparsity.max: unknown key. Known here: min, marks."),
+        ("sparsity: {most: 60%}\n", "1: sparsity.most: unknown key. Known here: min, max, per_layer_min, pattern, min_parameter_reduction, max_size, scope, marks."),
+        ("sparsity: {pattern: 4:2}\n", "1: sparsity.pattern: pattern is 4:2: of N:M, N numbers other than zero are left in each group of M, and N is smaller than M."),
+        ("sparsity: {pattern: half}\n", '1: sparsity.pattern: pattern is half: expected N:M such as "2:4", or "block:16x16".'),
+        ("sparsity: {pattern: [2, 4]}\n", '1: sparsity.pattern: pattern is a list: expected N:M such as "2:4", or "block:16x16".'),
+        ("sparsity: {max_size: 4}\n", "1: sparsity.max_size: max_size is 4: expected a size such as 4 GiB, 900 MiB or 3.5 GB."),
+        ("sparsity: {min: 5%, scope: '(q'}\n", "1: sparsity.scope: (q is no regular expression: missing ), unterminated subpattern at position 0."),
+        ("sparsity: {scope: mlp}\n", "1: sparsity: has no threshold. Write for example `sparsity: {min: 50%}`."),
         ("tasks:\n t: {metrics: {a: 5%}}\n t: {metrics: {a: 6%}}\n", "3: tasks.t is there twice (first in line 2)."),
         ("sparsity: {min: 60}\n", "1: sparsity.min: min is 60: it must lie between 0 and 1 (0% and 100%). For 60 per cent write 60% or 0.6."),
         ("defaults: {decide: soon}\ntasks:\n t: {metrics: {a: 5%}}\n", "1: defaults.decide: expected full or confident or early, found soon."),
@@ -213,7 +219,8 @@ def test_mistakes(tmp_path: Path, text: str, message: str) -> None:
     assert any(mistake.startswith(f"thresholds.yaml:{message}") for mistake in mistakes), mistakes
     if "*a" not in text:  # an alias that contains itself cannot be turned into JSON
         reader_alone = any(
-            words in message for words in ("twice", "no defaults", ".nan", "is taken by")
+            words in message
+            for words in ("twice", "no defaults", ".nan", "is taken by", "N is smaller than M", "no regular expression")
         )  # what no schema can tell
         assert reader_alone or not is_valid_by_schema(text), "the schema accepts what the reader refuses"
 

@@ -134,7 +134,8 @@ def _labelled(result: CheckResult, shown: int) -> Iterator[tuple[str, str]]:
     check, comparison = result.check, result.comparison
     assert comparison is not None
     yield "scores", figures_text(comparison)
-    if counted := counted_text(result):
+    counted = counted_text(result)
+    if counted:
         yield counted
     yield "threshold", "; ".join(threshold.describe() for threshold in check.thresholds)
     verdict, *further = conclusion_texts(result)
@@ -143,7 +144,7 @@ def _labelled(result: CheckResult, shown: int) -> Iterator[tuple[str, str]]:
     for text in further:
         yield label, text
         label = ""
-    label = "how sure"
+    label = "where" if counted else "how sure"
     for text in (*certainty_texts(result), *note_texts(result)):
         yield label, text
         label = ""

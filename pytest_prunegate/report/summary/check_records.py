@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pytest_prunegate.input.thresholds import Decide, Inconclusive
 from pytest_prunegate.report.summary.values import Bounds, Count, Fraction, Moment, Share
 from pytest_prunegate.report.summary.wording import change_text
-from pytest_prunegate.tasks.kinds import counting_kind
+from pytest_prunegate.tasks.kinds import counted_metric
 from pytest_prunegate.verdict.noise import Noise
 from pytest_prunegate.verdict.outcome import Basis, Outcome
 
@@ -220,8 +220,7 @@ class CheckSummary:
         reason: One sentence or more on how it ended.
         members: A group's tasks; none for any other task.
         exact: The figures as fractions; null where there are none.
-        identity: Digests of all that the figures depend on; sparsity has no original's. Null where there are no
-            figures.
+        identity: Digests of all that the figures depend on. Null where there are no figures.
         measured: When the run began that measured it; null where there are no figures.
         is_earlier: Whether an earlier run measured it.
         parts: Its figures by parts of the documents.
@@ -268,7 +267,7 @@ class CheckSummary:
     @property
     def is_counted(self) -> bool:
         """Whether its figures were counted in files; models answered for all others."""
-        return counting_kind(self.metric) is not None
+        return counted_metric(self.metric) is not None
 
     @property
     def is_lower_better(self) -> bool:

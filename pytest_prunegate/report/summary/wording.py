@@ -8,7 +8,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.input.rules import MAX_ABSOLUTE_DROP, MIN_SCORE
-from pytest_prunegate.tasks.kinds import counting_kind, is_counted_in
+from pytest_prunegate.plain import size_text
+from pytest_prunegate.tasks.kinds import counted_metric, is_counted_in
 from pytest_prunegate.verdict.outcome import Basis, Outcome
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ def score_text(score: float | None) -> str:
 
 def figure_text(value: float | None, metric: str, thresholds: Iterable[str]) -> str:
     """A check's figure as tables show it: a score, or a share of what is counted in files, told apart from the thresholds beside it."""
-    return percent_text(value, beside=thresholds) if counting_kind(metric) else score_text(value)
+    counted = counted_metric(metric)
+    if counted is None or value is None:
+        return score_text(value)
+    return percent_text(value, beside=thresholds) if counted.is_share else size_text(round(value))
 
 
 def signed_text(difference: float | None) -> str:
@@ -161,6 +165,8 @@ def _beside(threshold: Threshold, comparison: Comparison) -> str:
     rule, figure = threshold.rule, threshold.rule.figure_of(comparison.figures)
     if figure is None:
         return f"no {rule.figure} (the original scores 0), threshold {threshold.text}"
+    if rule.takes_text:
+        return f"{rule.figure} {figure_text(float(figure), comparison.check.metric, ())}, threshold {threshold.text}"
     for decimals in range(2 if rule.is_share else 4, 9):
         shown, limit = (
             f"{float(value):.{decimals}{'%' if rule.is_share else 'f'}}" for value in (figure, threshold.value)
@@ -298,8 +304,8 @@ def figures_text(comparison: Comparison) -> str:
     original, metric = None if comparison.original is None else float(comparison.original), comparison.check.metric
     limits = [threshold.describe() for threshold in comparison.check.thresholds]
     before, after = figure_text(original, metric, ()), figure_text(float(comparison.pruned), metric, limits)
-    if counting_kind(metric):
-        return f"{before} -> {after}"
+    if counted_metric(metric):
+        return after if original is None else f"{before} -> {after}"
     difference = None if comparison.difference is None else float(comparison.difference)
     relative = relative_change(comparison.relative_drop)
     changed = "no relative change (the original scores 0)"
@@ -311,10 +317,12 @@ def figures_text(comparison: Comparison) -> str:
 
 def counted_text(result: CheckResult) -> tuple[str, str] | None:
     """What was counted in the pruned model's files, and how many of how many; None where models answered."""
-    kind, comparison = counting_kind(result.check.metric), result.comparison
-    if kind is None or comparison is None:
+    metric, comparison = counted_metric(result.check.metric), result.comparison
+    if metric is None or comparison is None:
         return None
-    return kind.what, f"{round(comparison.pruned * comparison.documents):,} of {comparison.documents:,} {kind.unit}"
+    if metric.what is None:
+        return "counted", f"{comparison.documents:,} {metric.unit}"
+    return metric.what, f"{round(comparison.pruned * comparison.documents):,} of {comparison.documents:,} {metric.unit}"
 
 
 def count_text(documents: int, total: int, unit: str = "documents") -> str:

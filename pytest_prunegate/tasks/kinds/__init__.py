@@ -13,7 +13,9 @@ from pytest_prunegate.tasks.kinds.perplexity import Perplexity
 from pytest_prunegate.tasks.kinds.sparsity import Sparsity
 
 if TYPE_CHECKING:
-    from pytest_prunegate.tasks.checks import Kind
+    from collections.abc import Iterator
+
+    from pytest_prunegate.tasks.checks import CountedMetric, Kind
 
 KINDS: dict[str, Kind] = {kind.key: kind for kind in (TASK, GROUP, Perplexity(), Sparsity())}
 """The kinds by their keys, in the order in which messages name their sections of thresholds.yaml."""
@@ -24,12 +26,15 @@ def sections() -> dict[str, Kind]:
     return {kind.section: kind for kind in KINDS.values() if kind.section is not None}
 
 
-def counting_kind(metric: str) -> CountingKind | None:
-    """The kind of a metric that is counted in files; None where models answer for it."""
-    kind = KINDS.get(metric)
-    return kind if isinstance(kind, CountingKind) else None
+def counted_metric(metric: str) -> CountedMetric | None:
+    """A metric that is counted in files; None where models answer for it."""
+    return next((one for one in _counted() if one.key == metric), None)
 
 
 def is_counted_in(unit: str) -> bool:
     """Whether a unit is looked at in files, all of it; else documents of some sort, which models are asked for."""
-    return any(isinstance(kind, CountingKind) and kind.unit == unit for kind in KINDS.values())
+    return any(one.unit == unit for one in _counted())
+
+
+def _counted() -> Iterator[CountedMetric]:
+    return (metric for kind in KINDS.values() if isinstance(kind, CountingKind) for metric in kind.metrics)

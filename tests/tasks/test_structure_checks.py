@@ -1,0 +1,235 @@
+"""Checks on what pruning left in the files: outcomes, exit codes, and messages that name the worst tensors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.scripted import write_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Bench
+
+    Change = Callable[[str, torch.Tensor], torch.Tensor]
+
+LAYERS, HIDDEN, INNER = 8, 32, 64
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("dense")
+    config = LlamaConfig(
+        vocab_size=200, hidden_size=HIDDEN, intermediate_size=INNER, num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=128, tie_word_embeddings=False,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
+
+
+@pytest.fixture
+def project(bench: Bench, dense: Path) -> Bench:
+    shutil.copytree(dense, bench.path / "original")
+    shutil.copytree(dense, bench.path / "pruned")
+    return bench
+
+
+def is_matrix(name: str) -> bool:
+    return ".layers." in name and "_proj" in name
+
+
+def prune(folder: Path, change: Change, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    """Change each matrix of the decoder's layers in the files."""
+    path = folder / "model.safetensors"
+    tensors = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
+    tensors = {name: change(name, one).contiguous() if is_matrix(name) else one for name, one in tensors.items()}
+    save_file(tensors, path, {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": str(dtype).removeprefix("torch.")}))
+    return tensors
+
+
+def by_groups(most: int, size: int) -> Change:
+    def change(_: str, tensor: torch.Tensor) -> torch.Tensor:
+        groups = tensor.reshape(-1, size)
+        keep = groups.abs().argsort(-1, descending=True).argsort(-1) < most
+        return (groups * keep).reshape(tensor.shape)
+
+    return change
+
+
+def half(_: str, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor * (tensor.abs() > tensor.abs().flatten().median())
+
+
+def figures(bench: Bench) -> dict[str, dict[str, Any]]:
+    found = json.loads((bench.results / "comparison_results.json").read_text())["checks"]
+    return {check["name"]: check for check in found}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_threshold_and_figures_equal_to_torchs(project: Bench, dtype: str) -> None:
+    tensors = prune(project.path / "pruned", by_groups(2, 4), DTYPES[dtype])
+    prune(project.path / "original", lambda _, tensor: tensor, DTYPES[dtype])
+    project.thresholds('sparsity: {min: 50%, max: 55%, per_layer_min: 50%, pattern: "2:4", max_size: 1 MiB}\n')
+    result = project.run("-v")
+    result.assert_outcomes(passed=5)
+    assert result.ret == 0
+    found = figures(project)
+    matrices = [one.float() for name, one in tensors.items() if is_matrix(name)]
+    zeros = sum(int((one == 0).sum()) for one in matrices) / sum(one.numel() for one in matrices)
+    assert found["min"]["pruned"] == found["max"]["pruned"] == pytest.approx(zeros, abs=1e-12)
+    assert found["per_layer_min"]["pruned"] == min(float((one == 0).float().mean()) for one in matrices)
+    assert (found["pattern"]["pruned"], found["pattern"]["documents"]) == (
+        1.0,
+        sum(one.numel() for one in matrices) // 4,
+    )
+    assert found["max_size"]["pruned"] == (project.path / "pruned" / "model.safetensors").stat().st_size
+    assert (found["max_size"]["unit"], found["max_size"]["difference"]) == ("bytes", None)
+
+
+def test_one_violated_group_fails_and_is_named_with_its_place(project: Bench) -> None:
+    def change(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        found = by_groups(2, 4)(name, tensor)
+        if name == "model.layers.5.mlp.up_proj.weight":
+            found[17, 20:24] = torch.tensor([1.0, 2.0, 3.0, 0.0])
+        return found
+
+    prune(project.path / "pruned", change)
+    project.thresholds('sparsity: {min: 49%, pattern: "2:4"}\n')
+    result = project.run()
+    assert result.ret == 1
+    result.assert_outcomes(passed=1, failed=1)
+    broken = "model.layers.5.mlp.up_proj.weight (1 broken, the first at row 17, column 20; nearly 2:4)."
+    result.stdout.fnmatch_lines(
+        ["threshold: *pattern 2:4", "where: *model.layers.5.mlp.up_proj.weight (1 broken, the first at row 17*"]
+    )
+    check = figures(project)["pattern"]
+    assert check["pruned"] == 1 - 1 / check["documents"]
+    assert broken in check["reason"]
+    assert "100.0%" not in check["reason"], "what is not all does not look like all"
+
+
+def test_dense_layers_behind_a_good_mean(project: Bench) -> None:
+    """Four layers all zero, four dense: 50.0%."""
+
+    def change(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor * (int(name.split(".")[2]) >= LAYERS // 2)
+
+    prune(project.path / "pruned", change)
+    project.thresholds("sparsity: {min: 50%, per_layer_min: 30%}\n")
+    result = project.run()
+    assert result.ret == 1
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["where: *Least sparse: model.layers.4.*0.0%,*"])
+    check = figures(project)["per_layer_min"]
+    assert check["pruned"] == 0
+    assert check["reason"].count("model.layers.4.") == 3
+
+
+def test_a_scope_selects_parameters_by_name(project: Bench) -> None:
+    prune(project.path / "pruned", lambda name, tensor: half(name, tensor) if "mlp" in name else tensor)
+    project.thresholds("sparsity: {min: 49%, per_layer_min: 49%, scope: mlp}\n")
+    project.run().assert_outcomes(passed=2)
+    assert "whose names match mlp" in figures(project)["min"]["reason"]
+    project.thresholds("sparsity: {min: 49%, scope: 'self_attn|mlp'}\n")
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Least sparse: model.layers.*self_attn*"])
+    project.thresholds("sparsity: {min: 49%, scope: nothing}\n")
+    result = project.run()
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(
+        [
+            "*thresholds.yaml:1: the min of the pruned model pruned cannot be counted: no parameter's name matches scope: nothing.*"
+        ]
+    )
+
+
+def test_too_much_is_a_mistake_too(project: Bench) -> None:
+    prune(project.path / "pruned", half)
+    project.thresholds("sparsity: {max: 40%}\n")
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*sparsity at most 40%*"])
+
+
+def test_blocks(project: Bench) -> None:
+    def change(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        blocks = tensor.clone().reshape(tensor.shape[0] // 16, 16, tensor.shape[1] // 16, 16)
+        blocks[::2, :, 1::2] = 0
+        if name == "model.layers.1.mlp.down_proj.weight":
+            blocks[1, 3, 0, :8] = 0
+        return blocks.reshape(tensor.shape)
+
+    prune(project.path / "pruned", change)
+    project.thresholds('sparsity: {pattern: "block:16x16"}\n')
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["where: *model.layers.1.mlp.down_proj.weight (1 broken, the first at row 16,*"])
+
+
+def test_fewer_parameters_and_a_size(project: Bench) -> None:
+    """Structured pruning: narrower MLPs, told by the configuration."""
+    path = project.path / "pruned"
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"intermediate_size": INNER // 2}))
+    tensors = load_file(path / "model.safetensors")
+    for name, tensor in tensors.items():
+        if "mlp" in name:
+            tensors[name] = (tensor[:, : INNER // 2] if "down" in name else tensor[: INNER // 2]).contiguous()
+    save_file(tensors, path / "model.safetensors", {"format": "pt"})
+    project.thresholds("sparsity: {min_parameter_reduction: 20%, max_size: 100 KiB}\n")
+    result = project.run()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*size on disk at most 100 KiB*"])
+    found = figures(project)
+    assert 0.2 < found["min_parameter_reduction"]["pruned"] < 0.5
+    assert " -> " in found["min_parameter_reduction"]["reason"]
+    assert "KiB -> " in found["max_size"]["reason"]
+
+
+@pytest.mark.parametrize("side", ["original", "pruned"])
+def test_weights_that_are_no_numbers_are_told_before_anything(project: Bench, side: str) -> None:
+    def change(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        found = tensor.clone()
+        if "layers.3.mlp.up" in name:
+            found[0, :2] = torch.nan
+        return found
+
+    prune(project.path / side, change)
+    project.thresholds("sparsity: {max: 60%}\n")
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [f"*{side}: weights are NaN or infinite: model.layers.3.mlp.up_proj.weight (2 of 2,048).*"]
+    )
+
+
+def test_shards_and_another_day(project: Bench) -> None:
+    """Two shards count like one file; the figures of a first day stay for a second, and another scope is another figure."""
+    from transformers import AutoModelForCausalLM
+
+    prune(project.path / "pruned", by_groups(4, 8))
+    model = AutoModelForCausalLM.from_pretrained(project.path / "pruned")
+    (project.path / "pruned" / "model.safetensors").unlink()
+    model.save_pretrained(project.path / "pruned", max_shard_size="100KB")
+    assert len(list((project.path / "pruned").glob("*.safetensors"))) > 1
+    project.thresholds('sparsity: {min: 50%, pattern: "4:8"}\n')
+    project.run("thresholds.yaml::sparsity::min").assert_outcomes(passed=1)
+    result = project.run("thresholds.yaml::sparsity::pattern")
+    result.stdout.fnmatch_lines(["PASS: 2 of 2 checks measured (1 by earlier runs): 2 passed"])
+    project.thresholds('sparsity: {min: 50%, pattern: "4:8", scope: mlp}\n')
+    result = project.run("thresholds.yaml::sparsity::pattern")
+    result.stdout.fnmatch_lines(["Stale: sparsity::min of *: other settings."])
