@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.checkpoint.files import (
@@ -33,6 +34,7 @@ from pytest_prunegate.checkpoint.layout import (
     refuse_misfit,
     refuse_not_finite,
 )
+from pytest_prunegate.checkpoint.overview import Overview, overview_of
 from pytest_prunegate.checkpoint.scan import NO_MEMORY, Scan, ScanMemory, scan_files, scan_gguf
 from pytest_prunegate.checkpoint.sparsity import Sparsity, packed_format, sparsity, with_merged
 from pytest_prunegate.errors import ModelError
@@ -125,6 +127,11 @@ class ModelFacts:
     def title(self) -> str:
         """How messages name the model."""
         return f"{self.side} model {self.name or self.path}"
+
+    @cached_property
+    def overview(self) -> Overview:
+        """What is told of its matrices; nothing where they were not counted."""
+        return overview_of(self.sparsity.tensors)
 
     def change(self) -> str | None:
         """What changed among its files since they were read, and how; None where nothing did."""

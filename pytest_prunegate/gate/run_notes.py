@@ -58,6 +58,15 @@ _SIZES = frozenset({
     "n_routed_experts", "num_experts_per_tok", "vocab_size", "max_position_embeddings", "n_positions", "n_embd", "n_inner", "d_model", "d_ff",
     "ffn_dim", "layer_types", "max_window_layers", "pruned_heads",
 })  # fmt: skip
+# What of them structured pruning makes smaller, in words.
+_REDUCED = {
+    "num_hidden_layers": "layers", "n_layer": "layers", "n_layers": "layers", "num_layers": "layers", "hidden_size": "hidden channels",
+    "n_embd": "hidden channels", "d_model": "hidden channels", "intermediate_size": "MLP channels", "n_inner": "MLP channels",
+    "ffn_dim": "MLP channels", "d_ff": "MLP channels", "moe_intermediate_size": "channels of each expert",
+    "shared_expert_intermediate_size": "channels of the shared expert", "num_attention_heads": "attention heads", "n_head": "attention heads",
+    "num_heads": "attention heads", "num_key_value_heads": "key-value heads", "head_dim": "head size", "num_experts": "experts",
+    "num_local_experts": "experts", "n_routed_experts": "experts", "vocab_size": "vocabulary",
+}  # fmt: skip
 _ELSEWHERE = frozenset({
     "_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "quantization_config", "use_cache",
     "auto_map", "_attn_implementation_autoset", *_FROM_THE_MODEL,
@@ -79,6 +88,19 @@ def differences(facts: Mapping[Side, ModelFacts]) -> tuple[str, ...]:
         found += _parted("tokenizer_config.json", *(_tokenizer(model.tokenizer.folder) for model in (original, pruned)))
         found += _parted("config.json", _behaviour(one), _behaviour(other))
     return tuple(found)
+
+
+def reductions(facts: Mapping[Side, ModelFacts]) -> tuple[str, ...]:
+    """Of what the pruned model has fewer than the original, by both configurations, with both numbers: ``layers 32 -> 24``."""
+    if set(facts) != {"original", "pruned"} or any(
+        model.file or model.served or model.gguf for model in facts.values()
+    ):
+        return ()
+    original, pruned = (_every(facts[side].folder) for side in ("original", "pruned"))
+    return tuple(
+        f"{words} {before} -> {after}" for key, words in _REDUCED.items()
+        if isinstance(before := original.get(key), int) and isinstance(after := pruned.get(key), int) and after < before
+    )  # fmt: skip
 
 
 def _parted(where: str, original: Mapping[str, Any], pruned: Mapping[str, Any]) -> Iterator[str]:
@@ -108,13 +130,17 @@ def _tokenizer(folder: Path) -> dict[str, Any]:
 
 
 def _behaviour(folder: Path) -> dict[str, Any]:
-    written = read_json(folder / "config.json")
-    every = written | (written.get("text_config") or {})
     return {
         key: value
-        for key, value in every.items()
+        for key, value in _every(folder).items()
         if key not in _SIZES | _ELSEWHERE and not key.endswith("_config") and value is not None
     }
+
+
+def _every(folder: Path) -> dict[str, Any]:
+    """What config.json says, of the text model where it has several."""
+    written = read_json(folder / "config.json")
+    return written | (written.get("text_config") or {})
 
 
 _SHOWN = 60  # characters of a message, or of a value

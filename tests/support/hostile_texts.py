@@ -12,7 +12,15 @@ import pytest
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
 from pytest_prunegate.report.summary.check_records import CheckSummary, IntervalSummary, MemberSummary, PartSummary
 from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance, RunProvenance
-from pytest_prunegate.report.summary.records import ModelSummary, SharesOfOutputs, Stale, Summary, TaskSummary
+from pytest_prunegate.report.summary.records import (
+    ModelSummary,
+    PartSparsity,
+    PatternSummary,
+    SharesOfOutputs,
+    Stale,
+    Summary,
+    TaskSummary,
+)
 from pytest_prunegate.report.summary.values import RunVerdict
 from pytest_prunegate.verdict.outcome import Outcome
 
@@ -103,6 +111,7 @@ def summary_with(text: str) -> Summary:
         side="pruned", name=None, path=text, revision=text, base=text, fingerprint="f" * 32, architecture=text, parameters=1, size=1,
         quantised=text, backend=text, dtype=text, arguments={text: text}, max_length=1, sparsity=None, zeros=None, weights=None,
         sparsity_problem=text, base_sparsity=None, router_zeros=0, router_weights=0, wikitext_ppl=1.0, wikitext_windows=text, layers=(),
+        patterns=(PatternSummary(name=text, matrices=1, weights=1),), parts=(PartSparsity(part=text, zeros=0, weights=1, share=0.0),), blocks=(1, 1),
     )  # fmt: skip
     check = CheckSummary(
         task=text, name=text, metric="acc", filter="none", location=text, line=1, thresholds=(text,), outcome=Outcome.FAIL, original=0.5, pruned=0.4,
@@ -138,7 +147,7 @@ def summary_with(text: str) -> Summary:
         commit=text, tasks={},
     )  # fmt: skip
     return Summary(
-        version=6, verdict=RunVerdict.FAIL, headline=text, notes=(text,), differences=(text,), stale=(Stale(task=text, name=text, measured=text, reason=text),),
+        version=7, verdict=RunVerdict.FAIL, headline=text, notes=(text,), differences=(text,), reductions=(text,), stale=(Stale(task=text, name=text, measured=text, reason=text),),
         archive=text, checks_measured=1, checks_total=1, models={"original": replace(model, side="original", name=text), "pruned": model},
         checks=(check, *others), tasks=(task,), asked={}, thresholds_file=text, built_in_thresholds=False, seed=1, batch_size=text, device=text,
         command=f"pytest {text}", started=text, finished=text, python=text, libraries={text: text}, changed=changed,

@@ -20,6 +20,8 @@ from pytest_prunegate.report.summary.records import (
     SUMMARY_VERSION,
     LayerSparsity,
     ModelSummary,
+    PartSparsity,
+    PatternSummary,
     SharesOfOutputs,
     Summary,
     TaskSummary,
@@ -44,9 +46,27 @@ def made_model(side: Side, **changes: Any) -> ModelSummary:
         "size": 269_060_552, "quantised": None, "backend": "hf", "dtype": "bfloat16", "arguments": {}, "max_length": 2048,
         "sparsity": zeros / 30_000, "zeros": zeros, "weights": 30_000, "sparsity_problem": None, "base_sparsity": None, "router_zeros": 0, "router_weights": 0,
         "wikitext_ppl": 18.42 if side == "original" else 20.61, "wikitext_windows": "141 of 141 windows of 2048 tokens",
-        "layers": layers,
+        "layers": layers, **made_structure(side),
     }  # fmt: skip
     return ModelSummary(**(values | changes))
+
+
+def made_structure(side: Side) -> dict[str, Any]:
+    """The original is dense; half of the pruned model's matrices are 2:4, and its MLP is the sparser part."""
+    if side == "original":
+        parts = (
+            PartSparsity(part="attention", zeros=0, weights=10_000, share=0.0),
+            PartSparsity(part="MLP", zeros=0, weights=20_000, share=0.0),
+        )
+        return {"patterns": (PatternSummary(name="dense", matrices=210, weights=30_000),), "parts": parts, "blocks": ()}
+    patterns = (
+        PatternSummary(name="2:4", matrices=120, weights=20_000), PatternSummary(name="unstructured", matrices=90, weights=10_000),
+    )  # fmt: skip
+    parts = (
+        PartSparsity(part="attention", zeros=4000, weights=10_000, share=0.4),
+        PartSparsity(part="MLP", zeros=10_655, weights=20_000, share=0.53275),
+    )
+    return {"patterns": patterns, "parts": parts, "blocks": (0, 0, 0, 0, 3, 30, 80, 4, 0, 0, 0, 0)}
 
 
 def made_check(task: str, name: str, outcome: str, original: float, pruned: float, **changes: Any) -> CheckSummary:
@@ -175,7 +195,7 @@ def made_summary(checks: tuple[CheckSummary, ...] | None = None, *, changes: int
     values: dict[str, Any] = {
         "version": SUMMARY_VERSION, "verdict": verdict(outcomes),
         "headline": headline(outcomes, partial=sum(check.is_partial for check in checks), earlier=sum(check.is_earlier for check in checks)),
-        "notes": ("The pruned model's chat template differs from the original's.",), "differences": (), "stale": (), "archive": None,
+        "notes": ("The pruned model's chat template differs from the original's.",), "differences": (), "reductions": (), "stale": (), "archive": None,
         "checks_measured": measured(outcomes), "checks_total": len(checks),
         "models": {side: made_model(side) for side in SIDES}, "checks": checks, "tasks": tasks, "asked": {},
         "thresholds_file": "thresholds.yaml", "built_in_thresholds": False, "seed": 1234, "batch_size": "8", "device": "cpu",

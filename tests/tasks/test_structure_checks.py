@@ -165,6 +165,29 @@ def test_too_much_is_a_mistake_too(project: Bench) -> None:
     result.stdout.fnmatch_lines(["*sparsity at most 40%*"])
 
 
+def test_the_report_says_what_pruning_left(project: Bench) -> None:
+    """Patterns, parts and blocks, without being asked; figures equal to torch's."""
+
+    def change(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        return by_groups(2, 4)(name, tensor) if "mlp" in name else tensor
+
+    tensors = prune(project.path / "pruned", change)
+    project.thresholds("sparsity: {max: 60%}\n")
+    result = project.run()
+    result.stdout.fnmatch_lines(
+        ["Sparsity: original 0.0%, pruned * (2:4 in 24 of 56 matrices; dense in 32 of 56 matrices)."]
+    )
+    found = json.loads((project.results / "comparison_results.json").read_text())["models"]
+    assert [part["part"] for part in found["pruned"]["parts"]] == ["attention", "MLP"]
+    mlp = torch.cat([one.flatten() for name, one in tensors.items() if "mlp" in name])
+    assert found["pruned"]["parts"][1]["zeros"] == int((mlp == 0).sum())
+    assert (found["pruned"]["parts"][0]["zeros"], found["original"]["blocks"]) == (0, [])
+    assert sum(found["pruned"]["blocks"]) == sum(one.numel() for name, one in tensors.items() if is_matrix(name)) // 256
+    assert found["pruned"]["blocks"][6] == len(mlp) // 256, "each block of 2:4 is half zero"
+    for name in ("comparison_report.md", "comparison_report.html"):
+        assert "2:4 in 24 of 56 matrices; dense in 32 of 56 matrices" in (project.results / name).read_text()
+
+
 def test_blocks(project: Bench) -> None:
     def change(name: str, tensor: torch.Tensor) -> torch.Tensor:
         blocks = tensor.clone().reshape(tensor.shape[0] // 16, 16, tensor.shape[1] // 16, 16)
@@ -198,6 +221,8 @@ def test_fewer_parameters_and_a_size(project: Bench) -> None:
     assert 0.2 < found["min_parameter_reduction"]["pruned"] < 0.5
     assert " -> " in found["min_parameter_reduction"]["reason"]
     assert "KiB -> " in found["max_size"]["reason"]
+    result.stdout.fnmatch_lines(["Smaller than the original: MLP channels 64 -> 32."])
+    assert "MLP channels 64 -> 32" in (project.results / "comparison_report.md").read_text()
 
 
 @pytest.mark.parametrize("side", ["original", "pruned"])

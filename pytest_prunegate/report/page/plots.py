@@ -26,7 +26,7 @@ from pytest_prunegate.report.page.inline_svg import (
     notes,
     quiet_matplotlib,
 )
-from pytest_prunegate.report.summary.wording import percent_text, score_text
+from pytest_prunegate.report.summary.wording import blocks_text, percent_text, score_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,12 +50,14 @@ _COLUMNS = 3  # of the legend
 
 
 def plots_of(summary: Summary) -> dict[str, str]:
-    """Draw what there is to draw: "forest", "scores", "layers". One is missing where there is nothing.
+    """Draw what there is to draw: "forest", "scores", "layers", "blocks". One is missing where there is nothing.
 
     Raises:
         Exception: of many kinds, where matplotlib is broken or cannot write what it has to.
     """
-    drawings: dict[str, Callable[[Summary], str | None]] = {"forest": forest, "scores": _scores, "layers": _layers}
+    drawings: dict[str, Callable[[Summary], str | None]] = {
+        "forest": forest, "scores": _scores, "layers": _layers, "blocks": _blocks,
+    }  # fmt: skip
     with quiet_matplotlib():
         drawn = {name: draw(summary) for name, draw in drawings.items()}
     return {name: svg for name, svg in drawn.items() if svg is not None}
@@ -144,18 +146,42 @@ def _labelled(bars: Any, label: str) -> Any:
     return bars
 
 
+def _blocks(summary: Summary) -> str | None:
+    """Blocks of 16x16 numbers by their share of zeros, of the pruned model; None where its matrices are dense."""
+    model = summary.models.get("pruned")
+    if model is None or not model.blocks:
+        return None
+    shares = [count / sum(model.blocks) for count in model.blocks]
+    axes = new_axes(WIDTH, _HEIGHT, left=40, right=MARGIN, top=20, bottom=38)
+    axes.bar(range(len(shares)), shares, width=0.75, color=ACCENT)
+    _label_shares(axes, "share of blocks")
+    axes.set_xticks(
+        range(len(shares)), labels=["none", *(f"{tenth}0-" if tenth else "0-" for tenth in range(10)), "all"]
+    )
+    below_axis(axes, 0.5, "zeros in a block of 16x16", "center")
+    return inline_svg(
+        axes.figure, name="blocks", title="Blocks of 16x16 numbers by their share of zeros", description=f"{blocks_text(model.blocks)}."
+    )  # fmt: skip
+
+
 def _label_layers(axes: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    _label_shares(axes, "share of zeros")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    below_axis(axes, 0.5, "decoder layer", "center")
+
+
+def _label_shares(axes: Any, words: str) -> None:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     axes.set_ylim(0, min(1.0, 1.15 * axes.get_ylim()[1]))
     axes.margins(x=0.02)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(axis="y", color=INK, alpha=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
-    below_axis(axes, 0.5, "decoder layer", "center")
-    axes.annotate("share of zeros", (MARGIN, _HEIGHT - 11), xycoords="figure points", fontsize=10)
+    axes.annotate(words, (MARGIN, _HEIGHT - 11), xycoords="figure points", fontsize=10)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,6 +81,7 @@ def environment(folder: Path, template: str) -> SandboxedEnvironment:
         "figure": wording.figure_text,
         "signed": wording.signed_text,
         "percent": wording.percent_text,
+        "blocks": wording.blocks_text,
         "duration": wording.duration_text,
         "interval": lambda bounds: "-" if bounds is None else wording.interval_text(*bounds),
         "size": size_text,

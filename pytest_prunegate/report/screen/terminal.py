@@ -163,6 +163,8 @@ def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
     """What the table does not say: notes that were not said before the run, sparsity, broken outputs, what is stale."""
     yield from (note for note in summary.notes if note not in said)
     yield f"Sparsity: {', '.join(_model_sparsity(model) for model in summary.models.values())}."
+    if summary.reductions:
+        yield f"Smaller than the original: {', '.join(summary.reductions)}."
     yield from _broken_outputs(summary)
     yield from (f"{check.location}: {check.reason}" for check in summary.checks if _needs_words(check))
     skipped = [f"{check.task}::{check.name}" for check in summary.checks if check.outcome == Outcome.NOT_RUN]
@@ -217,4 +219,5 @@ def _broken_outputs(summary: Summary) -> Iterator[str]:
 
 def _model_sparsity(model: ModelSummary) -> str:
     share = f"not counted ({model.sparsity_problem})" if model.sparsity is None else percent_text(model.sparsity)
-    return f"{model.side} {share}"
+    structure = f" ({model.structure})" if model.sparsity else ""
+    return f"{model.side} {share}{structure}"

@@ -13,7 +13,7 @@ from pytest_prunegate.report.summary.check_records import CheckSummary
 from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance, RunProvenance
 from pytest_prunegate.report.summary.values import Count, Moment, RunVerdict, Share, Words, json_values
 
-SUMMARY_VERSION: Literal[6] = 6
+SUMMARY_VERSION: Literal[7] = 7
 MODEL_RESULTS_VERSION: Literal[2] = 2
 RESULTS_FILE = "comparison_results.json"
 
@@ -30,6 +30,38 @@ class LayerSparsity:
     """
 
     layer: Count
+    zeros: Count
+    weights: Count
+    share: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatternSummary:
+    """A pattern of zeros that matrices have: dense, unstructured, 2:4, block 32x32, ...
+
+    Attributes:
+        name: The pattern.
+        matrices: Matrices that have it.
+        weights: Their weights.
+    """
+
+    name: str
+    matrices: Count
+    weights: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSparsity:
+    """Sparsity of a part of all layers.
+
+    Attributes:
+        part: attention, MLP, experts or other, by the names of tensors.
+        zeros: Zeros among its linear weights.
+        weights: Its linear weights.
+        share: zeros / weights.
+    """
+
+    part: str
     zeros: Count
     weights: Count
     share: Share
@@ -64,6 +96,10 @@ class ModelSummary:
         wikitext_ppl: Perplexity on WikiText2; null where it was not measured.
         wikitext_windows: What that was measured on, in words.
         layers: Sparsity layer by layer; none where it was not counted.
+        patterns: Patterns of zeros of the matrices that the model multiplies with, that of most weights first.
+        parts: Sparsity by part of the layers.
+        blocks: How many blocks of 16x16 numbers have no zero, up to a tenth, and so on to nine tenths or more, nothing but
+            zeros: 12 counts; none where all matrices are dense.
     """
 
     side: Side
@@ -90,6 +126,17 @@ class ModelSummary:
     wikitext_ppl: float | None
     wikitext_windows: str | None
     layers: tuple[LayerSparsity, ...]
+    patterns: tuple[PatternSummary, ...]
+    parts: tuple[PartSparsity, ...]
+    blocks: tuple[Count, ...]
+
+    @property
+    def structure(self) -> str:
+        """The patterns in words."""
+        total = sum(pattern.matrices for pattern in self.patterns)
+        if len(self.patterns) == 1:
+            return f"{self.patterns[0].name} in all {total} matrices"
+        return "; ".join(f"{pattern.name} in {pattern.matrices} of {total} matrices" for pattern in self.patterns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +300,7 @@ class Summary:
         headline: The verdict with its counts.
         notes: What must be known before believing the verdict.
         differences: What differs between the models besides their weights.
+        reductions: What the pruned model has fewer of, by the configurations, with both numbers.
         stale: Figures of earlier runs that are about something else, and were moved away.
         archive: The folder that took their files.
         checks_measured: Checks with a verdict.
@@ -276,11 +324,12 @@ class Summary:
         run: What this run was. Repeats what stands beside it, so that it can be kept by itself.
     """
 
-    version: Literal[6]
+    version: Literal[7]
     verdict: RunVerdict
     headline: str
     notes: tuple[str, ...]
     differences: tuple[str, ...]
+    reductions: tuple[str, ...]
     stale: tuple[Stale, ...]
     archive: str | None
     checks_measured: Count

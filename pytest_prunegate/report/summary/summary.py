@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.gate.identity import data_fingerprint, fewshot_seeds
-from pytest_prunegate.gate.run_notes import differences
+from pytest_prunegate.gate.run_notes import differences, reductions
 from pytest_prunegate.report.summary.changed_records import ChangedAnswers
 from pytest_prunegate.report.summary.check_records import (
     CheckSummary,
@@ -33,6 +33,8 @@ from pytest_prunegate.report.summary.records import (
     SUMMARY_VERSION,
     LayerSparsity,
     ModelSummary,
+    PartSparsity,
+    PatternSummary,
     SharesOfOutputs,
     Summary,
     TaskSummary,
@@ -123,6 +125,7 @@ def build_summary(
             *mixtures(gate, provenance),
         ),
         differences=differences(gate.facts),
+        reductions=reductions(gate.facts),
         stale=earlier.stale,
         archive=None if archive is None else str(archive),
         checks_measured=measured(outcomes),
@@ -203,6 +206,9 @@ def _model(gate: Gate, side: Side, checks: tuple[CheckSummary, ...]) -> ModelSum
             LayerSparsity(layer=layer.layer, zeros=layer.zeros, weights=layer.elements, share=layer.zeros / layer.elements)
             for layer in facts.sparsity.layers
         ),
+        patterns=tuple(PatternSummary(**asdict(pattern)) for pattern in facts.overview.patterns),
+        parts=tuple(PartSparsity(**asdict(part), share=part.zeros / part.weights) for part in facts.overview.parts),
+        blocks=facts.overview.blocks,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from pytest_prunegate.tasks.kinds import counted_metric, is_counted_in
 from pytest_prunegate.verdict.outcome import Basis, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from fractions import Fraction
 
     from pytest_prunegate.input.thresholds import Threshold
@@ -74,6 +74,13 @@ def percent_text(share: float | None, *, signed: bool = False, beside: Iterable[
     limits = [float(number) for text in beside for number in _PER_CENT.findall(text)] + [float(round(100 * share))]
     decimals = next((n for n in range(1, _DECIMALS) if not _looks_like(100 * share, limits, n)), _DECIMALS)
     return f"{share:.{decimals}%}"
+
+
+def blocks_text(blocks: Sequence[int]) -> str:
+    """How many blocks have how many zeros, from a histogram whose first and last bins are none and all: ``20.0% of them 50 to 60% zero``."""
+    total, last = sum(blocks), len(blocks) - 1
+    names = ["without zeros", *(f"{10 * tenth} to {10 * tenth + 10}% zero" for tenth in range(last - 1)), "all zero"]
+    return ", ".join(f"{count / total:.1%} of them {name}" for count, name in zip(blocks, names, strict=True) if count)
 
 
 def without_minus_zero(text: str) -> str:

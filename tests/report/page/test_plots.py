@@ -48,9 +48,9 @@ def lost(name: str, drop: float, *, low: float | None = 0.0, high: float | None 
     return made_check(name, "acc", outcome, 0.5, 0.5 * (1 - drop), scale=LossOnScale(drop=drop, low=low, high=high, limit=limit))  # fmt: skip
 
 
-def test_all_three_for_a_whole_report() -> None:
+def test_all_four_for_a_whole_report() -> None:
     plots = plots_of(made_summary())
-    assert list(plots) == ["forest", "scores", "layers"]
+    assert list(plots) == ["forest", "scores", "layers", "blocks"]
     forest, scores = texts(plots["forest"]), texts(plots["scores"])
     assert {"squadv2::f1", "worse by 8.22%, threshold 5%", "better by 2.13%, threshold 5%", "wikitext2::perplexity"} <= set(forest)  # fmt: skip
     assert {"← better", "worse →", "relative drop", "pass", "fail", "inconclusive", "threshold", "95% interval"} <= set(forest)  # fmt: skip
@@ -192,7 +192,7 @@ def run_python(code: str, tests: Path, **environment: str) -> subprocess.Complet
 def test_a_home_that_cannot_be_written_neither_breaks_nor_prints(pytestconfig: pytest.Config) -> None:
     code = f"{DRAW}print(found['plots_problem'], *found['plots'])"
     result = run_python(code, pytestconfig.rootpath / "tests", MPLCONFIGDIR="/dev/null/none", MPLBACKEND="")
-    assert (result.stdout, result.stderr) == ("None forest scores layers\n", "")
+    assert (result.stdout, result.stderr) == ("None forest scores layers blocks\n", "")
 
 
 def test_only_html_loads_matplotlib(pytestconfig: pytest.Config) -> None:
