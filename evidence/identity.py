@@ -91,7 +91,7 @@ def make_gates(data: Path, models: Path, work: Path, documents: tuple[int, int])
     assert not mistakes.found, mistakes.render()
     pruned = parse_model("pruned", str(models / "magnitude-20"), work)
     options = Options(
-        original=parse_model("original", str(models / "smollm2"), work), pruned=pruned, candidates=(pruned,), require=Require.ALL,
+        original=parse_model("original", str(models / "smollm2"), work), pruned=pruned, candidates=(pruned,), masks=(), require=Require.ALL,
         thresholds=path, tasks=(), include_path=None, for_tasks=TaskOptions(), seed=1234, batch_size="1", device="cpu", dtype="float32",
         backend="hf", cache_dir=None, output=work / "results", store=work / "store", record=False, noise_floor=False, preflight=False,
         time_budget=None, answers=False, templates=(), given=(),

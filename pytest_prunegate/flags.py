@@ -138,6 +138,9 @@ NOISE_FLOOR = Flag(
 ORIGINAL_ARGS = Flag("--prunegate-original-args", "ARGS", "the original's model_args, in lm-eval's syntax: dtype=bfloat16")  # fmt: skip
 PRUNED_ARGS = Flag("--prunegate-pruned-args", "ARGS", "the pruned model's model_args, likewise")
 PEFT_BASE = Flag("--prunegate-peft-base", "MODEL", "the base of an adapter, or 'recorded' for the one that it names itself")  # fmt: skip
+MASK_FROM = Flag(
+    "--prunegate-mask-from", "MODEL", "the model right after pruning, whose zeros `mask:` compares; NAME=MODEL for each of several candidates"
+)  # fmt: skip
 TRUST = Flag(
     "--prunegate-trust", "WHAT", "run what is refused otherwise (comma separated): remote-code, unsafe-tasks; see SECURITY.md"
 )  # fmt: skip
@@ -187,10 +190,10 @@ OF_OTHER_TOOLS = {
 }  # fmt: skip
 """Options of lm-eval and of pruning scripts, with what they are called here."""
 MODELS = (ORIGINAL, PRUNED)
-SEVERAL = (*MODELS, TEMPLATE)  # a second original is noticed
+SEVERAL = (*MODELS, MASK_FROM, TEMPLATE)  # a second original is noticed
 ALL = (
     ORIGINAL, PRUNED, REQUIRE, THRESHOLDS, TASKS, INCLUDE, LIMIT, SEED, FEWSHOT, FEWSHOT_SEED, GEN_KWARGS, MAX_GEN_TOKS, CHAT, SYSTEM, MULTITURN,
-    BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, BASELINE_ONLY, CACHE, OUTPUT, STORE, DECIDE,
+    BATCH, DEVICE, DTYPE, BACKEND, ORIGINAL_ARGS, PRUNED_ARGS, PEFT_BASE, MASK_FROM, BASELINE_ONLY, CACHE, OUTPUT, STORE, DECIDE,
     ERROR_RATE, INDIFFERENCE, INCONCLUSIVE, RECORD, NOISE_FLOOR, TIME_BUDGET, TRUST, PREFLIGHT, ANSWERS, TEMPLATE,
 )  # fmt: skip
 

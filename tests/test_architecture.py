@@ -43,7 +43,7 @@ ROOMS = {
     "verdict": ("checkpoint", "errors", "input", "plain", "stats", "store", "tasks"),
     "baseline": ("atomic_file", "checkpoint", "errors", "execution", "input", "resources", "store", "tasks"),
     "gate": ("baseline", "checkpoint", "errors", "execution", "input", "plain", "resources", "store", "tasks", "verdict"),
-    "report.summary": ("atomic_file", "gate", "input", "plain", "resources", "tasks", "verdict"),
+    "report.summary": ("atomic_file", "errors", "gate", "input", "plain", "resources", "tasks", "verdict"),
     "report.screen": ("atomic_file", "checkpoint", "errors", "gate", "input", "plain", "report.summary", "verdict"),
     "report.page": ("atomic_file", "errors", "plain", "report.summary", "resources"),
     "report.history": ("atomic_file", "errors", "plain", "report.page", "report.summary", "tasks", "verdict"),

@@ -9,10 +9,13 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from pytest_prunegate.baseline.records import Asking
 from pytest_prunegate.baseline.tokenizer_files import collect
 from pytest_prunegate.checkpoint.facts import ModelFacts, TokenizerSource
 from pytest_prunegate.checkpoint.fingerprint import template_digest, tokenizer_digest
+from pytest_prunegate.checkpoint.overview import BINS, Overview
 from pytest_prunegate.checkpoint.sparsity import LayerZeros, Sparsity
 from pytest_prunegate.input.task_reader import settings_words
 from pytest_prunegate.tasks.tokenizers import load_tokenizer
@@ -109,7 +112,24 @@ def _sparsity(found: Mapping[str, Any]) -> Sparsity:
     layers = tuple(LayerZeros(**_checked(layer, _LAYER)) for layer in found.get("layers", ()))
     if any(not 0 <= layer.zeros <= layer.elements or not layer.elements for layer in layers):
         raise ValueError("a layer has more zeros than weights, or no weights")
-    return Sparsity(**_checked(found, _SPARSITY), layers=layers)
+    return Sparsity(**_checked(found, _SPARSITY), layers=layers, overview=_overview(found["overview"]))
+
+
+def _overview(found: Any) -> Overview:
+    try:
+        overview = msgspec.convert(found, Overview)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+    is_whole = all(0 <= part.zeros <= part.weights and part.weights for part in overview.parts)
+    names = [*(pattern.name for pattern in overview.patterns), *(part.part for part in overview.parts)]
+    if (
+        not is_whole
+        or len(overview.blocks) not in {0, BINS}
+        or min((*overview.blocks, 0)) < 0
+        or not all(map(str.isprintable, names))
+    ):
+        raise ValueError("what it says of the structure of its zeros is no such thing")
+    return overview
 
 
 def _checked(found: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ __all__ = [
     "hashing",
     "layout",
     "location",
+    "mask_survival",
+    "overview",
     "safetensors_header",
     "scan",
     "sparsity",

@@ -34,7 +34,6 @@ from pytest_prunegate.checkpoint.layout import (
     refuse_misfit,
     refuse_not_finite,
 )
-from pytest_prunegate.checkpoint.overview import Overview, overview_of
 from pytest_prunegate.checkpoint.scan import NO_MEMORY, Scan, ScanMemory, scan_files, scan_gguf
 from pytest_prunegate.checkpoint.sparsity import Sparsity, packed_format, sparsity, with_merged
 from pytest_prunegate.errors import ModelError
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.checkpoint.layout import Inspector
     from pytest_prunegate.checkpoint.location import Location
+    from pytest_prunegate.checkpoint.mask_survival import Survival
     from pytest_prunegate.input.model_argument import Side
 
 _SAFETENSORS_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -122,6 +122,8 @@ class ModelFacts:
     files: Mapping[Path, Stamp | None] = field(default_factory=dict)
     served: ServedModel | None = None
     file: Path | None = None
+    mask_from: ModelFacts | None = None
+    """The model right after pruning, with whose zeros this one's are compared."""
 
     @property
     def title(self) -> str:
@@ -129,9 +131,21 @@ class ModelFacts:
         return f"{self.side} model {self.name or self.path}"
 
     @cached_property
-    def overview(self) -> Overview:
-        """What is told of its matrices; nothing where they were not counted."""
-        return overview_of(self.sparsity.tensors)
+    def survival(self) -> Survival:
+        """What became of the zeros of the model that it was made from.
+
+        Raises:
+            ModelError: they cannot be looked at, or the two are not of one shape.
+        """
+        from pytest_prunegate.checkpoint.mask_survival import survival_of
+
+        assert self.mask_from is not None
+        for facts in (self.mask_from, self):
+            if facts.sparsity.problem:
+                raise ModelError(f"the zeros of {facts.path} are not counted: {facts.sparsity.problem}")
+            if facts.adapter:
+                raise ModelError(f"{facts.path} is an adapter: merge it into its base, and save the whole model")
+        return survival_of(self.mask_from.sparsity.tensors, self.sparsity.tensors)
 
     def change(self) -> str | None:
         """What changed among its files since they were read, and how; None where nothing did."""

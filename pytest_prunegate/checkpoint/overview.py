@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.checkpoint.layout import Role
 from pytest_prunegate.checkpoint.structure import DENSE, TIERS, pattern_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_prunegate.checkpoint.sparsity import CountedTensor
+    from pytest_prunegate.checkpoint.layout import Place
+    from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
+    from pytest_prunegate.checkpoint.structure import TensorCounts
 
 # By the names that transformers gives them; the first that fits.
 _PARTS = (
@@ -25,6 +29,32 @@ _PARTS = (
         ),
     ),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountedTensor:
+    """A parameter of the model in its files: where it goes, and what was counted in it."""
+
+    tensor: TensorInfo
+    place: Place
+    counts: TensorCounts
+
+    @property
+    def name(self) -> str:
+        """Its name in the files."""
+        return self.tensor.name
+
+    @property
+    def share(self) -> Fraction:
+        """Zeros over elements."""
+        return Fraction(self.counts.zeros, max(1, self.tensor.elements))
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the model multiplies with it."""
+        return self.place.role is Role.LINEAR
+
+
 BINS = 12
 """Of the histogram: no zero at all, ten of equal width between, nothing but zeros."""
 
@@ -58,6 +88,10 @@ class Overview:
     patterns: tuple[PatternShare, ...]
     parts: tuple[PartZeros, ...]
     blocks: tuple[int, ...]
+
+
+NOTHING = Overview(patterns=(), parts=(), blocks=())
+"""Where nothing was counted."""
 
 
 def overview_of(tensors: Sequence[CountedTensor]) -> Overview:

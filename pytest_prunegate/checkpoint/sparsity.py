@@ -7,17 +7,18 @@ counted apart. -0.0 is zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.checkpoint.layout import Role
+from pytest_prunegate.checkpoint.overview import NOTHING, CountedTensor, Overview, overview_of
 from pytest_prunegate.checkpoint.structure import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pytest_prunegate.checkpoint.layout import Counted, Layout, Place
+    from pytest_prunegate.checkpoint.layout import Counted, Layout
     from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
     from pytest_prunegate.checkpoint.structure import TensorCounts
 
@@ -34,35 +35,12 @@ class LayerZeros:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountedTensor:
-    """A parameter of the model in its files: where it goes, and what was counted in it."""
-
-    tensor: TensorInfo
-    place: Place
-    counts: TensorCounts
-
-    @property
-    def name(self) -> str:
-        """Its name in the files."""
-        return self.tensor.name
-
-    @property
-    def share(self) -> Fraction:
-        """Zeros over elements."""
-        return Fraction(self.counts.zeros, max(1, self.tensor.elements))
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether the model multiplies with it."""
-        return self.place.role is Role.LINEAR
-
-
-@dataclass(frozen=True, kw_only=True)
 class Sparsity:
     """Zeros among the weights that the model multiplies with; `problem` says why they cannot be counted, and then both are None.
 
     `layers` has those of the decoder, layer by layer. `router_zeros` and `router_elements` are of the routers, and not in the others.
-    `tensors` are all parameters that were counted, in the files' order; none where a baseline's file takes the model's place.
+    `overview` is what is told of all matrices. `tensors` are all parameters that were counted, in the files' order; none where a baseline's
+    file takes the model's place.
     """
 
     zeros: int | None = None
@@ -71,7 +49,8 @@ class Sparsity:
     layers: tuple[LayerZeros, ...] = ()
     router_zeros: int = 0
     router_elements: int = 0
-    tensors: tuple[CountedTensor, ...] = ()
+    overview: Overview = NOTHING
+    tensors: tuple[CountedTensor, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def share(self) -> Fraction | None:
@@ -113,7 +92,7 @@ def _summed(tensors: tuple[CountedTensor, ...]) -> Sparsity:
     routers = [one for one in tensors if one.place.role is Role.ROUTER]
     return Sparsity(
         zeros=_zeros(linear), elements=_elements(linear), layers=_by_layer(linear), router_zeros=_zeros(routers),
-        router_elements=_elements(routers), tensors=tensors,
+        router_elements=_elements(routers), overview=overview_of(tensors), tensors=tensors,
     )  # fmt: skip
 
 

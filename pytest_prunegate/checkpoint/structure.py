@@ -36,7 +36,8 @@ _NEAR = (
     0.05  # by which zeros may exceed what N:M asks for: more of them is sparser than the pattern, and chance makes one
 )
 _MOSTLY = 0.9  # of a matrix's zeros lie in empty blocks: then it was pruned by blocks
-_FEW_TIERS, _SMALL_TIER, _ALL_TIERS = 5, 0.01, 0.95
+_FEW_TIERS, _SMALL_TIER, _ALL_TIERS = 5, 0.01, 0.95  # how many, how rare, and how much of all blocks
+_FEWEST_BLOCKS, _FAR = 64, 4.0  # below, and within this factor of chance, nothing is said of tiers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,13 +128,17 @@ def _block_pattern(counts: TensorCounts) -> Pattern | None:
 
 
 def _tier_pattern(counts: TensorCounts) -> Pattern | None:
-    """A few densities that nearly all blocks have."""
-    levels = counts.blocks.levels if counts.blocks else {}
+    """A few densities that nearly all blocks have, which chance would spread otherwise."""
+    levels, size = counts.blocks.levels if counts.blocks else {}, TIERS * TIERS
     total = sum(levels.values())
-    large = {zeros: count for zeros, count in levels.items() if count >= _SMALL_TIER * total}
-    if not total or len(large) > _FEW_TIERS or sum(large.values()) < _ALL_TIERS * total:
+    large = sorted(zeros for zeros, count in levels.items() if count >= _SMALL_TIER * total)
+    if total < _FEWEST_BLOCKS or len(large) > _FEW_TIERS or sum(levels[zeros] for zeros in large) < _ALL_TIERS * total:
+        return None
+    mean = sum(zeros * count for zeros, count in levels.items()) / total
+    variance = sum((zeros - mean) ** 2 * count for zeros, count in levels.items()) / total
+    by_chance = mean * (1 - mean / size)  # of a binomial distribution
+    if by_chance / _FAR < variance < by_chance * _FAR:
         return None
     if len(large) == 1:
-        return Pattern(name=f"{next(iter(large)) / TIERS**2:.0%} of each block {TIERS}x{TIERS}")
-    shares = [f"{count / total:.0%} of blocks {zeros / TIERS**2:.0%} zero" for zeros, count in sorted(large.items())]
-    return Pattern(name=f"blocks {TIERS}x{TIERS} in tiers: {', '.join(shares)}")
+        return Pattern(name=f"{large[0] / size:.0%} of each block {TIERS}x{TIERS}")
+    return Pattern(name=f"blocks {TIERS}x{TIERS} in tiers ({', '.join(f'{zeros / size:.0%}' for zeros in large)} zero)")

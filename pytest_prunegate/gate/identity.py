@@ -48,6 +48,7 @@ class Identities:
             "check": [check.metric, check.filter, check.measure],
             "seed": gate.options.seed if is_drawn else None,
             "parts": [_settings(part) for part in (task, *task.members)],
+            "mask": None if task.asks_models else _mask(gate),
             "weighting": [asdict(aggregate) for aggregate in task.aggregates],
         }
         sides = {
@@ -71,6 +72,12 @@ def fewshot_seeds(task: GateTask, parts: Sequence[PreparedTask]) -> tuple[int, .
     shown = [own for own, part in zip(task.parts, parts, strict=True) if part.num_fewshot]
     seeds = (own.settings.fewshot_seed for own in shown)
     return tuple(dict.fromkeys(FEWSHOT_SEED if seed is None else seed for seed in seeds))
+
+
+def _mask(gate: Gate) -> str | None:
+    """The fingerprint of the model whose zeros are compared."""
+    pruned = gate.facts.get("pruned")
+    return pruned.mask_from.fingerprint if pruned and pruned.mask_from else None
 
 
 def _digest(value: Any) -> str:

@@ -63,8 +63,11 @@ def find_sides(pairs: Sequence[Options]) -> list[Sides]:
 
 
 def _distinct(pairs: Sequence[Options]) -> list[ModelArgument]:
-    """The original, and each candidate."""
-    return [pairs[0].original, *(options.pruned for options in pairs if options.pruned)]
+    """The original, and each candidate with the model whose zeros its own are compared with."""
+    return [
+        pairs[0].original,
+        *(one for options in pairs for one in (options.pruned, options.mask_from) if one is not None),
+    ]
 
 
 class _Reader:
@@ -115,6 +118,8 @@ class _Reader:
     def sides(self, options: Options) -> Sides:
         """The sides of a pair, all of whose models were read."""
         facts = {side: self._facts[argument.where] for side, argument in options.models.items()}
+        if options.mask_from and "pruned" in facts:
+            facts["pruned"] = replace(facts["pruned"], mask_from=self._facts[options.mask_from.where])
         files = {side: self._files[one.where] for side, one in options.models.items() if one.where in self._files}
         asked = {side: _as_asked(model, files[side]) if side in files else model for side, model in facts.items()}
         conditions = conditions_of(asked, dtype=options.dtype, backend=self._backend)

@@ -25,7 +25,7 @@ from pytest_prunegate.input.thresholds import (
 from pytest_prunegate.input.trust import UNSAFE_TASKS, code_problems, read_trust, secret_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_prunegate.flags import Flag
 
@@ -244,12 +244,35 @@ class OptionReader:
         ]  # fmt: skip
         return tuple(model for model in found if model)
 
+    def masks(self, candidates: Sequence[ModelArgument]) -> tuple[ModelArgument, ...]:
+        """The models right after pruning: one for one candidate, one for each name of several."""
+        several: list[str] = self._config.getoption(flags.MASK_FROM.dest) or []
+        found = [model for written in several if (model := self._model(flags.MASK_FROM, written, {}))]
+        names = [one.name for one in found]
+        if len(candidates) <= 1 and len(several) > 1:
+            self.mistakes.append(
+                f"{flags.MASK_FROM.flag} is given {len(several)} times, and there is one candidate. Give it once."
+            )
+        elif len(candidates) > 1:
+            known = [candidate.name for candidate in candidates]
+            owners = f"{flags.MASK_FROM.flag}=NAME=MODEL, with NAME one of {', '.join(map(str, known))}, each once"
+            self.mistakes += [
+                f"{one.where}: of several candidates, say whose it is: {owners}."
+                for one in found
+                if one.name not in known or names.count(one.name) > 1
+            ]
+        for one in found:
+            if one.url or one.file:
+                self.mistakes.append(f"{one.where}: a checkpoint is needed, in whose files zeros can be looked at.")
+        return tuple(found)
+
     def refuse_beside_baseline(self) -> None:
         """Nothing is asked for that needs a second model, or the original twice, where the original alone is measured."""
         said = (
             flags.PRUNED,
             flags.PRUNED_ARGS,
             flags.PEFT_BASE,
+            flags.MASK_FROM,
             flags.RECORD,
             flags.NOISE_FLOOR,
             flags.REQUIRE,
@@ -289,8 +312,8 @@ class OptionReader:
     def _model(self, option: Flag, written: str, arguments: Mapping[str, Any]) -> ModelArgument | None:
         try:
             return parse_model(
-                "pruned" if option is flags.PRUNED else "original", written, self.invocation_dir, arguments=arguments,
-                peft_base=self.text(flags.PEFT_BASE) if option is flags.PRUNED else None,
+                "original" if option is flags.ORIGINAL else "pruned", written, self.invocation_dir, arguments=arguments,
+                peft_base=self.text(flags.PEFT_BASE) if option is flags.PRUNED else None, flag=option.flag,
             )  # fmt: skip
         except InputError as error:
             self.mistakes.append(str(error))

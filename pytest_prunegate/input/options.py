@@ -42,6 +42,8 @@ class Options:
     original: ModelArgument
     pruned: ModelArgument | None
     candidates: tuple[ModelArgument, ...]
+    masks: tuple[ModelArgument, ...]
+    """Models right after pruning, whose zeros are compared; of several candidates each under a candidate's name."""
     require: Require
     """How many of several candidates have to pass."""
     thresholds: Path | None
@@ -82,6 +84,11 @@ class Options:
         """The name of the pruned model where it is one of several, which files and lines carry; None where it is the only one."""
         return self.pruned.name if self.pruned and len(self.candidates) > 1 else None
 
+    @property
+    def mask_from(self) -> ModelArgument | None:
+        """The model whose zeros the pruned model's are compared with; None where none was named."""
+        return next((one for one in self.masks if self.candidate is None or one.name == self.candidate), None)
+
     def by_candidate(self) -> tuple[Options, ...]:
         """These options for each candidate; once where the baseline alone is measured."""
         return tuple(replace(self, pruned=one) for one in self.candidates) or (self,)
@@ -101,6 +108,7 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
     baseline_only = bool(config.getoption(flags.BASELINE_ONLY.dest))
     original = reader.original(alone=baseline_only)
     candidates = () if baseline_only else reader.candidates()
+    masks = reader.masks(candidates)
     if baseline_only:
         reader.refuse_beside_baseline()
     thresholds = reader.text(flags.THRESHOLDS)
@@ -120,7 +128,7 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
     if reader.mistakes or original is None or output is None or store is None:
         raise InputError("\n".join(dict.fromkeys(reader.mistakes)))
     return Options(
-        original=original, pruned=next(iter(candidates), None), candidates=candidates,
+        original=original, pruned=next(iter(candidates), None), candidates=candidates, masks=masks,
         require=Require(require),
         thresholds=thresholds_path, tasks=reader.names(flags.TASKS),
         include_path=include_path, for_tasks=for_tasks, seed=flags.DEFAULT_SEED if seed is None else seed, batch_size=batch_size,

@@ -319,6 +319,13 @@ class MaxSize(OfFiles):
         return False
 
 
+class MaxRegrown(OfFiles):
+    """The share of the zeros that pruning left that are numbers again; written as mask.max_regrown."""
+
+    key = "max_regrown"
+    figure = "regrown zeros"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Groups:
     """At most `most` numbers other than zero in each group of `size` neighbours in a row."""
@@ -374,11 +381,12 @@ MIN_LAYER_SPARSITY = MinLayerSparsity()
 ZERO_PATTERN = ZeroPattern()
 MIN_PARAMETER_REDUCTION = MinParameterReduction()
 MAX_SIZE = MaxSize()
+MAX_REGROWN = MaxRegrown()
 
 RULES: dict[str, Rule] = {
     rule.key: rule for rule in (
         MAX_RELATIVE_DROP, MAX_RELATIVE_INCREASE, MAX_ABSOLUTE_DROP, MIN_RECOVERY, MIN_SCORE, MAX_SHARE, MIN_SPARSITY,
-        MAX_SPARSITY, MIN_LAYER_SPARSITY, ZERO_PATTERN, MIN_PARAMETER_REDUCTION, MAX_SIZE,
+        MAX_SPARSITY, MIN_LAYER_SPARSITY, ZERO_PATTERN, MIN_PARAMETER_REDUCTION, MAX_SIZE, MAX_REGROWN,
     )
 }  # fmt: skip
 """All rules, by their keys."""

@@ -19,7 +19,7 @@ def write_tiny_llama(folder: Path, *, seed: int = 0, scale: float = 1.0, broken:
         folder: takes the checkpoint.
         seed: of the weights.
         scale: of the output head; large values make the model decided.
-        broken: whether one weight is NaN.
+        broken: whether weights are so large that the logits are infinite.
     """
     import torch
     from tokenizers import ByteLevelBPETokenizer
@@ -39,7 +39,7 @@ def write_tiny_llama(folder: Path, *, seed: int = 0, scale: float = 1.0, broken:
             parameter.normal_(0, 0.3)
         model.lm_head.weight *= scale
         if broken:
-            model.model.layers[1].mlp.up_proj.weight[0, 0] = float("nan")
+            model.model.layers[1].mlp.up_proj.weight[:] = 3e38
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

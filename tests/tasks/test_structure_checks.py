@@ -3,74 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.scripted import write_tokenizer
+from support.pruned_checkpoints import DTYPES, INNER, LAYERS, by_groups, half, is_matrix, prune, two_dense
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from conftest import Bench
-
-    Change = Callable[[str, torch.Tensor], torch.Tensor]
-
-LAYERS, HIDDEN, INNER = 8, 32, 64
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-@pytest.fixture(scope="module")
-def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("dense")
-    config = LlamaConfig(
-        vocab_size=200, hidden_size=HIDDEN, intermediate_size=INNER, num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=128, tie_word_embeddings=False,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    write_tokenizer(folder)
-    return folder
 
 
 @pytest.fixture
-def project(bench: Bench, dense: Path) -> Bench:
-    shutil.copytree(dense, bench.path / "original")
-    shutil.copytree(dense, bench.path / "pruned")
-    return bench
-
-
-def is_matrix(name: str) -> bool:
-    return ".layers." in name and "_proj" in name
-
-
-def prune(folder: Path, change: Change, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    """Change each matrix of the decoder's layers in the files."""
-    path = folder / "model.safetensors"
-    tensors = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
-    tensors = {name: change(name, one).contiguous() if is_matrix(name) else one for name, one in tensors.items()}
-    save_file(tensors, path, {"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"dtype": str(dtype).removeprefix("torch.")}))
-    return tensors
-
-
-def by_groups(most: int, size: int) -> Change:
-    def change(_: str, tensor: torch.Tensor) -> torch.Tensor:
-        groups = tensor.reshape(-1, size)
-        keep = groups.abs().argsort(-1, descending=True).argsort(-1) < most
-        return (groups * keep).reshape(tensor.shape)
-
-    return change
-
-
-def half(_: str, tensor: torch.Tensor) -> torch.Tensor:
-    return tensor * (tensor.abs() > tensor.abs().flatten().median())
+def project(bench: Bench) -> Bench:
+    return two_dense(bench)
 
 
 def figures(bench: Bench) -> dict[str, dict[str, Any]]:

@@ -50,13 +50,13 @@ _COLUMNS = 3  # of the legend
 
 
 def plots_of(summary: Summary) -> dict[str, str]:
-    """Draw what there is to draw: "forest", "scores", "layers", "blocks". One is missing where there is nothing.
+    """Draw what there is to draw: "forest", "scores", "layers", "blocks", "regrown". One is missing where there is nothing.
 
     Raises:
         Exception: of many kinds, where matplotlib is broken or cannot write what it has to.
     """
     drawings: dict[str, Callable[[Summary], str | None]] = {
-        "forest": forest, "scores": _scores, "layers": _layers, "blocks": _blocks,
+        "forest": forest, "scores": _scores, "layers": _layers, "blocks": _blocks, "regrown": _regrown,
     }  # fmt: skip
     with quiet_matplotlib():
         drawn = {name: draw(summary) for name, draw in drawings.items()}
@@ -155,12 +155,25 @@ def _blocks(summary: Summary) -> str | None:
     axes = new_axes(WIDTH, _HEIGHT, left=40, right=MARGIN, top=20, bottom=38)
     axes.bar(range(len(shares)), shares, width=0.75, color=ACCENT)
     _label_shares(axes, "share of blocks")
-    axes.set_xticks(
-        range(len(shares)), labels=["none", *(f"{tenth}0-" if tenth else "0-" for tenth in range(10)), "all"]
-    )
+    axes.set_xticks(range(len(shares)), labels=["none", "<10%", *(f"{tenth}0%+" for tenth in range(1, 10)), "all"])
     below_axis(axes, 0.5, "zeros in a block of 16x16", "center")
     return inline_svg(
         axes.figure, name="blocks", title="Blocks of 16x16 numbers by their share of zeros", description=f"{blocks_text(model.blocks)}."
+    )  # fmt: skip
+
+
+def _regrown(summary: Summary) -> str | None:
+    """The share of each layer's zeros that are numbers again; None where none is, or nobody asked."""
+    layers = summary.mask.layers if summary.mask else ()
+    if not any(layer.regrown for layer in layers):
+        return None
+    axes = new_axes(WIDTH, _HEIGHT, left=40, right=MARGIN, top=20, bottom=38)
+    axes.bar([layer.layer for layer in layers], [layer.share for layer in layers], width=0.75, color=ACCENT)
+    _label_layers(axes)
+    most = max(layers, key=lambda layer: layer.share)
+    return inline_svg(
+        axes.figure, name="regrown", title="Zeros of each decoder layer that are numbers again",
+        description=f"At most {percent_text(most.share)}, in layer {most.layer}.",
     )  # fmt: skip
 
 

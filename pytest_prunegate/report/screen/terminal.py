@@ -163,6 +163,8 @@ def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
     """What the table does not say: notes that were not said before the run, sparsity, broken outputs, what is stale."""
     yield from (note for note in summary.notes if note not in said)
     yield f"Sparsity: {', '.join(_model_sparsity(model) for model in summary.models.values())}."
+    if summary.mask:
+        yield f"Zeros regrown since {summary.mask.source}: {percent_text(summary.mask.share)}; {summary.mask.new:,} are new."
     if summary.reductions:
         yield f"Smaller than the original: {', '.join(summary.reductions)}."
     yield from _broken_outputs(summary)

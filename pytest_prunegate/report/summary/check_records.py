@@ -196,7 +196,7 @@ class CheckSummary:
     Attributes:
         task: The task.
         name: The check's name within its task, as node ids have it.
-        metric: lm-eval's metric, or perplexity, sparsity, empty, cut.
+        metric: lm-eval's metric, or ours: perplexity, empty, cut, and what is counted in files.
         filter: lm-eval's filter; empty where there is none.
         location: File and line of its thresholds.
         line: That line.

@@ -13,6 +13,7 @@ from pytest_prunegate.report.summary.check_records import CheckSummary
 from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance, RunProvenance
 from pytest_prunegate.report.summary.values import Count, Moment, RunVerdict, Share, Words, json_values
 
+_PATTERNS = 3  # of zeros, that are named
 SUMMARY_VERSION: Literal[7] = 7
 MODEL_RESULTS_VERSION: Literal[2] = 2
 RESULTS_FILE = "comparison_results.json"
@@ -65,6 +66,46 @@ class PartSparsity:
     zeros: Count
     weights: Count
     share: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRegrowth:
+    """What became of a decoder layer's zeros.
+
+    Attributes:
+        layer: Number of the layer.
+        zeros: Zeros right after pruning.
+        regrown: Those of them that are numbers again.
+        share: regrown / zeros; 0 where there were none.
+    """
+
+    layer: Count
+    zeros: Count
+    regrown: Count
+    share: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskSurvival:
+    """What became of the zeros that the pruned model had right after pruning (--prunegate-mask-from).
+
+    Attributes:
+        source: The model right after pruning, as the user wrote it.
+        fingerprint: Of that model.
+        zeros: Its zeros among the weights that it multiplies with.
+        regrown: Those of them that are numbers again.
+        new: Zeros that were none then.
+        share: regrown / zeros.
+        layers: Layer by layer.
+    """
+
+    source: str
+    fingerprint: str
+    zeros: Count
+    regrown: Count
+    new: Count
+    share: Share
+    layers: tuple[LayerRegrowth, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +177,10 @@ class ModelSummary:
         total = sum(pattern.matrices for pattern in self.patterns)
         if len(self.patterns) == 1:
             return f"{self.patterns[0].name} in all {total} matrices"
-        return "; ".join(f"{pattern.name} in {pattern.matrices} of {total} matrices" for pattern in self.patterns)
+        said = [f"{pattern.name} in {pattern.matrices} of {total} matrices" for pattern in self.patterns[:_PATTERNS]]
+        if others := self.patterns[_PATTERNS:]:
+            said.append(f"others in {sum(pattern.matrices for pattern in others)}")
+        return "; ".join(said)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +283,7 @@ class AskedTask:
     """What was asked for of a task, in the words of thresholds.yaml: enough to ask for it again.
 
     Attributes:
-        kind: What stands behind the name: task, group, perplexity, sparsity.
+        kind: What stands behind the name: task, group, perplexity, sparsity, mask.
         origins: Tags and groups that it was expanded from.
         settings: Settings, in the words of thresholds.yaml (see thresholds.schema.json).
         checks: Its checks by name.
@@ -301,6 +345,7 @@ class Summary:
         notes: What must be known before believing the verdict.
         differences: What differs between the models besides their weights.
         reductions: What the pruned model has fewer of, by the configurations, with both numbers.
+        mask: What became of the zeros since pruning; null without --prunegate-mask-from, or where it cannot be counted.
         stale: Figures of earlier runs that are about something else, and were moved away.
         archive: The folder that took their files.
         checks_measured: Checks with a verdict.
@@ -330,6 +375,7 @@ class Summary:
     notes: tuple[str, ...]
     differences: tuple[str, ...]
     reductions: tuple[str, ...]
+    mask: MaskSurvival | None
     stale: tuple[Stale, ...]
     archive: str | None
     checks_measured: Count

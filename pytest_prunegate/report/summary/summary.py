@@ -17,6 +17,7 @@ from pytest_prunegate.report.summary.check_records import (
     IntervalSummary,
     MemberSummary,
 )
+from pytest_prunegate.report.summary.files_of_models import mask_survival, model_summary
 from pytest_prunegate.report.summary.headline import headline, measured, verdict
 from pytest_prunegate.report.summary.parts import parts_of_check, scale_of, unknown_parts
 from pytest_prunegate.report.summary.provenance import (
@@ -31,10 +32,6 @@ from pytest_prunegate.report.summary.provenance import (
 from pytest_prunegate.report.summary.provenance_records import RunProvenance
 from pytest_prunegate.report.summary.records import (
     SUMMARY_VERSION,
-    LayerSparsity,
-    ModelSummary,
-    PartSparsity,
-    PatternSummary,
     SharesOfOutputs,
     Summary,
     TaskSummary,
@@ -60,7 +57,6 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.gate.gate import Gate
     from pytest_prunegate.gate.identity import Identities
-    from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.input.thresholds import ThresholdsFile
     from pytest_prunegate.report.summary.changed import Changes
     from pytest_prunegate.report.summary.earlier import Earlier
@@ -126,11 +122,12 @@ def build_summary(
         ),
         differences=differences(gate.facts),
         reductions=reductions(gate.facts),
+        mask=mask_survival(gate),
         stale=earlier.stale,
         archive=None if archive is None else str(archive),
         checks_measured=measured(outcomes),
         checks_total=len(checks),
-        models={side: _model(gate, side, checks) for side in gate.facts},
+        models={side: model_summary(gate, side, checks) for side in gate.facts},
         checks=checks,
         tasks=tasks,
         asked={task.name: asked_of(task, gate.options) for task in gate.tasks},
@@ -187,29 +184,6 @@ def _notes(gate: Gate) -> Iterator[str]:
         for side in gate.facts:
             if cut := sum(measurement.scorers[side].truncated() for measurement in measurements):
                 yield f"{cut} prompts of {name} were too long for the {side} model and lost their beginning (truncate: allow)."
-
-
-def _model(gate: Gate, side: Side, checks: tuple[CheckSummary, ...]) -> ModelSummary:
-    facts, conditions = gate.facts[side], gate.conditions[side]
-    share, base = facts.sparsity.share, facts.base_sparsity.share if facts.base_sparsity else None
-    text = next((check for check in checks if (check.task, check.metric) == ("wikitext2", "perplexity")), None)
-    return ModelSummary(
-        side=side, name=facts.name, path=facts.path, revision=facts.revision, base=facts.base, fingerprint=facts.fingerprint,
-        architecture=facts.architecture, parameters=facts.parameters, size=facts.size, quantised=facts.quantised,
-        backend=conditions.backend, dtype=conditions.dtype, arguments=dict(facts.arguments), max_length=conditions.max_length,
-        sparsity=None if share is None else float(share), zeros=facts.sparsity.zeros, weights=facts.sparsity.elements,
-        sparsity_problem=facts.sparsity.problem, base_sparsity=None if base is None else float(base),
-        router_zeros=facts.sparsity.router_zeros, router_weights=facts.sparsity.router_elements,
-        wikitext_ppl=None if text is None else text.original if side == "original" else text.pruned,
-        wikitext_windows=None if text is None or text.documents is None else f"{text.documents} of {text.total_documents} {text.unit}",
-        layers=tuple(
-            LayerSparsity(layer=layer.layer, zeros=layer.zeros, weights=layer.elements, share=layer.zeros / layer.elements)
-            for layer in facts.sparsity.layers
-        ),
-        patterns=tuple(PatternSummary(**asdict(pattern)) for pattern in facts.overview.patterns),
-        parts=tuple(PartSparsity(**asdict(part), share=part.zeros / part.weights) for part in facts.overview.parts),
-        blocks=facts.overview.blocks,
-    )  # fmt: skip
 
 
 def _check(gate: Gate, check: Check, identities: Identities, earlier: Earlier, begun: str) -> CheckSummary:

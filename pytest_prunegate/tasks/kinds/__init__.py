@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.tasks.checks import CountingKind
 from pytest_prunegate.tasks.kinds.lm_eval_tasks import GROUP, TASK
+from pytest_prunegate.tasks.kinds.mask import Mask
 from pytest_prunegate.tasks.kinds.perplexity import Perplexity
 from pytest_prunegate.tasks.kinds.sparsity import Sparsity
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.tasks.checks import CountedMetric, Kind
 
-KINDS: dict[str, Kind] = {kind.key: kind for kind in (TASK, GROUP, Perplexity(), Sparsity())}
+KINDS: dict[str, Kind] = {kind.key: kind for kind in (TASK, GROUP, Perplexity(), Sparsity(), Mask())}
 """The kinds by their keys, in the order in which messages name their sections of thresholds.yaml."""
 
 

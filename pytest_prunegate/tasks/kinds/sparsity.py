@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
-    from pytest_prunegate.checkpoint.sparsity import CountedTensor
+    from pytest_prunegate.checkpoint.overview import CountedTensor
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.input.rules import Rule
     from pytest_prunegate.input.threshold_values import Surroundings
