@@ -13,7 +13,7 @@ from pytest_prunegate.checkpoint.hashing import pieces
 from pytest_prunegate.checkpoint.safetensors_header import StoredTensor
 from pytest_prunegate.checkpoint.structure import WORDS
 from pytest_prunegate.errors import ModelError
-from pytest_prunegate.input.rules import Groups, parse_pattern
+from pytest_prunegate.input.file_rules import Groups, parse_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
-    from pytest_prunegate.input.rules import Blocks
+    from pytest_prunegate.input.file_rules import Blocks
 
 _PIECE = 8 << 20  # bytes looked at at once
 _STRAY = 0.01  # of a block's numbers may be zero although the block was not pruned

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.commands.recorded import RecordedCheck, RecordedRun, RecordedTask
     from pytest_prunegate.input.model_argument import Side
-    from pytest_prunegate.input.rules import Rule
+    from pytest_prunegate.input.rule import Rule
 
 _OUTPUTS = ("max_empty", "max_cut")
 _HEADER = """\
@@ -47,6 +47,12 @@ class _Entry:
     check: RecordedCheck
     values: Mapping[str, Any]
     comment: str
+
+    @property
+    def metric(self) -> str:
+        """What the file calls the metric that the check is of."""
+        own = next((rule for rule in self.check.rules if RULES[rule].has_own_check), None)
+        return self.check.name.removesuffix(f".{own}") if own else self.check.name
 
     @property
     def is_output(self) -> bool:
@@ -138,7 +144,7 @@ def _task_lines(task: RecordedTask, entries: list[_Entry], folder: Path) -> Iter
     lines = settings.split("\n") if settings else []
     if KINDS[task.kind].is_of_lm_eval:
         metrics = [entry for entry in entries if not entry.is_output]
-        lines += _checks("metrics", metrics, [_metric_line(entry) for entry in metrics if entry.values])
+        lines += _checks("metrics", metrics, [_metric_line(own) for own in _by_metric(metrics)])
         outputs = [entry for entry in entries if entry.is_output]
         lines += _checks("outputs", outputs, [_value_line(entry) for entry in outputs if entry.values])
     else:
@@ -154,8 +160,18 @@ def _checks(key: str, entries: list[_Entry], lines: list[str]) -> Iterator[str]:
     yield from (f"  {line}" for line in _comments(entries))
 
 
-def _metric_line(entry: _Entry) -> str:
-    return f"{_dumped({entry.check.name: {**entry.values, **entry.check.keys}}).rstrip()}  # {entry.comment}"
+def _by_metric(entries: list[_Entry]) -> list[list[_Entry]]:
+    """The entries with values of each metric: its own, and those of its answers."""
+    found: dict[str, list[_Entry]] = {}
+    for entry in entries:
+        if entry.values:
+            found.setdefault(entry.metric, []).append(entry)
+    return list(found.values())
+
+
+def _metric_line(entries: list[_Entry]) -> str:
+    values = {key: value for entry in entries for key, value in {**entry.values, **entry.check.keys}.items()}
+    return f"{_dumped({entries[0].metric: values}).rstrip()}  # {'; '.join(entry.comment for entry in entries)}"
 
 
 def _value_line(entry: _Entry) -> str:

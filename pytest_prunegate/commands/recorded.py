@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import InputError
-from pytest_prunegate.input.rules import Quantities
+from pytest_prunegate.input.rule import Quantities
 from pytest_prunegate.input.thresholds import Decide
 from pytest_prunegate.report.summary.records import RESULTS_FILE
 from pytest_prunegate.report.summary.results_file import OtherVersionError, UnreadableError, measured_of, read_results
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_prunegate.input.model_argument import Side
-    from pytest_prunegate.input.rules import Rule
+    from pytest_prunegate.input.rule import Rule
     from pytest_prunegate.report.summary.check_records import CheckSummary
     from pytest_prunegate.report.summary.records import AskedTask, Summary
     from pytest_prunegate.report.summary.results_file import Measured

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from enum import StrEnum
     from pathlib import Path
 
-    from pytest_prunegate.input.rules import Rule
+    from pytest_prunegate.input.rule import Rule
     from pytest_prunegate.input.yaml_nodes import Mistakes, Node
 
 

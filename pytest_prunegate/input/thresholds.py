@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from pytest_prunegate.input.rules import Rule
+    from pytest_prunegate.input.rule import Rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +100,10 @@ class MetricSpec:
     filter: str | None = None
     decision: DecisionSpec = DecisionSpec()
 
+    def check_names(self) -> set[str]:
+        """The names of its checks."""
+        return {self.name, *(threshold.rule.name_of(self.name) for threshold in self.thresholds)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
@@ -184,11 +188,12 @@ class TaskSpec(Spec):
 
     def decision_of(self, name: str) -> DecisionSpec:
         """What is said of one of its metrics, or else of all."""
-        return next((metric.decision for metric in self.written if metric.name == name), self.decision)
+        return next((metric.decision for metric in self.written if name in metric.check_names()), self.decision)
 
     def named_thresholds(self, defaults: tuple[Threshold, ...]) -> Iterator[tuple[str | None, Threshold]]:
         """Those of its metrics; the file's defaults where it names none."""
-        yield from ((metric.name, threshold) for metric in self.written for threshold in metric.thresholds)
+        for metric in self.written:
+            yield from ((threshold.rule.name_of(metric.name), threshold) for threshold in metric.thresholds)
         if self.metrics is None:
             yield from ((None, threshold) for threshold in defaults)
 

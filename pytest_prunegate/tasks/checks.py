@@ -33,11 +33,13 @@ _WITHIN_ONE = re.compile(r"acc(_\w+)?|em|((HasAns|NoAns)_)?(exact|exact_match|f1
 
 
 class Measure(StrEnum):
-    """What a check measures: a metric of the task, or a share of the model's outputs."""
+    """What a check measures: a metric of the task, a share of the model's outputs, or a share of the documents by both models' scores."""
 
     METRIC = "metric"
     EMPTY = "max_empty"
     CUT = "max_cut"
+    LOST = "max_lost"
+    FLIPS = "max_flips"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,9 +203,14 @@ class Check:
         return f"{self.file}:{self.line}" if self.line else "--prunegate-tasks"
 
     @property
-    def is_of_outputs(self) -> bool:
-        """Whether it measures a share of the model's outputs, which is no metric of the task."""
+    def is_share(self) -> bool:
+        """Whether it measures a share of outputs or of documents, which is no metric of the task."""
         return self.measure is not Measure.METRIC
+
+    @property
+    def is_of_answers(self) -> bool:
+        """Whether that is a share of the documents, by both models' scores on its metric."""
+        return self.measure in {Measure.LOST, Measure.FLIPS}
 
     @property
     def label(self) -> str:
@@ -270,7 +277,7 @@ class GateTask:
 
     def is_aggregated(self, check: Check) -> bool:
         """Whether a check's metric is aggregated from those of a group's members; shares of outputs are over all of them."""
-        return bool(self.members) and not check.is_of_outputs
+        return bool(self.members) and not check.is_share
 
     def aggregate_of(self, check: Check) -> Aggregate:
         """How a group aggregates a check's metric; the last of several, as in lm-eval."""
@@ -290,7 +297,7 @@ class GateTask:
         """Whether the rule that stops early can judge a check: a plain mean of scores that are known to lie in [0, 1]."""
         if not self.kind.is_of_lm_eval:
             return False
-        if check.is_of_outputs:
+        if check.is_share:
             return all(part.settings.repeats in {None, 1} for part in self.parts)
         known = {metric.name: metric for part in self.parts if part.info for metric in part.info.metrics}
         is_mean = check.metric not in known or known[check.metric].is_mean

@@ -26,7 +26,7 @@ _ALIASES = {
 
 
 def resolve_metric(spec: TaskSpec, info: TaskInfo, written: MetricSpec, mistakes: Mistakes) -> Iterable[Check]:
-    """The check of one metric as it is written; nothing where it is a mistake."""
+    """The checks of one metric as it is written, its own first; nothing where it is a mistake."""
     where = f"{spec.name}.{written.name}"
     base, _, suffix = written.name.partition(",")
     wanted = suffix or written.filter
@@ -50,11 +50,19 @@ def resolve_metric(spec: TaskSpec, info: TaskInfo, written: MetricSpec, mistakes
     else:
         if metric is not None:
             _judge_rules(where, written, metric, mistakes)
-        yield Check(
+        check = Check(
             task=spec.name, name=written.name, measure=Measure.METRIC, metric=metric.name if metric else base,
-            filter=wanted or info.filters[0], thresholds=written.thresholds, file=mistakes.display, line=written.line,
-            decision=written.decision.settled(),
+            filter=wanted or info.filters[0], thresholds=tuple(one for one in written.thresholds if not one.rule.has_own_check),
+            file=mistakes.display, line=written.line, decision=written.decision.settled(),
         )  # fmt: skip
+        if check.thresholds or not written.thresholds:
+            yield check
+        for threshold in written.thresholds:
+            if threshold.rule.has_own_check:
+                yield replace(
+                    check, name=threshold.rule.name_of(check.name), measure=Measure(threshold.rule.key), thresholds=(threshold,),
+                    line=threshold.line,
+                )  # fmt: skip
 
 
 def find_metric(base: str, metrics: tuple[MetricInfo, ...]) -> MetricInfo | None:

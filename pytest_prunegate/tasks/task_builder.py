@@ -124,7 +124,7 @@ def _refuse_unknown_metrics(task: Any, gate_task: GateTask) -> None:
     known = sorted(task.aggregation())
     for check in gate_task.checks:
         is_python = gate_task.info is not None and gate_task.info.kind == "class"
-        if is_python and not check.is_of_outputs and check.metric not in known:
+        if is_python and not check.is_share and check.metric not in known:
             raise TaskError(
                 f"{check.location}: {check.label}: {check.task} has no metric of this name. It has: {', '.join(known)}."
             )

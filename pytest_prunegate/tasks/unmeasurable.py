@@ -59,7 +59,7 @@ def _uncomputable(prepared: PreparedTask, checks: Iterable[Check]) -> dict[Check
     """The checks of a task, or of a group's member, whose metric this machine cannot compute, and why."""
     if prepared.own or not prepared.documents:
         return {}
-    wanted = [check for check in checks if not check.is_of_outputs]
+    wanted = [check for check in checks if not check.is_share]
     if missing := _not_loaded(prepared.task):
         # lm-eval computes all metrics of a task at once, so that one of them takes the others with it.
         reason = (

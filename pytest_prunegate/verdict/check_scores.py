@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.tasks.checks import Check, GateTask, Measure
 from pytest_prunegate.tasks.scorer import joined_choices
-from pytest_prunegate.tasks.scores import MemberScores, MetricScores, OutputShares, group_scores, join_shares
+from pytest_prunegate.tasks.scores import (
+    MemberScores,
+    MetricScores,
+    OutputShares,
+    group_scores,
+    join_shares,
+    mean_scores,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +65,9 @@ def scores_of(task: GateTask, check: Check, measured: Sequence[Measurement], sid
     Raises:
         TaskError: the metric cannot be computed.
     """
-    if check.is_of_outputs:
+    if check.is_of_answers:
+        return _answer_scores(task, check, measured, side)
+    if check.is_share:
         return _share_scores(task, check, measured, side)
     if not task.is_aggregated(check):
         return measured[0].scorers[side].score((check.metric, check.filter))
@@ -195,6 +204,23 @@ def _members(task: GateTask, check: Check, measured: Sequence[Measurement], side
     if not found:
         raise TaskError(f"{check.location}: {check.label}: no task of {task.name} has the metric {check.metric},{check.filter}.")  # fmt: skip
     return found
+
+
+def _answer_scores(task: GateTask, check: Check, measured: Sequence[Measurement], side: Side) -> MetricScores:
+    """1 for each document that the pruned model scores otherwise (or worse) on than the original, which itself has 0 everywhere."""
+    metric = replace(check, measure=Measure.METRIC)
+    original, pruned = (scores_of(task, metric, measured, one) for one in ("original", "pruned"))
+    if not original.by_document or original.by_document.keys() != pruned.by_document.keys():
+        raise TaskError(
+            f"{check.location}: {check.label}: {check.metric} has no score of each document, so that no answers are lost or gained."
+        )
+    sign = 1 if original.higher_is_better else -1
+    found: dict[DocumentKey, Fraction] = {}
+    for key, before in original.by_document.items():
+        loss = sign * (before - pruned.by_document[key])
+        is_counted = loss > 0 if check.measure is Measure.LOST else loss != 0
+        found[key] = Fraction(side == "pruned" and is_counted)
+    return mean_scores(found, higher_is_better=False)
 
 
 def _share_scores(task: GateTask, check: Check, measured: Sequence[Measurement], side: Side) -> MetricScores:

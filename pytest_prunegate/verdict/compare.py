@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import TaskError
-from pytest_prunegate.input.rules import Quantities
+from pytest_prunegate.input.rule import Quantities
 from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:

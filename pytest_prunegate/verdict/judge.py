@@ -127,11 +127,12 @@ def judge_check(
         )
     if verdict.outcome is Outcome.PASS:
         verdict = replace(verdict, note=_joined(verdict.note, *_hidden(task, check, measured)))
-    if check.is_of_outputs:  # a share of outputs has no loss
+    if check.is_share:  # a share of outputs has no loss
         used = verdict.used if paired else looked_at
         return comparison, replace(
-            verdict, terms=terms, total=paired.total if paired else draws.total, used=used, interval=None
-        )
+            verdict, terms=terms, total=paired.total if paired else draws.total, used=used,
+            interval=verdict.interval if check.is_of_answers else None,
+        )  # fmt: skip
     total = paired.total if paired else comparison.documents if is_complete else draws.total
     return comparison, replace(verdict, terms=terms, total=total)
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.input.rules import Quantities
+from pytest_prunegate.input.rule import Quantities
 from pytest_prunegate.stats.early_stopping import EarlyStopping
 from pytest_prunegate.stats.intervals import (
     Interval,

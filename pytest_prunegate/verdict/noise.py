@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.input.model_argument import SIDES
-from pytest_prunegate.input.rules import Quantities
+from pytest_prunegate.input.rule import Quantities
 from pytest_prunegate.verdict.check_scores import scores_of
 
 if TYPE_CHECKING:

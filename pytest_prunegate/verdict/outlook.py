@@ -71,7 +71,7 @@ def outlook(
         sides: whose answers it can give.
     """
     most = _relative_threshold(check)
-    if most is None or not task.kind.is_of_lm_eval or check.is_of_outputs:
+    if most is None or not task.kind.is_of_lm_eval or check.is_share:
         return None
     total = len(drawn_keys(task, check, draws))
     limit = draws.most(task) if terms.is_sequential else draws.sampled
@@ -105,7 +105,7 @@ def outlook(
 
 def baseline_warning(task: GateTask, check: Check, measured: Sequence[Measurement]) -> str | None:
     """What is wrong with an original's score as a baseline: it cannot be told from 0, or from chance. None where nothing is."""
-    if not task.kind.is_of_lm_eval or check.is_of_outputs:
+    if not task.kind.is_of_lm_eval or check.is_share:
         return None
     scores = _known(task, check, measured, "original")
     if scores is None or not scores.by_document or not scores.higher_is_better:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.input.rules import Quantities
+from pytest_prunegate.input.rule import Quantities
 from pytest_prunegate.input.thresholds import Decide, Inconclusive
 from pytest_prunegate.stats.early_stopping import EarlyStopping, Step
 from pytest_prunegate.stats.margins import absolute_margin, relative_margin, score_margin, share_margin

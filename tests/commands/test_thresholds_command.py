@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from conftest import Bench
 
-    from pytest_prunegate.input.rules import Rule
+    from pytest_prunegate.input.rule import Rule
     from pytest_prunegate.input.thresholds import Threshold, ThresholdsFile
 
 DOCUMENTS = 400

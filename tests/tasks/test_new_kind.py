@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_prunegate.input.rules import RULES, OfPruned
+from pytest_prunegate.input.rule import OfPruned
+from pytest_prunegate.input.rules import RULES
 from pytest_prunegate.input.threshold_values import read_decision, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
 from pytest_prunegate.tasks.checks import AskingKind, Check, Counted, CountedMetric, CountingKind, GateTask, Measure

@@ -168,7 +168,7 @@ perplexity:
         ("tasks:\n t:\n  metrics:\n   a: 5\n", "4: t.a: max_relative_drop is 5: it must lie between 0 and 1 (0% and 100%). For 5 per cent write 5% or 0.05."),
         ("tasks:\n t:\n  metrics:\n   a: -5%\n", "4: t.a: max_relative_drop is -5%: it must lie between 0 and 1 (0% and 100%)."),
         ("tasks:\n t:\n  metrics:\n   a: {max_absolute_drop: 3%}\n", "4: t.a.max_absolute_drop: max_absolute_drop is in score units and takes no per cent sign. For three points of a score in [0, 1] write 0.03."),
-        ("tasks:\n t:\n  metrics:\n   a: {max_drop: 3%}\n", "4: t.a.max_drop: unknown key. Did you mean max_relative_drop? Known here: max_relative_drop, max_relative_increase, max_absolute_drop, min_recovery, min_score, filter, decide, error_rate, indifference, inconclusive."),
+        ("tasks:\n t:\n  metrics:\n   a: {max_drop: 3%}\n", "4: t.a.max_drop: unknown key. Did you mean max_relative_drop? Known here: max_relative_drop, max_relative_increase, max_absolute_drop, min_recovery, min_score, max_lost, max_flips, filter, decide, error_rate, indifference, inconclusive."),
         ("tasks:\n t:\n  metrics:\n   a: yes\n", "4: t.a: expected a threshold such as 5%, or thresholds such as {max_relative_drop: 5%}, found yes."),
         ("tasks:\n t:\n  metrics:\n   a:\n", "4: t.a: has no threshold, and the file has no defaults. Write for example `max_relative_drop: 5%`."),
         ("tasks:\n t:\n  metrics:\n   a: .nan\n", "4: t.a: max_relative_drop is .nan: expected a share such as 5% or 0.05."),

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_prunegate.errors import TaskError
-from pytest_prunegate.input.rules import MAX_ABSOLUTE_DROP, MAX_RELATIVE_DROP, MIN_RECOVERY, MIN_SCORE, Rule
+from pytest_prunegate.input.rules import MAX_ABSOLUTE_DROP, MAX_RELATIVE_DROP, MIN_RECOVERY, MIN_SCORE
 from pytest_prunegate.input.thresholds import Threshold
 from pytest_prunegate.tasks.checks import Check, Measure
 from pytest_prunegate.tasks.scores import MetricScores, exact, mean_scores
 from pytest_prunegate.verdict.compare import compare
 from pytest_prunegate.verdict.outcome import Outcome
+
+if TYPE_CHECKING:
+    from pytest_prunegate.input.rule import Rule
 
 N = 200
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _SHORT_RULES = {"relative drop at most": "drop", "relative increase at most": "rise", "absolute drop at most": "abs",
                 "recovery at least": "recovery", "score at least": "score", "share at most": "share", "sparsity at least": "min",
                 "sparsity at most": "max", "sparsity of each matrix at least": "min", "pattern ": "", "parameter reduction at least": "min",
-                "size on disk at most": "max", "regrown zeros at most": "max"}  # fmt: skip
+                "size on disk at most": "max", "regrown zeros at most": "max",
+                "answers lost at most": "max", "answers changed at most": "max"}  # fmt: skip
 _GAP = "  "
 _LONGEST_THRESHOLD = 14
 _LONGEST_NAMES = (40, 24)  # of a task and a metric; a longer one takes a line of its own, and no column from the others

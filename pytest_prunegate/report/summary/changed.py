@@ -224,7 +224,7 @@ def _change(
 ) -> Change:
     """A document's change by all of its scores. One that says less and is right by every metric has not got worse."""
     task, member, doc_id = place
-    of_metrics = [score for score in scores if not checks[task, score.check][1].is_of_outputs]
+    of_metrics = [score for score in scores if not checks[task, score.check][1].is_share]
     telling = [score for score in of_metrics if score.change != SAME] or scores
     change: Direction = LOST if any(score.change == LOST for score in telling) else GAINED
     return Change(

@@ -29,7 +29,7 @@ def scale_of(result: CheckResult | None) -> LossOnScale | None:
     comparison = result.comparison if result else None
     if result is None or comparison is None or comparison.relative_drop is None:
         return None
-    if result.check.is_of_outputs:
+    if result.check.is_share:
         return None
     interval = result.verdict.interval if result.verdict else None
     low, high = interval.relative if interval else (None, None)

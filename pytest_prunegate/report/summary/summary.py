@@ -39,8 +39,7 @@ from pytest_prunegate.report.summary.records import (
 )
 from pytest_prunegate.report.summary.wording import (
     change_bounds,
-    interval_text,
-    own_bounds,
+    check_interval_text,
     reason,
     relative_change,
 )
@@ -238,14 +237,13 @@ def _exact(comparison: Comparison | None) -> ExactFigures | None:
 
 def _interval(result: CheckResult | None) -> IntervalSummary | None:
     interval = result.verdict.interval if result and result.verdict else None
-    if interval is None:
+    if interval is None or result is None:
         return None
-    higher_is_better = not (result and result.comparison) or result.comparison.higher_is_better
     return IntervalSummary(
         **asdict(interval),
         confidence=CONFIDENCE,
         relative_change=change_bounds(interval.relative),
-        text=interval_text(*own_bounds(interval.relative, higher_is_better=higher_is_better)),
+        text=check_interval_text(result, interval),
         subject=interval.subject,
     )
 

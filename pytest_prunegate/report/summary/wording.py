@@ -276,21 +276,29 @@ def own_bounds(drop: Bounds, *, higher_is_better: bool) -> Bounds:
     return change_bounds(drop) if higher_is_better else drop
 
 
+def check_interval_text(result: CheckResult, interval: LossInterval) -> str:
+    """The interval that goes with a check's own figure: of the relative change, or of a share of the documents."""
+    if result.check.is_share:
+        low, high = interval.pruned
+        return f"{low or 0.0:.1%} to {1.0 if high is None else high:.1%}"
+    higher_is_better = result.comparison is None or result.comparison.higher_is_better
+    return interval_text(*own_bounds(interval.relative, higher_is_better=higher_is_better))
+
+
 def certainty_texts(result: CheckResult) -> list[str]:
     """The interval, and whether it leaves a threshold in doubt that the measured figures decided; nothing where there is none."""
     check, verdict = result.check, result.verdict
     if verdict is None or verdict.interval is None:
         return []
     interval = verdict.interval
-    low, _ = interval.relative
+    low, _ = interval.pruned if check.is_share else interval.relative
     why = (
         ": too few documents, or an original that cannot be told from 0"
         if low is None and not interval.is_anytime
         else ""
     )
     stops = ", wherever it stops" if interval.is_anytime else ""
-    higher_is_better = result.comparison is None or result.comparison.higher_is_better
-    shown = interval_text(*own_bounds(interval.relative, higher_is_better=higher_is_better))
+    shown = check_interval_text(result, interval)
     said = [f"95% interval for {interval.subject}{stops}: {shown}{why}{_other_bounds(interval, check)}."]
     if verdict.basis is Basis.MEASURED and any(interval.doubts(threshold) for threshold in check.thresholds):
         said.append("Within sampling noise of the threshold.")

@@ -256,9 +256,9 @@ class _Resolver:
         )  # fmt: skip
 
     def _refuse_twins(self, checks: list[Check]) -> None:
-        seen: dict[tuple[str, str], Check] = {}
+        seen: dict[tuple[str, str, str], Check] = {}
         for check in checks:
-            twin = seen.setdefault((check.metric, check.filter), check)
+            twin = seen.setdefault((check.metric, check.filter, check.measure), check)
             if twin is not check:
                 self._mistakes.add(check.line, f"{check.label}: is the same metric as {twin.name} (line {twin.line}). "
                                                "Put their thresholds together.")  # fmt: skip

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import ModelError, TaskError
-from pytest_prunegate.input.rules import MAX_REGROWN
+from pytest_prunegate.input.file_rules import MAX_REGROWN
 from pytest_prunegate.input.threshold_values import read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
 from pytest_prunegate.tasks.checks import Check, Counted, CountedMetric, CountingKind, GateTask, Measure

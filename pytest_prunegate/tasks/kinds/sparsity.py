@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.checkpoint.structure import pattern_of
 from pytest_prunegate.errors import ModelError, TaskError
-from pytest_prunegate.input.rules import (
+from pytest_prunegate.input.file_rules import (
     MAX_SIZE,
     MAX_SPARSITY,
     MIN_LAYER_SPARSITY,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.checkpoint.overview import CountedTensor
     from pytest_prunegate.input.model_argument import Side
-    from pytest_prunegate.input.rules import Rule
+    from pytest_prunegate.input.rule import Rule
     from pytest_prunegate.input.threshold_values import Surroundings
     from pytest_prunegate.input.yaml_nodes import Node
     from pytest_prunegate.tasks.checks import Resolution

@@ -8,13 +8,14 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest._io import TerminalWriter
 from support.golden import assert_golden
 from support.hostile_texts import HOSTILE, NAMES
 
+from pytest_prunegate.input.file_rules import MIN_SPARSITY
 from pytest_prunegate.input.rules import (
     MAX_ABSOLUTE_DROP,
     MAX_RELATIVE_DROP,
@@ -22,8 +23,6 @@ from pytest_prunegate.input.rules import (
     MAX_SHARE,
     MIN_RECOVERY,
     MIN_SCORE,
-    MIN_SPARSITY,
-    Rule,
 )
 from pytest_prunegate.input.thresholds import Threshold
 from pytest_prunegate.report.screen.failed_check import FailedCheck, LostAnswer, failed_check
@@ -33,6 +32,9 @@ from pytest_prunegate.tasks.checks import Check, Measure
 from pytest_prunegate.verdict.compare import Comparison, broken_thresholds
 from pytest_prunegate.verdict.outcome import Basis, Outcome
 from pytest_prunegate.verdict.verdicts import CheckResult, Verdict
+
+if TYPE_CHECKING:
+    from pytest_prunegate.input.rule import Rule
 
 
 def check_of(*thresholds: tuple[Rule, str], metric: str = "acc") -> Check:

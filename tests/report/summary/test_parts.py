@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,7 +15,6 @@ from pytest_prunegate.input.rules import (
     MAX_SHARE,
     MIN_RECOVERY,
     MIN_SCORE,
-    Rule,
 )
 from pytest_prunegate.input.thresholds import Threshold
 from pytest_prunegate.report.summary.parts import scale_of
@@ -24,6 +24,9 @@ from pytest_prunegate.verdict.compare import compare
 from pytest_prunegate.verdict.loss_interval import Bounds, LossInterval
 from pytest_prunegate.verdict.outcome import Basis, Outcome
 from pytest_prunegate.verdict.verdicts import CheckResult, Verdict
+
+if TYPE_CHECKING:
+    from pytest_prunegate.input.rule import Rule
 
 
 def result(
