@@ -219,6 +219,7 @@ def _checkpoint_facts(location: Location, memory: ScanMemory, inspector: Inspect
         refuse_misfit(folder, layout, _torn(layout, scan))
     if isinstance(counted, Counted) and isinstance(layout, Layout):
         refuse_not_finite(folder, counted, layout)
+    zeros = _sparsity(counted, layout, packed)
     return ModelFacts(
         side=argument.side,
         name=argument.name,
@@ -229,10 +230,10 @@ def _checkpoint_facts(location: Location, memory: ScanMemory, inspector: Inspect
         architecture=next(iter(config.get("architectures") or []), config.get("model_type")),
         dtype=_dtype(config, scan),
         max_length=_max_length(config, folder),
-        parameters=None if packed else _parameters(counted, layout),
+        parameters=None if packed and zeros.problem else _parameters(counted, layout),
         weights=weights,
         size=sum(path.stat().st_size for path in weights),
-        sparsity=_sparsity(counted, layout, packed),
+        sparsity=zeros,
         ignored=layout.ignored if isinstance(layout, Layout) else (),
         tokenizer=tokenizer_source(location.tokenizer or folder),
         vocab_size=(config.get("text_config") or config).get("vocab_size"),
@@ -254,7 +255,12 @@ def _quantised_on_loading(arguments: Mapping[str, Any]) -> str | None:
 def _counted(files: Sequence[Path], scan: Scan, inspector: Inspector) -> Counted | str:
     """The tensors of the files and their zeros, or why they are not known."""
     if all(path.suffix == ".safetensors" for path in files):
-        return Counted(tensors=scan.tensors, counts=scan.counts)
+        counted = Counted(tensors=scan.tensors, counts=scan.counts)
+        if any(tensor.name.endswith(".bitmask") for tensor in scan.tensors):
+            from pytest_prunegate.checkpoint.bitmask import with_bitmasks
+
+            return with_bitmasks(counted)
+        return counted
     return inspector.unpickled(files, scan.digest)
 
 

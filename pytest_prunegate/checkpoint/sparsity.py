@@ -145,7 +145,8 @@ def packed_format(config: dict[str, Any]) -> str | None:
         compressed = (declared.get("sparsity_config") or {}).get("format", "dense")
         if compressed == "dense" and not declared.get("config_groups"):
             return None
-        return f"{method}, {declared.get('format') or compressed}"
+        formats = dict.fromkeys(str(one) for one in (declared.get("format"), compressed) if one not in {None, "dense"})
+        return ", ".join([method, *formats])
     if declared.get("load_in_4bit") or declared.get("load_in_8bit"):
         method += ", 4 bits" if declared.get("load_in_4bit") else ", 8 bits"
     return method

@@ -102,6 +102,11 @@ def pattern_of(counts: TensorCounts, elements: int) -> Pattern:
     )
 
 
+def keeps_groups(counts: TensorCounts, most: int, size: int) -> bool:
+    """Whether the counts tell that each group of a size in a row has at most so many numbers other than zero."""
+    return size in GROUPS and bool(counts.fullest_across) and counts.fullest_across[GROUPS.index(size)] <= most
+
+
 def _group_pattern(counts: TensorCounts, share: float) -> Pattern | None:
     for across, fullest in ((True, counts.fullest_across), (False, counts.fullest_down)):
         for size, most in zip(GROUPS, fullest, strict=False):

@@ -68,9 +68,7 @@ def look_for(text: str, tensors: tuple[TensorInfo, ...]) -> PatternCount:
         if first is not None:
             broken.append(Broken(tensor=tensor.name, count=bad, place=_place(tensor, *first)))
     broken.sort(key=lambda one: -one.count)
-    return PatternCount(
-        total=max(total, 1), whole=max(total, 1) - sum(one.count for one in broken), broken=tuple(broken)
-    )
+    return PatternCount(total=total, whole=total - sum(one.count for one in broken), broken=tuple(broken))
 
 
 def _count(tensor: StoredTensor, pattern: Groups | Blocks) -> tuple[int, int, tuple[int, int] | None]:

@@ -15,7 +15,7 @@ from pytest_prunegate.verdict.check_scores import Measurement, refuse_silent_ori
 from pytest_prunegate.verdict.outlook import Outlook, baseline_warning, outlook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytest_prunegate.baseline.run_baselines import Baselines
     from pytest_prunegate.execution.answering import Answering
@@ -301,12 +301,17 @@ class TaskRunner:
     def _refuse_uncomputable(self, task: GateTask) -> tuple[str, ...]:
         from pytest_prunegate.tasks.unmeasurable import refuse_uncomputable
 
-        if isinstance(task.kind, CountingKind) and len(self._facts) > 1:
-            for check in task.checks:
-                task.kind.count(
-                    check, task.spec, self._facts
-                )  # what cannot be counted is told before hours of other tasks
+        if isinstance(task.kind, CountingKind):
+            return tuple(self._uncountable(task, task.kind))
         return refuse_uncomputable(task, self.prepared[task.name])
+
+    def _uncountable(self, task: GateTask, kind: CountingKind) -> Iterator[str]:
+        """What of a task cannot be counted, which is told before hours of other tasks; its other checks are judged."""
+        for check in task.checks if len(self._facts) > 1 else ():
+            try:
+                kind.count(check, task.spec, self._facts)
+            except TaskError as error:
+                yield str(error)
 
     def _may_be_asked(self, name: str) -> tuple[PreparedTask, ...]:
         """The parts with all documents that the run may come to."""

@@ -3,4 +3,14 @@
 It imports the root alone.
 """
 
-__all__ = ["file_rules", "model_argument", "options", "rule", "rules", "task_reader", "threshold_values", "thresholds", "yaml_nodes"]
+__all__ = [
+    "file_rules",
+    "model_argument",
+    "options",
+    "rule",
+    "rules",
+    "task_reader",
+    "threshold_values",
+    "thresholds",
+    "yaml_nodes",
+]

@@ -806,7 +806,10 @@ class TestQuantised:
         ("declared", "problem"),
         [
             ({"format": "dense", "sparsity_config": {"format": "dense"}}, None),
-            ({"format": "dense", "sparsity_config": {"format": "sparse-bitmask"}}, "compressed-tensors, dense"),
+            (
+                {"format": "dense", "sparsity_config": {"format": "sparse-bitmask"}},
+                "compressed-tensors, sparse-bitmask",
+            ),
             ({"format": "pack-quantized", "config_groups": {"group_0": {}}}, "compressed-tensors, pack-quantized"),
         ],
         ids=["pruned", "pruned and packed", "quantised"],

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.pruned_checkpoints import DTYPES, INNER, LAYERS, by_groups, half, is_matrix, prune, two_dense
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Bench
 
 
@@ -204,3 +207,77 @@ def test_shards_and_another_day(project: Bench) -> None:
     project.thresholds('sparsity: {min: 50%, pattern: "4:8", scope: mlp}\n')
     result = project.run("thresholds.yaml::sparsity::pattern")
     result.stdout.fnmatch_lines(["Stale: sparsity::min of *: other settings."])
+
+
+def pack_as_bitmask(folder: Path, *, of_24: bool) -> None:
+    """Store each matrix as compressed-tensors' sparse-24-bitmask or sparse-bitmask does."""
+    path = folder / "model.safetensors"
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in load_file(path).items():
+        if not is_matrix(name):
+            found[name] = tensor
+            continue
+        marked = tensor != 0
+        assert not of_24 or bool((marked.reshape(-1, 4).sum(-1) == 2).all())
+        stem = name.removesuffix(".weight") if of_24 else name
+        found[f"{stem}.compressed"] = tensor[marked].reshape(len(tensor), -1) if of_24 else tensor[marked]
+        found[f"{stem}.bitmask"] = torch.from_numpy(np.packbits(marked.numpy(), axis=-1, bitorder="little"))
+        found[f"{stem}.shape"] = torch.tensor(tensor.shape).reshape(-1, 1) if of_24 else torch.tensor(tensor.shape)
+        if not of_24:
+            found[f"{stem}.row_offsets"] = marked.sum(-1).cumsum(0) - marked.sum(-1)
+    save_file(found, path, {"format": "pt"})
+    name = "sparse-24-bitmask" if of_24 else "sparse-bitmask"
+    declared = {"quant_method": "compressed-tensors", "format": "dense", "sparsity_config": {"format": name}}
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": declared}))
+
+
+@pytest.mark.parametrize("name", ["sparse-24-bitmask", "sparse-bitmask"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_behind_a_bitmask_count_as_the_matrices_that_they_stand_for(
+    project: Bench, dtype: str, name: str
+) -> None:
+    of_24 = name == "sparse-24-bitmask"
+    prune(project.path / "pruned", by_groups(2, 4) if of_24 else half, DTYPES[dtype])
+    project.thresholds(f'sparsity: {{min: 49%, per_layer_min: 45%, pattern: "{"2:4" if of_24 else "8:9"}"}}\n')
+    project.run()
+    plain = json.loads((project.results / "comparison_results.json").read_text())
+    pack_as_bitmask(project.path / "pruned", of_24=of_24)
+    project.run()
+    packed = json.loads((project.results / "comparison_results.json").read_text())
+    names = ("zeros", "weights", "sparsity", "layers", "patterns", "parts", "blocks", "parameters")
+    assert [packed["models"]["pruned"][name] for name in names] == [plain["models"]["pruned"][name] for name in names]
+    assert packed["models"]["pruned"]["quantised"] == f"compressed-tensors, {name}"
+    both = [{check["name"]: (check["outcome"], check["pruned"]) for check in one["checks"]} for one in (plain, packed)]
+    if of_24:
+        assert both[1]["pattern"] == ("pass", 1.0)
+    else:
+        assert both[1]["pattern"][0] == "error", (
+            "a pattern that the counts do not tell is looked for in plain numbers alone"
+        )
+        both = [{name: found for name, found in one.items() if name != "pattern"} for one in both]
+    assert both[0] == both[1]
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "said"),
+    [
+        ("shape", lambda shape: shape * 2, "its bitmask does not fit the shape"),
+        ("bitmask", lambda bits: bits | 0xFF, "has fewer numbers than its bitmask marks"),
+        ("compressed", None, "its numbers or its shape are missing"),
+    ],
+)
+def test_a_damaged_bitmask_is_an_error(project: Bench, part: str, change: Any, said: str) -> None:
+    prune(project.path / "pruned", by_groups(2, 4))
+    pack_as_bitmask(project.path / "pruned", of_24=True)
+    path = project.path / "pruned" / "model.safetensors"
+    tensors = load_file(path)
+    name = f"model.layers.2.mlp.up_proj.{part}"
+    found = tensors.pop(name)
+    if change is not None:
+        tensors[name] = change(found)
+    save_file(tensors, path, {"format": "pt"})
+    project.thresholds("sparsity: {min: 40%}\n")
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*model.layers.2.mlp.up_proj*{said}*"])

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.checkpoint.structure import pattern_of
+from pytest_prunegate.checkpoint.safetensors_header import StoredTensor
+from pytest_prunegate.checkpoint.structure import keeps_groups, pattern_of
 from pytest_prunegate.errors import ModelError, TaskError
 from pytest_prunegate.input.file_rules import (
     MAX_SIZE,
@@ -16,6 +17,8 @@ from pytest_prunegate.input.file_rules import (
     MIN_PARAMETER_REDUCTION,
     MIN_SPARSITY,
     ZERO_PATTERN,
+    Groups,
+    parse_pattern,
 )
 from pytest_prunegate.input.threshold_values import expect_text, read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.checkpoint.overview import CountedTensor
+    from pytest_prunegate.input.file_rules import Blocks
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.input.rule import Rule
     from pytest_prunegate.input.threshold_values import Surroundings
@@ -180,9 +184,11 @@ def _least_sparse(files: _Files) -> Counted:
 def _in_pattern(files: _Files) -> Counted:
     from pytest_prunegate.checkpoint.zero_pattern import look_for
 
+    text = files.check.thresholds[0].text
     tensors = [one for one in files.of_pruned() if len(one.tensor.shape) > 1]
+    known = [one for one in tensors if _is_known_to_keep(one, parse_pattern(text))]
     try:
-        found = look_for(files.check.thresholds[0].text, tuple(one.tensor for one in tensors))
+        found = look_for(text, tuple(one.tensor for one in tensors if one not in known))
     except ModelError as error:
         raise files.uncountable("pattern", str(error)) from error
     names = {one.name: pattern_of(one.counts, one.tensor.elements).name for one in tensors}
@@ -190,11 +196,23 @@ def _in_pattern(files: _Files) -> Counted:
         f"{broken.tensor} ({broken.count:,} broken, the first at {broken.place}; {names[broken.tensor]})"
         for broken in found.broken[:_WORST]
     ]
+    total = found.total + _groups(known, text)
     more = f" and {len(found.broken) - _WORST} more" if len(found.broken) > _WORST else ""
     return Counted(
-        metric=PATTERN, original=None, pruned=Fraction(found.whole, found.total), of=found.total,
+        metric=PATTERN, original=None, pruned=Fraction(found.whole + total - found.total, total), of=total,
         worst=f"{'; '.join(worst)}{more}." if worst else "", looked_at=_looked_at(files, tensors),
     )  # fmt: skip
+
+
+def _groups(tensors: Sequence[CountedTensor], text: str) -> int:
+    pattern = parse_pattern(text)
+    return sum(one.tensor.elements // pattern.size for one in tensors) if isinstance(pattern, Groups) else 0
+
+
+def _is_known_to_keep(one: CountedTensor, pattern: Groups | Blocks) -> bool:
+    """Of what lies packed in its file, the counts are all there is."""
+    is_packed = not isinstance(one.tensor, StoredTensor)
+    return is_packed and isinstance(pattern, Groups) and keeps_groups(one.counts, pattern.most, pattern.size)
 
 
 def _fewer_parameters(files: _Files) -> Counted:
