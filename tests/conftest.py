@@ -95,6 +95,8 @@ class Bench:
             "no:hypothesispytest",
             "-p",
             "no:randomly",
+            "-p",
+            "no:pytest-retry",  # it keeps the options of a process's first run
             *arguments,
             no_reraise_ctrlc=True,
         )

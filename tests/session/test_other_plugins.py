@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from importlib.metadata import version
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from support.scripted import THREE_TASKS
+from support.scripted import CONFTEST, THREE_TASKS
 
 from pytest_prunegate.errors import ModelError
 
@@ -53,6 +56,29 @@ def test_a_check_is_not_repeated(project: Bench, how: tuple[str, ...]) -> None:
         names = Counter(item.get("name") for item in case.iter("property"))
         assert names["prunegate_verdict"] == 1
         assert set(names.values()) == {1}
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("pytest_retry"), reason="pytest-retry is not installed")
+def test_pytest_retry_finds_what_it_looks_for(project: Bench) -> None:
+    """It reads what test functions have, and repeats what failed: a check has the one, and is measured once."""
+    (project.path / "conftest.py").write_text(CONFTEST.replace('"PYTEST_XDIST_WORKER" in os.environ', "True"))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--original=original",
+        "--pruned=pruned",
+        "--retries=2",
+        "-p",
+        "no:randomly",
+    ]
+    result = subprocess.run(
+        [*command, "-k", "boolq or gsm8k"], cwd=project.path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "INTERNALERROR" not in result.stdout
+    assert "1 failed, 1 passed" in result.stdout
+    assert len((project.path / "asked").read_text().splitlines()) == 120, "measured once"
 
 
 def test_an_inconclusive_check_stays_inconclusive(project: Bench) -> None:
