@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.tasks.checks import CountedMetric, Kind
 
-KINDS: dict[str, Kind] = {kind.key: kind for kind in (TASK, GROUP, Perplexity(), Sparsity(), Mask())}
+KINDS: dict[str, Kind] = {kind.key: kind for kind in (TASK, GROUP, Perplexity(), Mask(), Sparsity())}
 """The kinds by their keys, in the order in which messages name their sections of thresholds.yaml."""
 
 
