@@ -5,6 +5,7 @@ Lowest are the direct dependencies as pyproject.toml declares them, newest what 
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import nox
@@ -18,7 +19,8 @@ TOOLS = (
     "peft", "pytest-randomly", "pytest-rerunfailures", "pytest-timeout", "pytest-xdist", "requests", "selenium", "tenacity",
 )  # fmt: skip
 ROOMS = ("session", "report", "tasks", "input", "gate", "verdict")
-QUIET = {"OMP_NUM_THREADS": "1"}
+# nox would have temporary files below this folder, whose pyproject.toml the tests' own runs of pytest would then find.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TMPDIR": tempfile.gettempdir()}
 
 
 @nox.session
@@ -81,4 +83,4 @@ def _pytest(session: nox.Session, *arguments: str) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
         session.run("cp", "-r", name, str(folder), external=True, silent=True)
     with session.chdir(folder):
-        session.run("python", "-m", "pytest", "-q", *arguments, *session.posargs, env=QUIET)
+        session.run("python", "-m", "pytest", "-q", *arguments, *session.posargs, env=ENVIRONMENT)
