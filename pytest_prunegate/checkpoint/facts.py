@@ -290,6 +290,8 @@ def _sparsity(counted: Counted | str, layout: Layout | str, packed: str | None) 
 def _gguf_facts(location: Location, path: Path, memory: ScanMemory) -> ModelFacts:
     header, argument = read_gguf(path), location.argument
     scan = scan_gguf(path, header.tensors, memory)
+    counted = Counted(tensors=scan.tensors, counts=scan.counts)
+    refuse_not_finite(path, counted)
     digest = scan.digest
     tokenizer = TokenizerSource(
         folder=location.folder, gguf=path.name, digest=digest, template=digest if header.has_template else None
@@ -308,7 +310,7 @@ def _gguf_facts(location: Location, path: Path, memory: ScanMemory) -> ModelFact
         max_length=header.max_length or _LM_EVAL_DEFAULT_LENGTH,
         parameters=header.elements,
         size=path.stat().st_size,
-        sparsity=sparsity(Counted(tensors=scan.tensors, counts=scan.counts), gguf_layout(header)),
+        sparsity=sparsity(counted, gguf_layout(header)),
         tokenizer=tokenizer,
         vocab_size=header.vocab_size,
         quantised=f"GGUF {', '.join(header.quantised)}" if header.quantised else None,
@@ -326,6 +328,7 @@ def _adapter_facts(location: Location, base: ModelFacts, memory: ScanMemory, ins
             f"{folder}: there is no adapter_model.safetensors in this adapter. Save it as safetensors: pickled adapters are not opened."
         )
     scan = scan_files([weights], memory)
+    refuse_not_finite(folder, Counted(tensors=scan.tensors, counts=scan.counts))
     added = sum(tensor.elements for tensor in scan.tensors)
     fingerprint = adapter_fingerprint(base.fingerprint, folder, scan)
     return replace(

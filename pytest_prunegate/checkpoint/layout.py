@@ -180,8 +180,13 @@ def refuse_misfit(folder: Path, layout: Layout, torn: Iterable[tuple[str, ...]])
         )
 
 
-def refuse_not_finite(folder: Path, counted: Counted, layout: Layout) -> None:
+def refuse_not_finite(where: Path, counted: Counted, layout: Layout | None = None) -> None:
     """See that every weight is a number: one that is not makes all that the model says worthless.
+
+    Args:
+        where: the folder or file that they are in.
+        counted: the tensors of the files.
+        layout: what of them the model takes; None for all.
 
     Raises:
         ModelError: parameters hold infinite or no numbers; it names them, and how many.
@@ -189,11 +194,11 @@ def refuse_not_finite(folder: Path, counted: Counted, layout: Layout) -> None:
     found = [
         f"{tensor.name} ({counts.not_finite:,} of {tensor.elements:,})"
         for tensor, counts in zip(counted.tensors, counted.counts, strict=True)
-        if counts is not None and counts.not_finite and tensor.name in layout.places
+        if counts is not None and counts.not_finite and (layout is None or tensor.name in layout.places)
     ]
     if found:
         raise ModelError(
-            f"{folder}: weights are NaN or infinite: {named(found)}. The model diverged, or its numbers do not fit the dtype that it was "
+            f"{where}: weights are NaN or infinite: {named(found)}. The model diverged, or its numbers do not fit the dtype that it was "
             "saved in: take an earlier checkpoint, or save it again in bfloat16 or float32."
         )
 

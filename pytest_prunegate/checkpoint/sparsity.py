@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.checkpoint.layout import Role
 from pytest_prunegate.checkpoint.overview import NOTHING, CountedTensor, Overview, overview_of
+from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
 from pytest_prunegate.checkpoint.structure import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.layout import Counted, Layout
-    from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
     from pytest_prunegate.checkpoint.structure import TensorCounts
 
 _SHIFTS = ("_zero_point", ".zero_point")  # beside a quantised weight whose zero is another integer
@@ -84,7 +84,13 @@ def sparsity(counted: Counted, layout: Layout | str, packed: str | None = None) 
 
 def with_merged(base: Sparsity, merged: Mapping[str, TensorCounts]) -> Sparsity:
     """Sparsity of a base with an adapter merged into some of its tensors."""
-    return _summed(tuple(replace(one, counts=merged.get(one.name, one.counts)) for one in base.tensors))
+    return _summed(tuple(_merged(one, merged[one.name]) if one.name in merged else one for one in base.tensors))
+
+
+def _merged(base: CountedTensor, counts: TensorCounts) -> CountedTensor:
+    """What a file holds of it is the base's alone, and says nothing of it any more."""
+    tensor = TensorInfo(name=base.name, dtype=base.tensor.dtype, shape=base.tensor.shape)
+    return replace(base, tensor=tensor, counts=counts)
 
 
 def _summed(tensors: tuple[CountedTensor, ...]) -> Sparsity:

@@ -46,66 +46,99 @@ class PatternCount:
 
 
 @lru_cache(maxsize=8)  # a run asks when it plans, and when it judges
-def look_for(text: str, tensors: tuple[TensorInfo, ...]) -> PatternCount:
+def look_for(text: str, tensors: tuple[TensorInfo, ...], fingerprint: str) -> PatternCount:
     """Look for a pattern in tensors of safetensors files, piece by piece.
 
     Groups lie along the last dimension, which the kernels for N:M need; one that is cut short by the edge counts as filled up with zeros.
+    Blocks that are cut short are judged by what they have.
 
     Args:
         text: the pattern, as thresholds.yaml has it.
         tensors: of two dimensions or more, in files.
+        fingerprint: of the model whose files they are in: what is found holds for it alone.
 
     Raises:
-        ModelError: a tensor lies in no safetensors file, or its numbers are packed.
+        ModelError: a tensor lies in no safetensors file, its numbers are packed, or its rows are shorter than a group.
     """
+    del fingerprint
     pattern = parse_pattern(text)
-    total, broken = 0, []
+    total = empty = 0
+    broken = []
     for tensor in tensors:
         if not isinstance(tensor, StoredTensor) or tensor.dtype not in WORDS:
-            raise ModelError(f"{tensor.name} does not lie as plain numbers in a safetensors file. Save the model so")
-        count, bad, first = _count(tensor, pattern)
-        total += count
-        if first is not None:
-            broken.append(Broken(tensor=tensor.name, count=bad, place=_place(tensor, *first)))
+            raise ModelError(
+                f"{tensor.name} does not lie as plain numbers in a safetensors file. Save the whole model so"
+            )
+        if isinstance(pattern, Groups) and tensor.shape[-1] < pattern.size:
+            raise ModelError(
+                f"the rows of {tensor.name} have {tensor.shape[-1]} numbers, and a group of {text} has {pattern.size}"
+            )
+        found = _count(tensor, pattern)
+        total, empty = total + found.total, empty + found.empty
+        if found.first is not None:
+            broken.append(Broken(tensor=tensor.name, count=found.broken, place=_place(tensor, *found.first)))
     broken.sort(key=lambda one: -one.count)
-    return PatternCount(total=total, whole=total - sum(one.count for one in broken), broken=tuple(broken))
+    whole = total - sum(one.count for one in broken) if empty or isinstance(pattern, Groups) else 0
+    return PatternCount(total=total, whole=whole, broken=tuple(broken))
 
 
-def _count(tensor: StoredTensor, pattern: Groups | Blocks) -> tuple[int, int, tuple[int, int] | None]:
-    """Groups or blocks of a tensor, those that break the pattern, and row and column where the first of them begins."""
-    rows, columns = (1, pattern.size) if isinstance(pattern, Groups) else (pattern.rows, pattern.columns)
-    total = bad = 0
+@dataclass
+class _Found:
+    """Groups or blocks of a tensor: all, those that are all zero, those that break the pattern, and where the first of these begins."""
+
+    total: int = 0
+    empty: int = 0
+    broken: int = 0
     first: tuple[int, int] | None = None
-    for begin, filled in _filled(tensor, rows, columns):
-        wrong = filled > pattern.most if isinstance(pattern, Groups) else _partly(filled, rows * columns)
-        total += wrong.size
-        found = int(np.count_nonzero(wrong))
-        if found and first is None:
+
+
+def _count(tensor: StoredTensor, pattern: Groups | Blocks) -> _Found:
+    rows, columns = (1, pattern.size) if isinstance(pattern, Groups) else (pattern.rows, pattern.columns)
+    found = _Found()
+    for begin, filled, sizes in _filled(tensor, rows, columns):
+        wrong = filled > pattern.most if isinstance(pattern, Groups) else _partly(filled, sizes)
+        found.total += wrong.size
+        found.empty += int(np.count_nonzero(filled == 0))
+        count = int(np.count_nonzero(wrong))
+        if count and found.first is None:
             row, column = np.argwhere(wrong)[0]
-            first = (begin + int(row) * rows, int(column) * columns)
-        bad += found
-    return total, bad, first
+            found.first = (begin + int(row) * rows, int(column) * columns)
+        found.broken += count
+    return found
 
 
-def _partly(filled: NDArray[np.integer], size: int) -> NDArray[np.bool_]:
+def _partly(filled: NDArray[np.integer], sizes: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Blocks that are neither all zero nor, but for a stray number, without zeros."""
-    return (filled > 0) & (filled < size * (1 - _STRAY))
+    return (filled > 0) & (filled < sizes * (1 - _STRAY))
 
 
-def _filled(tensor: StoredTensor, rows: int, columns: int) -> Iterator[tuple[int, NDArray[np.integer]]]:
-    """Numbers other than zero in each group or block, band by band, with the row that a band begins with."""
-    width = tensor.shape[-1]
+def _filled(
+    tensor: StoredTensor, rows: int, columns: int
+) -> Iterator[tuple[int, NDArray[np.integer], NDArray[np.integer]]]:
+    """Numbers other than zero in each group or block, and how many it has, band by band, with the row that a band begins with.
+
+    No block reaches from one matrix of a stack into the next.
+    """
+    height, width = tensor.shape[-2:]
+    row = width * WORDS[tensor.dtype].size
     if not tensor.elements:
         return
-    band = rows * width * WORDS[tensor.dtype].size
-    begin = 0
-    for piece in pieces(tensor.file, tensor.start, tensor.stop, max(1, _PIECE // band) * band):
-        is_filled = (magnitudes(piece, tensor.dtype) != 0).reshape(-1, width)
-        height = len(is_filled)
-        is_filled = np.pad(is_filled, ((0, -height % rows), (0, -width % columns)))
-        blocks = is_filled.reshape(-1, rows, is_filled.shape[1] // columns, columns)
-        yield begin, blocks.sum(axis=(1, 3), dtype=np.uint32)
-        begin += height
+    for begin in range(0, tensor.elements // width, height if rows > 1 else tensor.elements // width):
+        start = tensor.start + begin * row
+        stop = start + height * row if rows > 1 else tensor.stop
+        at = begin
+        for piece in pieces(tensor.file, start, stop, max(1, _PIECE // (row * rows)) * row * rows):
+            is_filled = (magnitudes(piece, tensor.dtype) != 0).reshape(-1, width)
+            yield at, _summed(is_filled, rows, columns), _summed(np.ones_like(is_filled), rows, columns)
+            at += len(is_filled)
+
+
+def _summed(marks: NDArray[np.bool_], rows: int, columns: int) -> NDArray[np.integer]:
+    padded = np.pad(marks, ((0, -len(marks) % rows), (0, -marks.shape[1] % columns)))
+    found: NDArray[np.integer] = padded.reshape(-1, rows, padded.shape[1] // columns, columns).sum(
+        axis=(1, 3), dtype=np.uint32
+    )
+    return found
 
 
 def _place(tensor: StoredTensor, row: int, column: int) -> str:

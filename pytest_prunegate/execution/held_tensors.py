@@ -61,7 +61,7 @@ def counts_of(info: TensorInfo, tensor: torch.Tensor) -> TensorCounts | None:
     if info.dtype not in WORDS:
         return None
     counter = TensorCounter(info.dtype, info.shape)
-    held = memoryview(tensor.contiguous().view(torch.uint8).numpy().reshape(-1))
+    held = memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
     for start in range(0, len(held), counter.piece_size):
         counter.add(held[start : start + counter.piece_size])
     return counter.counts()

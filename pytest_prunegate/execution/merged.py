@@ -49,7 +49,9 @@ def merged_counts(adapter: Path, base: ModelParts) -> dict[str, TensorCounts]:
     found: dict[str, TensorCounts] = {}
     for name, module in _changed(model.base_model.model):
         place = roles.places.get(f"{name}.weight")
-        if place is None or place.role is not Role.LINEAR:
+        if place is None:
+            raise ValueError(f"{name} is changed otherwise than by one matrix")
+        if place.role is Role.OTHER:
             continue
         tensor = _alone(f"{name}.weight", stored)
         merged = _merged(module, held[tensor])

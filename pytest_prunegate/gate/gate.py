@@ -239,6 +239,6 @@ class Gate(Pair):
         return resolve_device(self.options.device)
 
     def _noise(self, task: GateTask, check: Check) -> Noise | None:
-        if self.noise_floor is None or not task.asks_models:
+        if self.noise_floor is None or not task.asks_models or check.is_of_answers:
             return None
         return self.noise_floor.of(task, check, self.measurements[task.name])

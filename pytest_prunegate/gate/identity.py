@@ -46,6 +46,7 @@ class Identities:
         is_drawn = any(part.asking_kind.is_sampled and part.spec.sample_limit is not None for part in task.parts)
         settings = {
             "check": [check.metric, check.filter, check.measure],
+            "asked": [threshold.text for threshold in check.thresholds if threshold.rule.takes_text],
             "seed": gate.options.seed if is_drawn else None,
             "parts": [_settings(part) for part in (task, *task.members)],
             "mask": None if task.asks_models else _mask(gate),

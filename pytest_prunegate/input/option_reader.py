@@ -247,7 +247,8 @@ class OptionReader:
     def masks(self, candidates: Sequence[ModelArgument]) -> tuple[ModelArgument, ...]:
         """The models right after pruning: one for one candidate, one for each name of several."""
         several: list[str] = self._config.getoption(flags.MASK_FROM.dest) or []
-        found = [model for written in several if (model := self._model(flags.MASK_FROM, written, {}))]
+        given = self.arguments(flags.PRUNED_ARGS) if several else {}
+        found = [model for written in several if (model := self._model(flags.MASK_FROM, written, given))]
         names = [one.name for one in found]
         if len(candidates) <= 1 and len(several) > 1:
             self.mistakes.append(

@@ -130,6 +130,9 @@ class OfAnswers(OfPruned):
 
     has_own_check = True
 
+    def problem_with(self, metric: str, value: Decimal, text: str, *, higher_is_better: bool | None, is_mean: bool) -> str | None:  # fmt: skip
+        return None if is_mean else f"{self} counts documents, and {metric} has no score of each."
+
 
 class MaxLost(OfAnswers):
     """Documents that the pruned model scores worse on than the original."""

@@ -206,20 +206,24 @@ def _members(task: GateTask, check: Check, measured: Sequence[Measurement], side
     return found
 
 
+def metric_of(check: Check) -> Check:
+    """The check on the metric whose documents another one counts."""
+    return replace(check, measure=Measure.METRIC)
+
+
 def _answer_scores(task: GateTask, check: Check, measured: Sequence[Measurement], side: Side) -> MetricScores:
     """1 for each document that the pruned model scores otherwise (or worse) on than the original, which itself has 0 everywhere."""
-    metric = replace(check, measure=Measure.METRIC)
-    original, pruned = (scores_of(task, metric, measured, one) for one in ("original", "pruned"))
-    if not original.by_document or original.by_document.keys() != pruned.by_document.keys():
+    original = scores_of(task, metric_of(check), measured, "original")
+    if not original.by_document:
         raise TaskError(
             f"{check.location}: {check.label}: {check.metric} has no score of each document, so that no answers are lost or gained."
         )
-    sign = 1 if original.higher_is_better else -1
-    found: dict[DocumentKey, Fraction] = {}
-    for key, before in original.by_document.items():
-        loss = sign * (before - pruned.by_document[key])
-        is_counted = loss > 0 if check.measure is Measure.LOST else loss != 0
-        found[key] = Fraction(side == "pruned" and is_counted)
+    found: dict[DocumentKey, Fraction] = dict.fromkeys(original.by_document, Fraction(0))
+    if side == "pruned":
+        pruned, sign = scores_of(task, metric_of(check), measured, "pruned"), 1 if original.higher_is_better else -1
+        for key, before in original.by_document.items():
+            loss = sign * (before - pruned.by_document[key])
+            found[key] = Fraction(loss > 0 if check.measure is Measure.LOST else loss != 0)
     return mean_scores(found, higher_is_better=False)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.tasks.own_scorers import OWN_SCORERS
 from pytest_prunegate.tasks.scores import MetricScores, mean_scores
-from pytest_prunegate.verdict.check_scores import grown_silence, scores_of, silence_of
+from pytest_prunegate.verdict.check_scores import grown_silence, metric_of, scores_of, silence_of
 from pytest_prunegate.verdict.compare import Comparison, compare
 from pytest_prunegate.verdict.outcome import Outcome
 from pytest_prunegate.verdict.paired import drawn_keys, paired_scores
@@ -115,7 +115,8 @@ def judge_check(
     def compare_first(count: int | None) -> Comparison:
         keys = None if paired is None or paired.sizes is not None else paired.keys[:count]
         original, pruned = (_of(scores, keys) for scores in sides)
-        return compare(check, original, pruned, silent=silent)
+        compared = compare(check, original, pruned, silent=silent)
+        return _with_answers(task, compared, measured) if check.is_of_answers else compared
 
     comparison, verdict = judge(check, terms, paired, compare_first, is_complete=is_complete)
     if silence and not silence.is_certain:
@@ -135,6 +136,18 @@ def judge_check(
         )  # fmt: skip
     total = paired.total if paired else comparison.documents if is_complete else draws.total
     return comparison, replace(verdict, terms=terms, total=total)
+
+
+def _with_answers(task: GateTask, comparison: Comparison, measured: Sequence[Measurement]) -> Comparison:
+    """A share of the documents with the scores that they are counted by, which say what was lost and what was gained."""
+    metric = metric_of(comparison.check)
+    before, after = (
+        _of(scores_of(task, metric, measured, side), list(comparison.scores)) for side in ("original", "pruned")
+    )
+    own = compare(replace(metric, thresholds=()), before, after)
+    return replace(
+        comparison, scores=own.scores, lost=own.lost, gained=own.gained, higher_is_better=own.higher_is_better
+    )
 
 
 def _joined(*notes: str | None) -> str | None:

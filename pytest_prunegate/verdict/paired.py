@@ -151,15 +151,13 @@ def _own_scorer(task: GateTask, draws: Draws) -> OwnScorer | None:
 
 def _strata(task: GateTask, check: Check, draws: Draws, keys: Sequence[DocumentKey]) -> tuple[Stratum, ...]:
     """A group's members with their weights, where it is no plain mean over its documents or was not drawn as one."""
-    if not task.is_aggregated(check):
+    if not task.members or (draws.is_pooled and task.is_plain_mean(check)):
         return ()
-    if draws.is_pooled and task.is_plain_mean(check):
-        return ()
-    by_size = task.aggregate_of(check).weight_by_size
+    by_size = check.is_share or task.aggregate_of(check).weight_by_size
     drawn = Counter(_member_of(key) for key in keys)
     sizes = {draws.parts[number].name: draws.parts[number].total_documents for number in _members(task, check)}
     weights = {
-        member.name: member.copies * (sizes[member.name] if by_size else 1)
+        member.name: (1 if check.is_share else member.copies) * (sizes[member.name] if by_size else 1)
         for member in task.members
         if member.name in drawn
     }

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pytest_prunegate.checkpoint.counting import TensorCounter
+from pytest_prunegate.checkpoint.safetensors_header import read_header
 from pytest_prunegate.checkpoint.structure import DENSE, EMPTY, TIERS, UNSTRUCTURED, TensorCounts, pattern_of
+from pytest_prunegate.checkpoint.zero_pattern import look_for
 from pytest_prunegate.execution.held_tensors import counts_of, info_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DTYPES = [
     torch.float32,
@@ -140,3 +148,13 @@ def test_groups_that_break_the_pattern_are_seen() -> None:
     assert name(tensor) == "blocks 16x16 in tiers (0%, 50% zero)"
     each = tiers((1.0,), (0.5,), 256, 256)
     assert name(each) == "50% of each block 16x16"
+
+
+def test_blocks_end_with_their_matrix_and_numbers_without_a_dimension_count(tmp_path: Path) -> None:
+    """Of a stack, one matrix is all zero and one is dense: no block of 16 rows reaches from one into the other."""
+    stack = torch.stack((torch.zeros(24, 32), dense(24, 32)))
+    save_file({"experts": stack, "scale": torch.tensor(0.0)}, tmp_path / "model.safetensors")
+    tensors = {tensor.name: tensor for tensor in read_header(tmp_path / "model.safetensors")}
+    found = look_for("block:16x16", (tensors["experts"],), "one")
+    assert (found.total, found.whole) == (8, 8)
+    assert counted(torch.tensor(0.0)).zeros == 1

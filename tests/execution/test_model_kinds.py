@@ -152,6 +152,27 @@ class TestAdapters:
         project.thresholds(SPARSITY.format(least="30%"))
         assert run(project, pruned="adapter").ret == 0
 
+    def test_a_pattern_is_not_looked_for_in_the_base_s_file(self, project: Bench, adapter: Path) -> None:
+        """The base keeps 2:4, and the merged weights do not."""
+        from support.pruned_checkpoints import by_groups
+        from support.pruned_checkpoints import prune as prune_each
+
+        prune_each(project.path / "pruned", by_groups(2, 4))
+        project.thresholds('sparsity: {min: 1%, per_layer_min: 1%, pattern: "2:4"}\n')
+        result = run(project, pruned="adapter")
+        outcomes = {check["name"]: check["outcome"] for check in summary_of(project)["checks"]}
+        assert outcomes == {"min": "pass", "per_layer_min": "fail", "pattern": "error"}
+        result.stdout.fnmatch_lines(["*the pattern of the pruned model adapter cannot be counted: *"])
+
+    def test_an_adapter_of_nan_is_told_before_anything(self, project: Bench, adapter: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        path = adapter / "adapter_model.safetensors"
+        tensors = load_file(path)
+        next(iter(tensors.values()))[0] = float("nan")
+        save_file(tensors, path, {"format": "pt"})
+        assert_refused(project, run(project, pruned="adapter"), "*adapter: weights are NaN or infinite: *")
+
     def test_a_base_on_the_hub_is_asked_about(self, project: Bench, adapter: Path) -> None:
         edit_config(adapter, "adapter_config.json", base_model_name_or_path="org/dense-7b")
         assert_refused(

@@ -171,6 +171,13 @@ def write_choice_task(folder: Path, name: str, documents: int, **config: Any) ->
     )  # fmt: skip
 
 
+CHOICES_OF_TWO: dict[str, Any] = {
+    "output_type": "multiple_choice", "doc_to_text": "is number {{n}} even?", "doc_to_choice": ["no", "yes"], "doc_to_target": "label",
+    "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+}  # fmt: skip
+"""Questions with a number, answered yes or no."""
+
+
 def write_task(folder: Path, name: str, rows: list[dict[str, Any]], **config: Any) -> None:
     """A task's YAML with its data beside it."""
     folder.mkdir(exist_ok=True)

@@ -158,3 +158,11 @@ def test_an_earlier_figure_against_another_model_is_stale(masked: Bench) -> None
     shutil.copytree(masked.path / "original", masked.path / "again")
     result = masked.run("--prunegate-mask-from=again", "-m", "sparsity")
     result.stdout.fnmatch_lines(["Stale: mask::max_regrown of *: other settings."])
+
+
+def test_a_model_without_zeros_is_no_mask(masked: Bench) -> None:
+    result = masked.run("--prunegate-mask-from=original")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(
+        ["*thresholds.yaml:1: original has no zeros that could grow again. Is it the model right after pruning?*"]
+    )

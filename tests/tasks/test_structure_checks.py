@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -281,3 +282,70 @@ def test_a_damaged_bitmask_is_an_error(project: Bench, part: str, change: Any, s
     result = project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*model.layers.2.mlp.up_proj*{said}*"])
+
+
+def test_another_pattern_is_another_figure(project: Bench) -> None:
+    prune(project.path / "pruned", half)
+    project.thresholds('sparsity: {min: 40%, pattern: "9:10"}\n')
+    project.run()
+    project.thresholds('sparsity: {min: 40%, pattern: "2:4"}\n')
+    result = project.run("-k", "min")
+    result.stdout.fnmatch_lines(["Stale: sparsity::pattern of *: other settings."])
+
+
+def test_a_changed_file_is_looked_at_again(project: Bench) -> None:
+    prune(project.path / "pruned", by_groups(2, 4))
+    project.thresholds('sparsity: {pattern: "2:4"}\n')
+    project.run().assert_outcomes(passed=1)
+    shutil.copy(project.path / "original" / "model.safetensors", project.path / "pruned" / "model.safetensors")
+    project.run().assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ('{pattern: "2:4", scope: layernorm}', "what is selected has no groups or blocks"),
+        ('{pattern: "2:99"}', "the rows of model.layers.0.* have * numbers, and a group of 2:99 has 99"),
+    ],
+)
+def test_a_pattern_of_nothing_is_an_error(project: Bench, entry: str, said: str) -> None:
+    project.thresholds(f"sparsity: {entry}\n")
+    result = project.run()
+    assert result.ret == 10
+    result.stdout.fnmatch_lines([f"*cannot be counted: {said}*"])
+
+
+def test_dense_matrices_have_no_blocks(project: Bench) -> None:
+    project.thresholds('sparsity: {pattern: "block:16x16"}\n')
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    assert "No block is all zero." in figures(project)["pattern"]["reason"]
+
+
+def test_blocks_at_the_edges_are_judged_by_what_they_have(project: Bench) -> None:
+    """Blocks of 24 do not fit: one block of each matrix is empty, the others are dense, cut or not."""
+
+    def change(_: str, tensor: torch.Tensor) -> torch.Tensor:
+        found = tensor.clone()
+        found[:24, :24] = 0
+        return found
+
+    prune(project.path / "pruned", change)
+    project.thresholds('sparsity: {pattern: "block:24x24"}\n')
+    project.run().assert_outcomes(passed=1)
+
+
+def test_a_scope_counts_no_biases_beside_matrices(project: Bench) -> None:
+    path = project.path / "pruned"
+    for folder in (path, project.path / "original"):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"mlp_bias": True}))
+        tensors = load_file(folder / "model.safetensors")
+        for name in [name for name in tensors if "mlp" in name]:
+            tensors[name.replace("weight", "bias")] = torch.ones(len(tensors[name]))
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    prune(path, lambda name, tensor: by_groups(2, 4)(name, tensor) if tensor.ndim > 1 else tensor)
+    project.thresholds('sparsity: {min: 50%, per_layer_min: 50%, pattern: "2:4", scope: mlp}\n')
+    project.run().assert_outcomes(passed=3)
+    project.thresholds("sparsity: {max: 1%, scope: layernorm}\n")
+    project.run().assert_outcomes(passed=1)

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.families import CHOICES_OF_TWO, write_group, write_task
 from support.scripted import BOOLQ, SQUAD
 
 if TYPE_CHECKING:
@@ -132,3 +133,40 @@ def test_a_recorded_run_proposes_them_and_a_ratchet_tightens_them(
     capsys.readouterr()
     assert main(["thresholds", "--from=prunegate-results", "--ratchet=thresholds.yaml"]) == 0
     assert "max_lost: 25%, max_flips: 50%" in capsys.readouterr().out
+
+
+def test_without_its_metric_a_gained_answer_is_told_as_one(bench: Bench) -> None:
+    bench.models(original={"wrong": [0, 1, 2, 3, 4]}, pruned={"wrong": [19]})
+    bench.thresholds(f"tasks:\n  boolq:\n    {BOOLQ}\n    metrics: {{acc: {{max_flips: 10%}}}}\n")
+    result = bench.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["answers: *1 answer lost, 5 gained; the largest loss:"])
+    check = checks(bench)["acc.max_flips"]
+    assert (check["pruned"], check["lost"], check["gained"]) == (0.3, 1, 5)
+
+
+def test_a_baseline_alone_lost_nothing(flipped: Bench) -> None:
+    flipped.thresholds(thresholds())
+    result = flipped.run("--prunegate-baseline-only", models=("--original=original",))
+    assert result.ret == 0
+    assert result.parseoutcomes() == {"baseline": 3}
+
+
+def test_a_metric_without_scores_of_documents_is_a_mistake_of_the_file(bench: Bench) -> None:
+    bench.models()
+    bench.thresholds(f"tasks:\n  squadv2:\n    {SQUAD}\n    metrics: {{best_f1: {{max_lost: 5%}}}}\n")
+    result = bench.run("--prunegate-preflight")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*squadv2.best_f1: max_lost counts documents, and best_f1 has no score of each.*"])
+
+
+def test_a_limit_for_each_member_of_a_group_is_no_sample_of_all(bench: Bench) -> None:
+    """Half of the large member's answers are lost, none of the small one's: equal samples weigh as what they are drawn from."""
+    for name, start, count in (("large", 0, 120), ("small", 1000, 20)):
+        rows = [{"n": n, "label": int(n % 2 == 0)} for n in range(start, start + count)]
+        write_task(bench.path / "own", name, rows, **CHOICES_OF_TWO)
+    write_group(bench.path / "own", "both", ["large", "small"], weight_by_size=True)
+    bench.models(pruned={"wrong": [n for n in range(120) if n % 4 < 2]})
+    bench.thresholds("tasks:\n  both:\n    limit: 20\n    metrics: {acc: {max_absolute_drop: 1, max_lost: 36%}}\n")
+    bench.run("--prunegate-include-path=own")
+    assert checks(bench)["acc.max_lost"]["outcome"] != "pass", "the full run loses 43%"

@@ -76,9 +76,13 @@ class Mask(CountingKind):
         except ModelError as error:
             what = f"what became of the zeros of the {facts['pruned'].title}"
             raise TaskError(f"{check.location}: {what} cannot be counted: {error}.") from error
-        share = Fraction(found.regrown, found.zeros) if found.zeros else Fraction(0)
+        if not found.zeros:
+            source = facts["pruned"].mask_from.path
+            raise TaskError(
+                f"{check.location}: {source} has no zeros that could grow again. Is it the model right after pruning?"
+            )
         return Counted(
-            metric=REGROWN, original=None, pruned=share, of=found.zeros, worst=_worst(found),
+            metric=REGROWN, original=None, pruned=Fraction(found.regrown, found.zeros), of=found.zeros, worst=_worst(found),
             looked_at=f"{found.new:,} zeros are new since {facts['pruned'].mask_from.path}.",
         )  # fmt: skip
 

@@ -124,10 +124,9 @@ class _Files:
     pruned: ModelFacts
 
     def tensors(self, facts: ModelFacts) -> list[CountedTensor]:
-        """Those that count: what the model multiplies with, or what the scope selects."""
-        if self.scope is None:
-            return [one for one in facts.sparsity.tensors if one.is_linear]
-        return [one for one in facts.sparsity.tensors if re.search(self.scope, one.name)]
+        """Those that count: what the model multiplies with, as far as the scope selects it; other parameters where it selects none of that."""
+        found = [one for one in facts.sparsity.tensors if self.scope is None or re.search(self.scope, one.name)]
+        return [one for one in found if one.is_linear] or ([] if self.scope is None else found)
 
     def of_pruned(self) -> list[CountedTensor]:
         """Those of the pruned model.
@@ -188,19 +187,21 @@ def _in_pattern(files: _Files) -> Counted:
     tensors = [one for one in files.of_pruned() if len(one.tensor.shape) > 1]
     known = [one for one in tensors if _is_known_to_keep(one, parse_pattern(text))]
     try:
-        found = look_for(text, tuple(one.tensor for one in tensors if one not in known))
+        found = look_for(text, tuple(one.tensor for one in tensors if one not in known), files.pruned.fingerprint)
     except ModelError as error:
         raise files.uncountable("pattern", str(error)) from error
+    total = found.total + _groups(known, text)
+    if not total:
+        raise files.uncountable("pattern", "what is selected has no groups or blocks")
     names = {one.name: pattern_of(one.counts, one.tensor.elements).name for one in tensors}
     worst = [
         f"{broken.tensor} ({broken.count:,} broken, the first at {broken.place}; {names[broken.tensor]})"
         for broken in found.broken[:_WORST]
     ]
-    total = found.total + _groups(known, text)
     more = f" and {len(found.broken) - _WORST} more" if len(found.broken) > _WORST else ""
     return Counted(
         metric=PATTERN, original=None, pruned=Fraction(found.whole + total - found.total, total), of=total,
-        worst=f"{'; '.join(worst)}{more}." if worst else "", looked_at=_looked_at(files, tensors),
+        worst=f"{'; '.join(worst)}{more}." if worst else "No block is all zero.", looked_at=_looked_at(files, tensors),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import scripted
-from support.families import write_group, write_jsonl, write_task
+from support.families import CHOICES_OF_TWO, write_group, write_jsonl, write_task
 from support.hostile_texts import HOSTILE
 from support.scripted import BOOLQ, GSM8K, SQUAD, TWO_TASKS, write_checkpoint, write_data
 
@@ -262,12 +262,6 @@ def test_a_baseline_alone_leaves_the_file_of_a_comparison(bench: Bench) -> None:
     assert lines(bench) == before
 
 
-TASK = {
-    "output_type": "multiple_choice", "doc_to_text": "is number {{n}} even?", "doc_to_choice": ["no", "yes"], "doc_to_target": "label",
-    "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-}  # fmt: skip
-
-
 def group(bench: Bench, rows: int = 20, **fields: Any) -> None:
     """Two tasks in a group; each question has the fields, made from its number."""
     for name, start in (("first", 0), ("second", 100)):
@@ -275,7 +269,7 @@ def group(bench: Bench, rows: int = 20, **fields: Any) -> None:
             {"n": n, "label": int(n % 2 == 0)} | {field: make(n) for field, make in fields.items()}
             for n in range(start, start + rows)
         ]
-        write_task(bench.path / "own", name, documents, **TASK)
+        write_task(bench.path / "own", name, documents, **CHOICES_OF_TWO)
     write_group(bench.path / "own", "both", ["first", "second"], weight_by_size=True)
 
 
