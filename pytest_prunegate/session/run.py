@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,7 +42,6 @@ from pytest_prunegate.session.session import GateSession
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
     from pytest_prunegate.gate.candidate_gates import Needed
     from pytest_prunegate.input import thresholds
@@ -64,7 +64,7 @@ def start_run(config: pytest.Config) -> None:
     for name in sorted({name for task in tasks for name in mark_names(task)}):
         config.addinivalue_line("markers", f"{name}: of the checks in {file.display}, by pytest-prunegate")
     if config.args_source is not config.ArgsSource.ARGS:
-        config.args = [*(config.args if is_standing(config) else ()), str(file.path)]
+        config.args = _with_thresholds(config.args if is_standing(config) else [], file.path)
     config.pluginmanager.register(BrokenSession(), "prunegate-broken")
     config.pluginmanager.register(ShownVerdicts(config), "prunegate-verdicts")
     if is_controller(config):
@@ -75,6 +75,13 @@ def start_run(config: pytest.Config) -> None:
     )
     config.stash[GATES] = gates
     config.pluginmanager.register(GateRun(config, gates, file), "prunegate-run")
+
+
+def _with_thresholds(paths: list[str], file: Path) -> list[str]:
+    """Paths to collect, and the thresholds file. Older versions of pytest lose what else is in a folder where a file in it is named, too."""
+    if pytest.version_tuple < (9, 0) and any(file.is_relative_to(Path(path).absolute()) for path in paths):
+        return paths
+    return [*paths, str(file)]
 
 
 class GateRun:
