@@ -58,7 +58,7 @@ class Silent:
     def start(self, task: str, side: str, *, documents: int, **_: object) -> None:
         print(f"{task}, {side}: {documents} documents", file=sys.stderr, flush=True)
 
-    def advance(self, documents: int) -> None:
+    def advance(self, documents: int, work: int) -> None:
         """Nothing is shown for single documents."""
 
     def finish(self) -> None:

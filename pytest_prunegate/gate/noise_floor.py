@@ -95,7 +95,8 @@ class SecondAsking:
         documents = len(prepared.documents)
         if missing:
             self._progress.start(
-                prepared.name, "original again", documents=documents, done=documents - counter.waiting, later=None, unit=prepared.unit
+                prepared.name, "original again", documents=documents, done=documents - counter.waiting, work=counter.work,
+                later=None, unit=prepared.unit
             )  # fmt: skip
         try:
             responses = self._answering.responses(prepared, "original", long=long, progress=counter.answered)

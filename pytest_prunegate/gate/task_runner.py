@@ -229,7 +229,7 @@ class TaskRunner:
             documents = len(part.documents)
             self._progress.start(
                 part.name, (self._candidate if side == "pruned" else None) or side, documents=documents,
-                done=documents - counter.waiting, later=self._shared.later(), unit=part.unit,
+                done=documents - counter.waiting, work=counter.work, later=self._shared.later(), unit=part.unit,
             )  # fmt: skip
         try:
             return self._scorer(part, side, long, counter.answered)

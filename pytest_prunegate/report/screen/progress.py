@@ -32,7 +32,8 @@ class ProgressLine:
         self._unit = ""
         self._total = 0
         self._done = 0
-        self._begun_with = 0
+        self._work_left = 0
+        self._work_timed = 0  # since the first documents were done
         self._later: float | None = None
         self._began = 0.0
         self._first_done: float | None = None
@@ -49,9 +50,12 @@ class ProgressLine:
         self._show(what, last=not self._on_terminal)
         self._keep_showing()
 
-    def start(self, task: str, whose: str, *, documents: int, done: int, later: float | None, unit: str) -> None:
+    def start(
+        self, task: str, whose: str, *, documents: int, done: int, work: int, later: float | None, unit: str
+    ) -> None:
         """A model begins with a task, of which some documents may be answered already."""
-        self._label, self._total, self._done, self._begun_with = f"{task}, {whose}", documents, done, done
+        self._label, self._total, self._done = f"{task}, {whose}", documents, done
+        self._work_left, self._work_timed = work, 0
         self._later, self._unit = later, unit.partition(" ")[0]
         self._began, self._first_done, self._shown = time.monotonic(), None, 0.0
         kept = f", {done} of them in the store" if done else ""
@@ -60,11 +64,14 @@ class ProgressLine:
         self._show(text, last=not self._on_terminal)
         self._keep_showing()
 
-    def advance(self, documents: int) -> None:
+    def advance(self, documents: int, work: int) -> None:
         """So many more of them are answered."""
         self._done += documents
+        self._work_left -= work
         now = time.monotonic()
-        if self._first_done is None:
+        if self._first_done is not None:
+            self._work_timed += work
+        elif documents:  # what warms up is not counted
             self._first_done = now
         if self._done < self._total:
             self._show_after(_TERMINAL_SECONDS if self._on_terminal else _LOG_SECONDS, now)
@@ -115,9 +122,8 @@ class ProgressLine:
         if not self._total:
             return f"{self._label}, {duration_text(now - self._began)}, {_memory()}"
         left = "-"
-        answered = self._done - self._begun_with
-        if self._first_done is not None and answered > 1:
-            seconds = (now - self._first_done) / (answered - 1) * (self._total - self._done)
+        if self._first_done is not None and self._work_timed:
+            seconds = (now - self._first_done) / self._work_timed * self._work_left
             left = duration_text(seconds)
             if self._later:
                 left += f", {duration_text(seconds + self._later)} in all"

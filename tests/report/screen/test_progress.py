@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -36,9 +37,9 @@ def wait_for(is_there: Callable[[], bool]) -> None:
 
 
 def test_a_batch_that_takes_long_is_not_silent(line: ProgressLine, written: list[str]) -> None:
-    line.start("boolq", "original", documents=5, done=0, later=None, unit="documents")
+    line.start("boolq", "original", documents=5, done=0, work=50, later=None, unit="documents")
     wait_for(lambda: sum("boolq, original: 0 of 5 documents, 0 s, about - left" in text for text in written) >= 2)
-    line.advance(5)
+    line.advance(5, 50)
     line.finish()
     told = len(written)
     time.sleep(0.2)
@@ -51,3 +52,22 @@ def test_what_has_no_documents_says_how_long_it_takes(line: ProgressLine, writte
     wait_for(lambda: any("timing the first requests, 0 s, " in text for text in written))
     line.finish()
     assert not any("documents" in text for text in written)
+
+
+def test_the_time_left_goes_with_the_work_and_does_not_jump(
+    line: ProgressLine, written: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest documents run first: by their number, half an hour would look like an hour and a half."""
+    monkeypatch.setattr(progress, "_LOG_SECONDS", 0.001)
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    lengths = sorted((10 + 90 * (n % 50 == 0) * 10 for n in range(200)), reverse=True)
+    line.start("hellaswag", "pruned", documents=200, done=0, work=sum(lengths), later=600.0, unit="documents")
+    in_all = []
+    for length in lengths:
+        now += length / 4
+        line.advance(1, length)
+        if found := re.search(r", (\d+) min (\d+) s in all left", "".join(written[-2:])):
+            in_all.append(now - 1000 + 60 * int(found[1]) + int(found[2]))
+    assert len(in_all) > 150
+    assert max(in_all) - min(in_all) < 0.05 * max(in_all)
