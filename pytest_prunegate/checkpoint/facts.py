@@ -341,7 +341,7 @@ def _adapter_facts(location: Location, base: ModelFacts, memory: ScanMemory, ins
         size=(base.size or 0) + weights.stat().st_size,
         sparsity=_merged_sparsity(folder, base, fingerprint, inspector),
         base_sparsity=base.sparsity,
-        tokenizer=tokenizer_source(folder) if _has_tokenizer(folder) else base.tokenizer,
+        tokenizer=tokenizer_source(folder) if has_tokenizer(folder) else base.tokenizer,
         quantised=base.quantised or _quantised_on_loading(argument.arguments),
         adapter=folder,
         base=base.path,
@@ -365,13 +365,14 @@ def tokenizer_source(folder: Path) -> TokenizerSource:
     Raises:
         ModelError: there is none.
     """
-    if not _has_tokenizer(folder):
+    if not has_tokenizer(folder):
         raise ModelError(f"{folder}: there is no tokenizer in this directory. Save the original's beside the weights.")
     refuse_redirects(folder)
     return TokenizerSource(folder=folder, gguf=None, digest=tokenizer_digest(folder), template=template_digest(folder))
 
 
-def _has_tokenizer(folder: Path) -> bool:
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a directory holds a tokenizer."""
     return any((folder / name).is_file() for name in _TOKENIZERS)
 
 

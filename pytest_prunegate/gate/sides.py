@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.baseline.model_description import facts_of
 from pytest_prunegate.baseline.records import read_baseline
-from pytest_prunegate.checkpoint.facts import read_facts
+from pytest_prunegate.checkpoint.facts import has_tokenizer, read_facts
 from pytest_prunegate.checkpoint.location import locate
 from pytest_prunegate.checkpoint.scan import ScanMemory
 from pytest_prunegate.errors import InputError, Problems, PrunegateError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.baseline.records import Baseline
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.checkpoint.location import Location
     from pytest_prunegate.input.model_argument import ModelArgument, Side
     from pytest_prunegate.input.options import Options
     from pytest_prunegate.tasks.requests import Conditions
@@ -96,10 +97,21 @@ class _Reader:
             self._files[argument.where] = read_baseline(argument.file, argument.where)
             self._facts[argument.where] = _facts_of(self._files[argument.where], argument, self._options)
         else:
-            facts = read_facts(locate(argument, cache_dir=self._options.cache_dir), self._memory, self._inspector)
+            facts = read_facts(self._location(argument), self._memory, self._inspector)
             refuse_unloadable(facts, self._backend)
             self._facts[argument.where] = facts
         self._broken.remove(argument.where)
+
+    def _location(self, argument: ModelArgument) -> Location:
+        """Where a model lies. One that is only looked at for its zeros needs no tokenizer, and borrows the original's."""
+        location, original = (
+            locate(argument, cache_dir=self._options.cache_dir),
+            self._facts.get(self._options.original.where),
+        )
+        is_mask = (
+            argument.flag == "--prunegate-mask-from" and original is not None and not has_tokenizer(location.folder)
+        )
+        return replace(location, tokenizer=original.tokenizer.folder) if is_mask and original else location
 
     def ask_servers(self, options: Options) -> None:
         """Ask the servers of a pair that have not told anything yet. An original that failed is not asked for each candidate."""

@@ -166,3 +166,9 @@ def test_a_model_without_zeros_is_no_mask(masked: Bench) -> None:
     result.stdout.fnmatch_lines(
         ["*thresholds.yaml:1: original has no zeros that could grow again. Is it the model right after pruning?*"]
     )
+
+
+def test_the_model_after_pruning_needs_no_tokenizer(masked: Bench) -> None:
+    for path in (masked.path / "masked").glob("*token*"):
+        path.unlink()
+    masked.run(MASK).assert_outcomes(passed=1)
