@@ -1,11 +1,12 @@
-"""llm-compressor: half of the weights by magnitude, saved as they are, and then as int8 and as fp8."""
+"""llm-compressor: half of the weights by magnitude, saved as they are, and then as int8 and as fp8; 2:4 by SparseGPT."""
 
 import sys
 from pathlib import Path
 
 import torch
+from datasets import Dataset
 from llmcompressor import oneshot
-from llmcompressor.modifiers.pruning import MagnitudePruningModifier
+from llmcompressor.modifiers.pruning import MagnitudePruningModifier, SparseGPTModifier
 from llmcompressor.modifiers.quantization import QuantizationModifier
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -35,8 +36,29 @@ def pruned() -> torch.nn.Module:
     return model
 
 
-for name, scheme in (("sparse", None), ("int8", "W8A8"), ("fp8", "FP8_DYNAMIC")):
-    model = pruned()
+def by_sparsegpt() -> torch.nn.Module:
+    """A model of which SparseGPT left two of four."""
+    model = AutoModelForCausalLM.from_pretrained(base)
+    texts = [f"What is the number {number}? It is so." for number in range(16)]
+    rows = Dataset.from_list([dict(tokenizer(text * 4)) for text in texts])
+    recipe = SparseGPTModifier(sparsity=0.5, mask_structure="2:4", targets=["Linear"], ignore=["lm_head"])
+    oneshot(model=model, dataset=rows, recipe=recipe, max_seq_length=64, num_calibration_samples=len(texts))
+    return model
+
+
+def tell(name: str, model: torch.nn.Module) -> None:
+    """What torch counts in the matrices of the decoder's layers, and how many groups of four have more than two numbers."""
+    held = [one.detach() for key, one in model.named_parameters() if "_proj" in key]
+    zeros, numbers = sum(int((one == 0).sum()) for one in held), sum(one.numel() for one in held)
+    broken = sum(int(((one.reshape(-1, 4) != 0).sum(-1) > 2).sum()) for one in held)
+    print(f"{name}: {zeros} of {numbers} are zero, {broken} groups break 2:4.")
+
+
+for name, make, scheme in (
+    ("sparse", pruned, None), ("two-four", by_sparsegpt, None), ("int8", pruned, "W8A8"), ("fp8", pruned, "FP8_DYNAMIC"),
+):  # fmt: skip
+    model = make()
+    tell(name, model)
     if scheme:
         oneshot(model=model, recipe=QuantizationModifier(targets="Linear", scheme=scheme, ignore=["lm_head"]))
     model.save_pretrained(folder / name, save_compressed=True)

@@ -60,7 +60,7 @@ def test_the_time_left_goes_with_the_work_and_does_not_jump(
     """The longest documents run first: by their number, half an hour would look like an hour and a half."""
     monkeypatch.setattr(progress, "_LOG_SECONDS", 0.001)
     now = 1000.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     lengths = sorted((10 + 90 * (n % 50 == 0) * 10 for n in range(200)), reverse=True)
     line.start("hellaswag", "pruned", documents=200, done=0, work=sum(lengths), later=600.0, unit="documents")
     in_all = []
