@@ -247,7 +247,7 @@ def test_without_scripts_the_page_still_says_it(browser: Browser) -> None:
     browser.open(made_summary(changes=100))
     assert browser.one("h1").text.startswith("INCOMPLETE, FAIL")
     assert len(browser.all("#checks tbody tr")) == 10
-    assert len(browser.all("#plots svg")) == 3
+    assert len(browser.all("#plots svg")) == 4
     assert "these are the first 20" in browser.one("#changed").text
     first = browser.one("#changed details")
     first.find_element("css selector", "summary").click()
