@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np  # noqa: TID253 - a script of its own
 
-from pytest_prunegate.checkpoint.counting import count_zeros
+from pytest_prunegate.checkpoint.counting import magnitudes
 from pytest_prunegate.checkpoint.hashing import pieces
 from pytest_prunegate.checkpoint.safetensors_header import StoredTensor
 from pytest_prunegate.checkpoint.scan import scan_tensor
@@ -57,9 +57,10 @@ def read(tensor: StoredTensor) -> None:
             pass
 
 
-def zeros(tensor: StoredTensor) -> int:
+def zeros(matrix: StoredTensor) -> int:
     """Count zeros alone."""
-    return sum(count_zeros(piece, tensor.dtype) for piece in pieces(tensor.file, tensor.start, tensor.stop, READ))
+    found = (magnitudes(piece, matrix.dtype) for piece in pieces(matrix.file, matrix.start, matrix.stop, READ))
+    return sum(one.size - int(np.count_nonzero(one)) for one in found)
 
 
 def least_seconds(steps: dict[str, Callable[[], object]]) -> dict[str, float]:

@@ -38,8 +38,6 @@ def with_bitmasks(counted: Counted) -> Counted:
     """
     stored = {tensor.name: tensor for tensor in counted.tensors if isinstance(tensor, StoredTensor)}
     packed = [name.removesuffix(_ENDS[0]) for name in stored if name.endswith(_ENDS[0])]
-    if not packed:
-        return counted
     parts = {name + end for name in packed for end in _ENDS}
     plain = [(tensor, counts) for tensor, counts in zip(counted.tensors, counted.counts, strict=True) if tensor.name not in parts]  # fmt: skip
     found: list[tuple[TensorInfo, TensorCounts | None]] = [*plain, *(_matrix(name, stored) for name in packed)]

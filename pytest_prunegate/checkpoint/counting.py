@@ -23,12 +23,6 @@ _BYTE = 8  # the numbers that one byte of packed bits is about
 _UNIT = BLOCK_SIZES[0]  # larger blocks are put together from the smallest
 
 
-def count_zeros(piece: memoryview, dtype: str) -> int:
-    """Zeros in a piece of a tensor's bytes, which holds whole numbers; -0.0 counts."""
-    found = magnitudes(piece, dtype)
-    return int(found.size - np.count_nonzero(found))
-
-
 def magnitudes(piece: memoryview, dtype: str) -> NDArray[np.unsignedinteger]:
     """The numbers of a piece of a tensor's bytes without their signs, as whole numbers in their order."""
     word = WORDS[dtype]

@@ -95,8 +95,9 @@ class _Found:
 def _count(tensor: StoredTensor, pattern: Groups | Blocks) -> _Found:
     rows, columns = (1, pattern.size) if isinstance(pattern, Groups) else (pattern.rows, pattern.columns)
     found = _Found()
-    for begin, filled, sizes in _filled(tensor, rows, columns):
-        wrong = filled > pattern.most if isinstance(pattern, Groups) else _partly(filled, sizes)
+    for begin, marks in _marks(tensor, rows):
+        filled = _summed(marks, rows, columns)
+        wrong = filled > pattern.most if isinstance(pattern, Groups) else _partly(filled, marks, pattern)
         found.total += wrong.size
         found.empty += int(np.count_nonzero(filled == 0))
         count = int(np.count_nonzero(wrong))
@@ -107,17 +108,16 @@ def _count(tensor: StoredTensor, pattern: Groups | Blocks) -> _Found:
     return found
 
 
-def _partly(filled: NDArray[np.integer], sizes: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Blocks that are neither all zero nor, but for a stray number, without zeros."""
+def _partly(filled: NDArray[np.integer], marks: NDArray[np.bool_], pattern: Blocks) -> NDArray[np.bool_]:
+    """Blocks that are neither all zero nor, but for a stray number, without zeros; one that an edge cuts short is smaller."""
+    sizes = _summed(np.ones_like(marks), pattern.rows, pattern.columns)
     return (filled > 0) & (filled < sizes * (1 - _STRAY))
 
 
-def _filled(
-    tensor: StoredTensor, rows: int, columns: int
-) -> Iterator[tuple[int, NDArray[np.integer], NDArray[np.integer]]]:
-    """Numbers other than zero in each group or block, and how many it has, band by band, with the row that a band begins with.
+def _marks(tensor: StoredTensor, rows: int) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Which numbers are other than zero, some bands of so many rows at a time, with the row that they begin with.
 
-    No block reaches from one matrix of a stack into the next.
+    No band reaches from one matrix of a stack into the next.
     """
     height, width = tensor.shape[-2:]
     row = width * WORDS[tensor.dtype].size
@@ -128,9 +128,9 @@ def _filled(
         stop = start + height * row if rows > 1 else tensor.stop
         at = begin
         for piece in pieces(tensor.file, start, stop, max(1, _PIECE // (row * rows)) * row * rows):
-            is_filled = (magnitudes(piece, tensor.dtype) != 0).reshape(-1, width)
-            yield at, _summed(is_filled, rows, columns), _summed(np.ones_like(is_filled), rows, columns)
-            at += len(is_filled)
+            marks = (magnitudes(piece, tensor.dtype) != 0).reshape(-1, width)
+            yield at, marks
+            at += len(marks)
 
 
 def _summed(marks: NDArray[np.bool_], rows: int, columns: int) -> NDArray[np.integer]:

@@ -58,17 +58,14 @@ def groups_of(requests: Iterable[Request]) -> list[Group]:
     return sorted(groups, key=lambda group: (group[0].gen_kwargs or "", -length_of(group)))
 
 
-def length_of(group: Iterable[Request]) -> int:
+def length_of(group: Group) -> int:
     """The length of a group's longest request in characters, with room for what it generates."""
     return max(_length(request) for request in group)
 
 
 def work_of(requests: Iterable[Request]) -> int:
-    """What requests take beside others, in characters: those that share a context are answered with it."""
-    by_context: dict[str, list[Request]] = {}
-    for request in requests:
-        by_context.setdefault(request.context, []).append(request)
-    return sum(length_of(own) for own in by_context.values())
+    """What requests take beside others, in characters: those that run together are answered at once."""
+    return sum(length_of(group) for group in groups_of(requests))
 
 
 def _length(request: Request) -> int:

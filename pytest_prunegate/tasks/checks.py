@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.input.model_argument import Side
+    from pytest_prunegate.input.rule import Rule
     from pytest_prunegate.input.threshold_values import Surroundings
     from pytest_prunegate.input.thresholds import Spec, TaskOptions, Threshold, ThresholdsFile
     from pytest_prunegate.input.yaml_nodes import Mistakes, Node
@@ -165,6 +166,26 @@ class CountingKind(Kind):
 
     is_single = True
     metrics: ClassVar[tuple[CountedMetric, ...]]
+
+    def marks(self, task: GateTask) -> list[str]:  # noqa: ARG002 - others look at it
+        """That of checks on files."""
+        return ["checkpoint"]
+
+    def task_of(self, spec: Spec, display: str, metrics: Mapping[Rule, CountedMetric]) -> GateTask:
+        """An entry with a check for each of its thresholds, called after its rule.
+
+        Args:
+            spec: the entry.
+            display: what the user calls the thresholds file.
+            metrics: what each rule is about.
+        """
+        checks = tuple(
+            Check(
+                task=spec.name, name=threshold.rule.key, measure=Measure.METRIC, metric=metrics[threshold.rule].key, filter="none",
+                thresholds=(threshold,), file=display, line=threshold.line,
+            ) for threshold in spec.thresholds
+        )  # fmt: skip
+        return GateTask(kind=self, spec=spec, checks=checks, selected=True)
 
     @abstractmethod
     def count(self, check: Check, spec: Spec, facts: Mapping[Side, ModelFacts]) -> Counted:

@@ -134,9 +134,9 @@ def compare(check: Check, original: MetricScores, pruned: MetricScores, *, silen
 def compare_counted(check: Check, counted: Counted) -> Comparison:
     """Judge what was counted in the pruned model's files; the original's is for information, and no loss is known."""
     original, pruned = counted.original, counted.pruned
-    has_difference = original is not None and counted.metric.is_share
+    difference = pruned - original if original is not None and counted.metric.is_share else None
     return Comparison(
-        check=check, original=original, pruned=pruned, difference=pruned - original if has_difference and original is not None else None, drop=None,
+        check=check, original=original, pruned=pruned, difference=difference, drop=None,
         relative_drop=None, recovery=None, documents=counted.of, lost=None, gained=None,
         broken=broken_thresholds(check, pruned, None, None), silent=None,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from pytest_prunegate.errors import ModelError, TaskError
 from pytest_prunegate.input.file_rules import MAX_REGROWN
 from pytest_prunegate.input.threshold_values import read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
-from pytest_prunegate.tasks.checks import Check, Counted, CountedMetric, CountingKind, GateTask, Measure
+from pytest_prunegate.tasks.checks import Counted, CountedMetric, CountingKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.input.threshold_values import Surroundings
     from pytest_prunegate.input.yaml_nodes import Node
-    from pytest_prunegate.tasks.checks import Resolution
+    from pytest_prunegate.tasks.checks import Check, GateTask, Resolution
 
 REGROWN = CountedMetric(key="regrown_zeros", unit="zeros", what="regrown")
 _NAMED = 3  # layers, and matrices, that a failure names
@@ -51,20 +51,7 @@ class Mask(CountingKind):
 
     def resolve(self, specs: Sequence[Spec], resolution: Resolution) -> list[GateTask]:
         """One check."""
-        return [
-            GateTask(
-                kind=self, spec=spec, selected=True, checks=tuple(
-                    Check(
-                        task=spec.name, name=threshold.rule.key, measure=Measure.METRIC, metric=REGROWN.key, filter="none",
-                        thresholds=(threshold,), file=resolution.file.display, line=threshold.line,
-                    ) for threshold in spec.thresholds
-                ),
-            ) for spec in specs
-        ]  # fmt: skip
-
-    def marks(self, task: GateTask) -> list[str]:
-        """That of checks on files."""
-        return ["checkpoint"]
+        return [self.task_of(spec, resolution.file.display, {MAX_REGROWN: REGROWN}) for spec in specs]
 
     def count(self, check: Check, spec: Spec, facts: Mapping[Side, ModelFacts]) -> Counted:
         """Compare the zeros of the pruned model with those that it had right after pruning."""

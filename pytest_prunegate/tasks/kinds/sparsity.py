@@ -22,7 +22,7 @@ from pytest_prunegate.input.file_rules import (
 )
 from pytest_prunegate.input.threshold_values import expect_text, read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
-from pytest_prunegate.tasks.checks import Check, Counted, CountedMetric, CountingKind, GateTask, Measure
+from pytest_prunegate.tasks.checks import Counted, CountedMetric, CountingKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.input.rule import Rule
     from pytest_prunegate.input.threshold_values import Surroundings
     from pytest_prunegate.input.yaml_nodes import Node
-    from pytest_prunegate.tasks.checks import Resolution
+    from pytest_prunegate.tasks.checks import Check, GateTask, Resolution
 
 SPARSITY = CountedMetric(key="sparsity", unit="weights", what="zeros")
 LEAST_SPARSE = CountedMetric(key="least_sparse_matrix", unit="matrices")
@@ -78,11 +78,7 @@ class Sparsity(CountingKind):
 
     def resolve(self, specs: Sequence[Spec], resolution: Resolution) -> list[GateTask]:
         """A check for each threshold."""
-        return [self._task(spec, resolution.file.display) for spec in specs]
-
-    def marks(self, task: GateTask) -> list[str]:
-        """That of checks on files."""
-        return ["checkpoint"]
+        return [self.task_of(spec, resolution.file.display, _METRICS) for spec in specs]
 
     def count(self, check: Check, spec: Spec, facts: Mapping[Side, ModelFacts]) -> Counted:
         """What reading the checkpoints counted; a pattern is looked for in the files again."""
@@ -92,15 +88,6 @@ class Sparsity(CountingKind):
             SIZE.key: _size,
         }  # fmt: skip
         return count[check.metric](_Files(check, spec.scope, facts["original"], facts["pruned"]))
-
-    def _task(self, spec: Spec, display: str) -> GateTask:
-        checks = tuple(
-            Check(
-                task=spec.name, name=threshold.rule.key, measure=Measure.METRIC, metric=_METRICS[threshold.rule].key, filter="none",
-                thresholds=(threshold,), file=display, line=threshold.line,
-            ) for threshold in spec.thresholds
-        )  # fmt: skip
-        return GateTask(kind=self, spec=spec, checks=checks, selected=True)
 
 
 def _scope(node: Node) -> str | None:
