@@ -11,17 +11,9 @@ import pytest
 
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
 from pytest_prunegate.report.summary.check_records import CheckSummary, IntervalSummary, MemberSummary, PartSummary
+from pytest_prunegate.report.summary.model_records import MaskSurvival, ModelSummary, PartSparsity, PatternSummary
 from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance, RunProvenance
-from pytest_prunegate.report.summary.records import (
-    MaskSurvival,
-    ModelSummary,
-    PartSparsity,
-    PatternSummary,
-    SharesOfOutputs,
-    Stale,
-    Summary,
-    TaskSummary,
-)
+from pytest_prunegate.report.summary.records import SharesOfOutputs, Stale, Summary, TaskSummary
 from pytest_prunegate.report.summary.values import RunVerdict
 from pytest_prunegate.verdict.outcome import Outcome
 

@@ -10,22 +10,14 @@ from pytest_prunegate.input.model_argument import SIDES, Side
 from pytest_prunegate.report.summary.changed_records import ChangedAnswer, ChangedAnswers, ChangedScore
 from pytest_prunegate.report.summary.check_records import CheckSummary, IntervalSummary, LossOnScale, PartSummary
 from pytest_prunegate.report.summary.headline import headline, measured, verdict
+from pytest_prunegate.report.summary.model_records import LayerSparsity, ModelSummary, PartSparsity, PatternSummary
 from pytest_prunegate.report.summary.provenance_records import (
     Environment,
     ModelProvenance,
     RunProvenance,
     TaskProvenance,
 )
-from pytest_prunegate.report.summary.records import (
-    SUMMARY_VERSION,
-    LayerSparsity,
-    ModelSummary,
-    PartSparsity,
-    PatternSummary,
-    SharesOfOutputs,
-    Summary,
-    TaskSummary,
-)
+from pytest_prunegate.report.summary.records import SUMMARY_VERSION, SharesOfOutputs, Summary, TaskSummary
 from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_prunegate.report.summary.check_records import CheckSummary
-    from pytest_prunegate.report.summary.records import ModelSummary, Summary
+    from pytest_prunegate.report.summary.model_records import ModelSummary
+    from pytest_prunegate.report.summary.records import Summary
 
 HISTORY_FILE = "history.jsonl"
 HISTORY_VERSION: Literal[1] = 1

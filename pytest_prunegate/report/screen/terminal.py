@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pytest_prunegate.input.options import Options
     from pytest_prunegate.input.thresholds import ThresholdsFile
     from pytest_prunegate.report.summary.check_records import CheckSummary
-    from pytest_prunegate.report.summary.records import ModelSummary, Summary
+    from pytest_prunegate.report.summary.model_records import ModelSummary
+    from pytest_prunegate.report.summary.records import Summary
     from pytest_prunegate.verdict.outlook import Outlook
 
 _LABELLED = re.compile(r"(\S+: +| +)(?=\S)")

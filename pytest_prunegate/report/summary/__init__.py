@@ -9,6 +9,7 @@ __all__ = [
     "check_records",
     "earlier",
     "file_names",
+    "model_records",
     "records",
     "results_file",
     "summary",

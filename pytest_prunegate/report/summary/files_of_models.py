@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import ModelError
-from pytest_prunegate.report.summary.records import (
+from pytest_prunegate.report.summary.model_records import (
     LayerRegrowth,
     LayerSparsity,
     MaskSurvival,
