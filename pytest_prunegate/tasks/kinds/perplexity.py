@@ -10,25 +10,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import xxhash
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.input.rules import MAX_RELATIVE_INCREASE
-from pytest_prunegate.input.task_reader import read_dataset
 from pytest_prunegate.input.threshold_values import read_decision, read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Decide, Decision, Spec
 from pytest_prunegate.tasks.checks import AskingKind, Check, GateTask, Measure
-from pytest_prunegate.tasks.guarded import HUB_REMEDY, guarded, is_of_the_hub
 from pytest_prunegate.tasks.prepared import Document, OwnScorer, PreparedTask
 from pytest_prunegate.tasks.requests import WINDOW, Request
 from pytest_prunegate.tasks.scores import MetricScores, exact
-from pytest_prunegate.tasks.tokenizers import encoding_identity, load_tokenizer
+from pytest_prunegate.tasks.texts import KNOWN_TEXTS, WINDOW_KEYS, load_text, window_readers, windows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.input.model_argument import Side
@@ -42,11 +37,8 @@ if TYPE_CHECKING:
 
 VERSION = "1"  # of this definition
 _DECISION_KEYS = ("decide", "error_rate")
-_KEYS = ("seqlen", "nsamples", "dataset", "marks", *_DECISION_KEYS)
-_SHORTEST_WINDOW = 2  # tokens: one to be predicted from another
+_KEYS = (*WINDOW_KEYS, "marks", *_DECISION_KEYS)
 _USUAL_SEQLEN = 2048  # of the papers; a model that takes less gets what it takes
-_ON_THE_HUB = {"wikitext2": {"path": "Salesforce/wikitext", "name": "wikitext-2-raw-v1"}}
-_COLUMN = "text"
 _LARGEST_LOSS = 700  # exp of more is no number
 
 
@@ -137,7 +129,7 @@ class Perplexity(AskingKind):
     def load_data(self, part: GateTask) -> int | None:
         """Load the text."""
         spec: Any = part.spec
-        return len(_load_guarded(spec).encode())
+        return len(load_text(spec.name, spec.dataset).encode())
 
     def settled_settings(self, part: GateTask, prepared: PreparedTask) -> dict[str, Any]:
         """The length of the windows."""
@@ -145,9 +137,9 @@ class Perplexity(AskingKind):
 
     def _task(self, spec: PerplexitySpec, resolution: Resolution) -> GateTask:
         mistakes = resolution.mistakes
-        if spec.dataset is None and spec.name not in _ON_THE_HUB:
+        if spec.dataset is None and spec.name not in KNOWN_TEXTS:
             mistakes.add(
-                spec.line, f"perplexity.{spec.name}: only {', '.join(_ON_THE_HUB)} is known by name. Give the text of {spec.name} with "
+                spec.line, f"perplexity.{spec.name}: only {', '.join(KNOWN_TEXTS)} is known by name. Give the text of {spec.name} with "
                 "`dataset: {path: text, data_files: {test: my.txt}}`.",
             )  # fmt: skip
         check = Check(
@@ -169,12 +161,7 @@ def _read(name: str, node: Node, around: Surroundings) -> PerplexitySpec:
     thresholds = read_thresholds(node, rules=(rule,), alone=rule, extra=_KEYS) if node.kind != "null" else ()
     if not thresholds and len(around.mistakes.found) == before:
         node.wrong("has no threshold. Write for example `max_relative_increase: 10%`.")
-    readers: dict[str, Callable[[Node], Any]] = {
-        "seqlen": lambda value: value.positive_integer(least=_SHORTEST_WINDOW, what="tokens of a window"),
-        "nsamples": lambda value: value.positive_integer(least=1, what="a number of windows"),
-        "dataset": lambda value: read_dataset(value, around.folder),
-        "marks": read_marks,
-    }
+    readers = window_readers(around) | {"marks": read_marks}
     entries = list(node.entries(what="windows and a threshold")) if node.kind == "map" else []
     for key, value in entries:
         if key == "decide" and value.text == Decide.EARLY:
@@ -198,81 +185,18 @@ def _prepared(
     gate_task: GateTask, facts: Mapping[Side, ModelFacts], conditions: Mapping[Side, Conditions]
 ) -> PreparedTask:
     spec: Any = gate_task.spec
-    text = _load_guarded(spec)
-    tokens = _tokens(spec, text, facts)
-    seqlen = _seqlen(spec, facts, conditions)
-    total = len(tokens) // seqlen
-    if total == 0:
-        raise TaskError(
-            f"{spec.name}: the text has {len(tokens)} tokens, fewer than one window of {seqlen}. Take a longer text, or a smaller seqlen."
-        )
-    count = min(spec.nsamples or total, total)
-    windows = [tuple(tokens[start * seqlen : (start + 1) * seqlen]) for start in range(count)]
+    text = load_text(spec.name, spec.dataset)
+    seqlen = spec.seqlen or min(_USUAL_SEQLEN, *(own.max_length for own in conditions.values()))
+    cut = windows_of(spec.name, text, seqlen, facts, conditions)
+    windows = cut.windows[: spec.nsamples]
     requests = dict.fromkeys(Request(kind=WINDOW, tokens=window) for window in windows)
     positions = {request: position for position, request in enumerate(requests)}
     return PreparedTask(
-        key=gate_task.key, name=spec.name, task=None, version=VERSION, num_fewshot=0, total_documents=total,
-        data_fingerprint=xxhash.xxh3_128(text.encode()).hexdigest(), requests=tuple(requests), truncate=False,
+        key=gate_task.key, name=spec.name, task=None, version=VERSION, num_fewshot=0, total_documents=len(cut.windows),
+        data_fingerprint=cut.fingerprint, requests=tuple(requests), truncate=False,
         unit=f"windows of {seqlen} tokens", own=PerplexityScorer(),
         documents=tuple(
             Document(doc_id=number, content=None, instances=(), requests=((positions[Request(kind=WINDOW, tokens=window)],),))
             for number, window in enumerate(windows)
         ),
     )  # fmt: skip
-
-
-def load_text(spec: PerplexitySpec) -> str:
-    """The text: a local text file as it is, or the rows of a data set joined with two newlines.
-
-    Raises:
-        TaskError: there is no column of texts, or no single split; and whatever loading it raises.
-    """
-    given: dict[str, Any] = dict(spec.dataset or _ON_THE_HUB[spec.name])
-    if given["path"] == "text":
-        files = [file for names in given.get("data_files", {}).values() for file in names]
-        if not files:
-            raise TaskError(
-                f"{spec.name}: name the text file: `dataset: {{path: text, data_files: {{test: my.txt}}}}`."
-            )
-        return "\n\n".join(Path(file).read_text(encoding="utf-8") for file in files)
-    from datasets import load_dataset
-
-    splits = load_dataset(**given)
-    split = "test" if "test" in splits else next(iter(splits)) if len(splits) == 1 else None
-    if split is None:
-        raise TaskError(f"{spec.name}: the data set has no split test; it has {', '.join(splits)}.")
-    if _COLUMN not in splits[split].column_names:
-        raise TaskError(f"{spec.name}: the data set has no column {_COLUMN}; it has {', '.join(splits[split].column_names)}.")  # fmt: skip
-    return "\n\n".join(splits[split][_COLUMN])
-
-
-def _tokens(spec: PerplexitySpec, text: str, facts: Mapping[Side, ModelFacts]) -> list[int]:
-    found: dict[tuple[str, str], list[int]] = {}
-    for model in facts.values():
-        found.setdefault(encoding_identity(model), list(load_tokenizer(model)(text, verbose=False)["input_ids"]))
-    encodings = list(found.values())
-    if any(encoding != encodings[0] for encoding in encodings):
-        raise TaskError(
-            f"{spec.name}: the two models' tokenizers encode the text differently ({len(encodings[0])} and {len(encodings[1])} tokens), so that "
-            "their perplexities could not be compared. Give both the same tokenizer: --prunegate-pruned-args=tokenizer=DIRECTORY_OF_THE_ORIGINAL."
-        )
-    return encodings[0]
-
-
-def _seqlen(spec: PerplexitySpec, facts: Mapping[Side, ModelFacts], conditions: Mapping[Side, Conditions]) -> int:
-    shortest = min(conditions, key=lambda side: conditions[side].max_length)
-    most = conditions[shortest].max_length
-    if spec.seqlen and spec.seqlen > most:
-        raise TaskError(
-            f"{spec.name}: seqlen is {spec.seqlen}, and the {facts[shortest].title} takes {most} tokens. Take a smaller seqlen."
-        )
-    return spec.seqlen or min(_USUAL_SEQLEN, most)
-
-
-def _load_guarded(spec: PerplexitySpec) -> str:
-    def remedy(error: Exception) -> str:
-        if spec.dataset:
-            return "Check what its `dataset` names."
-        return HUB_REMEDY if is_of_the_hub(error) else ""
-
-    return guarded(lambda: load_text(spec), f"{spec.name}: the text cannot be loaded: {{reason}}.", remedy)
