@@ -14,4 +14,5 @@ __all__ = [
     "models",
     "registry",
     "server",
+    "side_by_side",
 ]

@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_prunegate.errors import ModelError, ResponseError, StoreError
@@ -19,9 +20,10 @@ from pytest_prunegate.tasks.requests import Failure, request_keys
 from pytest_prunegate.tasks.tokenizers import encoding_identity, name_documents, refuse_truncation, too_long
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
+    from pytest_prunegate.execution.executor import Executor
     from pytest_prunegate.execution.models import Models
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.store import Response, Store
@@ -129,12 +131,30 @@ class Answering:
             return own
         return self._store.seconds_per_request(task, self._device, tuple(self._turns.fingerprints))
 
+    def add_timing(self, task: str, side: Side, *, requests: int, seconds: float) -> None:
+        """Remember how long a task's requests took."""
+        self._store.add_timing(self.facts[side].fingerprint, task, self._device, requests=requests, seconds=seconds)
+
     def keys(self, prepared: PreparedTask, side: Side) -> dict[Request, str]:
         """Content addresses of a task's requests, in their order; each is computed once."""
         known = self._known_keys.setdefault((prepared.key, side), {})
         unknown = (request for request in prepared.requests if request not in known)
         known |= request_keys(unknown, self.conditions[side], task_version=prepared.own_version)
         return {request: known[request] for request in prepared.requests}
+
+    def provenance(self, task: str, version: str, side: Side) -> dict[str, object]:
+        """Where an answer of a model comes from, to be kept beside it."""
+        facts = self.facts[side]
+        return {
+            "task": task,
+            "task_version": version,
+            "device": self._device,
+            "hardware": "a server" if facts.served else hardware_name(self._device),
+            "batch_size": self._batch_size,
+            "path": facts.path,
+            "revision": facts.revision,
+            "libraries": {name: installed_version(name) for name in ("torch", "transformers", "tokenizers")},
+        }
 
     def long_prompts(self, prepared: PreparedTask) -> dict[Side, frozenset[Request]]:
         """The requests whose prompt one of the models would cut, by side; nothing is executed for it.
@@ -235,17 +255,37 @@ class Answering:
             )
         return [response for response in found if response is not None]
 
+    @contextmanager
+    def both(self, first: Request) -> Iterator[dict[Side, Executor]]:
+        """Have both models in memory at once; afterwards none is.
+
+        Args:
+            first: what they are probed with.
+
+        Raises:
+            ModelError: one of them cannot be loaded.
+        """
+        try:
+            for side in self.cheapest_order():
+                if self._model_keys[side] in self._turns.broken:
+                    raise self._turns.broken[self._model_keys[side]]
+                self._load(side, first, beside=True)
+            yield {side: self._models.executor(side) for side in self.facts}
+        finally:
+            self.close()
+
     def close(self) -> None:
-        """Free the model's memory."""
+        """Free the models' memory."""
         self._models.unload()
 
-    def _load(self, side: Side, first: Request) -> None:
+    def _load(self, side: Side, first: Request, *, beside: bool = False) -> None:
         self._turns.take(self, self.close)
         try:
-            self._models.load(self.facts[side], first)
+            self._models.load(self.facts[side], first, beside=beside)
             self.facts[side].refuse_changed()
         except ModelError as error:
-            self._turns.broken[self._model_keys[side]] = error
+            if not beside:  # there may be room for one of them
+                self._turns.broken[self._model_keys[side]] = error
             raise
         self._probed.add(side)
 
@@ -260,16 +300,7 @@ class Answering:
         timed: bool,
     ) -> None:
         facts, keys = self.facts[side], self.keys(prepared, side)
-        provenance: dict[str, object] = {
-            "task": prepared.name,
-            "task_version": prepared.version,
-            "device": self._device,
-            "hardware": "a server" if facts.served else hardware_name(self._device),
-            "batch_size": self._batch_size,
-            "path": facts.path,
-            "revision": facts.revision,
-            "libraries": {name: installed_version(name) for name in ("torch", "transformers", "tokenizers")},
-        }
+        provenance = self.provenance(prepared.name, str(prepared.version), side)
         self._load(side, requests[0])
         began = time.monotonic()
         answered = 0
@@ -292,9 +323,7 @@ class Answering:
         finally:
             if answered and timed:
                 seconds = time.monotonic() - began
-                self._store.add_timing(
-                    facts.fingerprint, prepared.name, self._device, requests=answered, seconds=seconds
-                )
+                self.add_timing(prepared.name, side, requests=answered, seconds=seconds)
 
     def _refuse_hopeless(self, prepared: PreparedTask, side: Side, failure: Failure) -> None:
         """Where one failure follows the other, the model is broken, and no document is to blame."""

@@ -6,10 +6,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from pytest_prunegate.errors import TaskError
 from pytest_prunegate.tasks.requests import GENERATION, LOGLIKELIHOOD, ROLLING, WINDOW
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    import torch
 
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.store import Response
@@ -84,6 +87,16 @@ class Executor(ABC):
             ModelError: it gives no finite numbers.
             TaskError: it cannot answer requests of this kind.
         """
+
+    def next_token_logits(self, tokens: tuple[int, ...]) -> Iterator[torch.Tensor]:
+        """Logits of a window of T tokens, (rows, V) each from left to right, 256 rows at a time; consumed under ``torch.inference_mode``.
+
+        Raises:
+            TaskError: it gives none.
+        """
+        raise TaskError(
+            "agreement: needs the models' distributions over all tokens, which this backend does not give. Use --prunegate-backend=hf."
+        )
 
     def is_out_of_memory(self, error: Exception) -> bool:
         """Whether an exception says that a smaller batch might fit."""

@@ -1,4 +1,4 @@
-"""The models of a run, each with what answers for it: one that holds weights is in memory at a time, whatever the pair of models."""
+"""The models of a run, each with what answers for it: one that holds weights is in memory at a time, unless both are run side by side."""
 
 from __future__ import annotations
 
@@ -78,8 +78,13 @@ class Models:
         """The side whose weights are in memory."""
         return next((side for side, executor in self._executors.items() if executor.holds_weights), None)
 
-    def load(self, facts: ModelFacts, first: Request) -> None:
+    def load(self, facts: ModelFacts, first: Request, *, beside: bool = False) -> None:
         """Make a model ready, in place of another that holds weights, and see that it answers its first request.
+
+        Args:
+            facts: the model.
+            first: its first request.
+            beside: whether the other one stays in memory.
 
         Raises:
             ModelError: it cannot be loaded, or gives no finite numbers.
@@ -90,7 +95,7 @@ class Models:
             self._stop.check()
             conditions = self._conditions[facts.side]
             make = executor_for(conditions.backend)
-            if getattr(make, "holds_weights", True):
+            if getattr(make, "holds_weights", True) and not beside:
                 self.unload()
             self._executors[facts.side] = make(facts, conditions, self._settings)
         try:
@@ -119,9 +124,13 @@ class Models:
         sizes = self._sizes.setdefault(facts.side, Sizes())
         BatchRunner(executor, facts, keep, long, sizes=sizes, stop=self._stop).run(requests)
 
+    def executor(self, side: Side) -> Executor:
+        """What answers for a model that was loaded."""
+        return self._executors[side]
+
     def unload(self) -> None:
-        """Free the memory of the model that holds weights."""
-        if self.loaded_side:
+        """Free the memory of the models that hold weights."""
+        while self.loaded_side:
             self._drop(self.loaded_side)
 
     def _drop(self, side: Side) -> None:

@@ -11,18 +11,20 @@ from pytest_prunegate.errors import EvaluationError
 from pytest_prunegate.execution.answering import Answering, FileAnswers
 from pytest_prunegate.execution.executor import Settings
 from pytest_prunegate.execution.models import Models
+from pytest_prunegate.execution.side_by_side import BothModels
 from pytest_prunegate.gate.noise_floor import NoiseFloor, SecondAsking
 from pytest_prunegate.gate.pair import Pair
 from pytest_prunegate.gate.plan import NO_DEVICE, Plan
 from pytest_prunegate.gate.run_notes import run_notes
+from pytest_prunegate.gate.runs import Runs
 from pytest_prunegate.gate.task_runner import TaskRunner, outlooks
 from pytest_prunegate.plain import plain
 from pytest_prunegate.tasks.chat import ChatTemplates
-from pytest_prunegate.tasks.checks import CountingKind, Preparation
-from pytest_prunegate.tasks.kinds import counted_metric
+from pytest_prunegate.tasks.checks import CountingKind, FigureKind, Preparation, RunningKind
+from pytest_prunegate.tasks.kinds import figure_metric
 from pytest_prunegate.verdict.answers import first_answers
 from pytest_prunegate.verdict.check_scores import member_results, scores_of
-from pytest_prunegate.verdict.compare import Comparison, UnjudgedError, compare_counted
+from pytest_prunegate.verdict.compare import Comparison, UnjudgedError, compare_figure
 from pytest_prunegate.verdict.judge import Judge
 from pytest_prunegate.verdict.ledger import Ledger
 from pytest_prunegate.verdict.outcome import Basis, Outcome
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate.pair import Shared
     from pytest_prunegate.gate.progress import Progress
     from pytest_prunegate.gate.sides import Sides
-    from pytest_prunegate.tasks.checks import Check, GateTask
+    from pytest_prunegate.tasks.checks import Check, Figure, GateTask
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.verdict.check_scores import Measurement
     from pytest_prunegate.verdict.noise import Noise
@@ -75,9 +77,12 @@ class Gate(Pair):
             candidates=shared.candidates,
         )  # fmt: skip
         templates = ChatTemplates(self.facts)
+        preparation = Preparation(facts=self.facts, conditions=self.conditions, templates=templates)
+        both = BothModels(self._answering, shared.store, stop)
+        self.runs = Runs(both, self._answering, preparation, progress=progress, device=self.options.device)
         self._runner = TaskRunner(
-            self._answering, Preparation(facts=self.facts, conditions=self.conditions, templates=templates),
-            progress=progress, ledger=self._ledger, baselines=self.baselines, shared=shared, candidate=self.candidate,
+            self._answering, preparation, progress=progress, ledger=self._ledger, baselines=self.baselines, shared=shared, runs=self.runs,
+            candidate=self.candidate,
         )  # fmt: skip
         self.judging = Judge(self._runner.draws, self._ledger.of)
         self.noise_floor = NoiseFloor(self._second_asking()) if self.options.noise_floor else None
@@ -199,8 +204,8 @@ class Gate(Pair):
     def _judged(self, check: Check) -> CheckResult:
         task = self.task(check.task)
         measured = self.measure(task.name)
-        counted = counted_metric(check.metric) if isinstance(task.kind, CountingKind) else None
-        unit = counted.unit if counted else measured[0].prepared.unit
+        figure = figure_metric(check.metric) if isinstance(task.kind, FigureKind) else None
+        unit = figure.unit if figure else measured[0].prepared.unit
         if self.baseline_only:
             scores = scores_of(task, check, measured, "original")
             total = sum(measurement.prepared.total_documents for measurement in measured)
@@ -215,19 +220,25 @@ class Gate(Pair):
         )  # fmt: skip
 
     def _compared(self, task: GateTask, check: Check) -> tuple[Comparison, Verdict]:
-        if isinstance(task.kind, CountingKind):
-            counted = task.kind.count(check, task.spec, self.facts)
-            comparison = compare_counted(check, counted)
-            note = " ".join(filter(None, (counted.worst if comparison.broken else "", counted.looked_at)))
+        measured = self.measure(task.name)
+        if isinstance(task.kind, FigureKind):
+            figure = self._figure(task, check)
+            comparison = compare_figure(check, figure)
+            note = " ".join(filter(None, (figure.worst if comparison.broken else "", figure.looked_at)))
             return comparison, Verdict(
                 outcome=comparison.outcome, basis=Basis.MEASURED, used=comparison.documents, note=note or None
             )  # fmt: skip
-        measured = self.measure(task.name)
         try:
             return self.judging.judge(task, check, measured)
         except UnjudgedError as error:
             example = first_answers(task, measured)
             raise UnjudgedError(f"{error} For example {example}.", error.comparison) if example else error from None
+
+    def _figure(self, task: GateTask, check: Check) -> Figure:
+        if isinstance(task.kind, RunningKind):
+            return task.kind.figure(check, self.runs.results[task.name])
+        assert isinstance(task.kind, CountingKind)
+        return task.kind.count(check, task.spec, self.facts)
 
     def _undecided(self, name: str, measured: tuple[Measurement, ...]) -> bool:
         """Whether a check of a task needs more documents; a baseline alone is measured in full."""

@@ -57,7 +57,7 @@ class Identities:
             for side in gate.facts
         }  # fmt: skip
         if task.name not in self._data:
-            self._data[task.name] = _digest([_data(gate, part) for part in task.parts])
+            self._data[task.name] = _digest([_data(gate, part) for part in task.parts or (task,)])
         return sides | {"settings": _digest(settings), "data": self._data[task.name]}
 
 

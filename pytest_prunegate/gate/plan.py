@@ -25,7 +25,8 @@ class TaskPlan:
     """What a run will do for a task, or for all members of a group together.
 
     `documents` counts what `unit` says, at most; at `least` so many of them are executed. `missing` are the requests that
-    the store cannot answer, by side. `seconds` is what it is expected to take at most, None where nothing was timed yet.
+    the store cannot answer, by side. `seconds` is what it is expected to take at most, None where nothing was timed yet, 0 where
+    nothing is to be done or only doing it will tell.
     `problem` says why it cannot run, `uncomputable` which of its checks will have no figure, and why.
     """
 

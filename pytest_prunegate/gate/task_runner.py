@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.errors import EvaluationError, ModelError, TaskError
 from pytest_prunegate.gate.plan import TaskPlan
 from pytest_prunegate.gate.progress import DocumentCounter
-from pytest_prunegate.tasks.checks import CountingKind
+from pytest_prunegate.gate.waiting import Waiting
+from pytest_prunegate.tasks.checks import CountingKind, RunningKind
 from pytest_prunegate.verdict.check_scores import Measurement, refuse_silent_original
 from pytest_prunegate.verdict.outlook import Outlook, baseline_warning, outlook
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.gate.pair import Shared
     from pytest_prunegate.gate.plan import Plan
     from pytest_prunegate.gate.progress import Progress
+    from pytest_prunegate.gate.runs import Runs
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.tasks.checks import Check, GateTask, Preparation
     from pytest_prunegate.tasks.prepared import PreparedTask
@@ -58,6 +60,7 @@ class TaskRunner:
         ledger: what is fixed for a pair of models on a task.
         baselines: files in a model's place, which have to answer a task.
         shared: with the other candidates of the run.
+        runs: what is run on both models side by side.
         candidate: the pruned model's name, where there are several.
     """
 
@@ -70,6 +73,7 @@ class TaskRunner:
         ledger: Ledger,
         baselines: Baselines,
         shared: Shared,
+        runs: Runs,
         candidate: str | None,
     ) -> None:
         self._answering = answering
@@ -79,6 +83,7 @@ class TaskRunner:
         self._ledger = ledger
         self._baselines = baselines
         self._shared = shared
+        self._runs = runs
         self._candidate = candidate
         shared.add_later(self._later)
         self._tasks: dict[str, GateTask] = {}
@@ -104,7 +109,7 @@ class TaskRunner:
                     self.draws[task.name].first(self._rounds(task)[0])
                 )  # those are asked for certain
                 self._uncomputable[task.name] = self._refuse_uncomputable(task)
-            return self._plan_parts(task)
+            return self._runs.plan(task, task.kind) if isinstance(task.kind, RunningKind) else self._plan_parts(task)
         except EvaluationError as error:
             self.failures[task.name] = error
             return TaskPlan(
@@ -167,7 +172,7 @@ class TaskRunner:
             undecided: whether a check needs more documents than were measured.
 
         Returns:
-            One measurement for each of its parts: the task itself, or a group's members; none where files are counted.
+            One measurement for each of its parts: the task itself, or a group's members; none where there are no documents.
 
         Raises:
             EvaluationError: the task or a model broke; and again whenever it is asked for.
@@ -184,7 +189,8 @@ class TaskRunner:
     def _measure(self, name: str, undecided: Callable[[tuple[Measurement, ...]], bool]) -> tuple[Measurement, ...]:
         task, draws, clock = self._tasks[name], self.draws[name], _Clock()
         measured: tuple[Measurement, ...] = ()
-        if not draws.parts:  # counted in files
+        if not draws.parts:
+            self._runs.measure(name, self._shared.later)
             return measured
         self._ledger.fix(task)
         for count in self._rounds(task):
@@ -341,35 +347,6 @@ class TaskRunner:
         return None if None in times else sum(time for time in times if time is not None)
 
 
-class Waiting:
-    """Requests that wait for an answer, by part of a task and side.
-
-    Args:
-        answering: knows how long requests took.
-    """
-
-    def __init__(self, answering: Answering) -> None:
-        self._answering = answering
-        self.requests: dict[tuple[str, Side], int] = {}
-
-    def seconds(self, parts: Sequence[PreparedTask]) -> float | None:
-        """Time for the waiting requests of a task on all sides; None where nothing like them was timed.
-
-        Members of a group that were not timed take what the others took.
-        """
-        total = 0.0
-        for side in self._answering.facts:
-            waiting = [(part, count) for part in parts if (count := self.requests.get((part.key, side), 0))]
-            rates = {part.key: self._answering.seconds_per_request(part.name, side) for part, _ in waiting}
-            known = [rate for rate in rates.values() if rate is not None]
-            if waiting and not known:
-                return None
-            for part, count in waiting:
-                rate = rates[part.key]
-                total += count * (sum(known) / len(known) if rate is None else rate)
-        return total
-
-
 def outlooks(
     plan: Plan, tasks: Sequence[GateTask], runner: TaskRunner, commitments: Mapping[str, Commitment]
 ) -> tuple[tuple[Outlook, ...], dict[Check, str]]:
@@ -384,7 +361,7 @@ def outlooks(
     found: list[Outlook | None] = []
     warned: dict[Check, str] = {}
     for planned in plan.tasks if len(plan.facts) > 1 else ():
-        if planned.problem or not any(planned.missing.values()):
+        if planned.problem or not any(planned.missing.values()) or not runner.draws[planned.name].parts:
             continue
         task = next(task for task in tasks if task.name == planned.name)
         draws, (kept, sides) = runner.draws[task.name], runner.kept(task.name)

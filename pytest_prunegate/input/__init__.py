@@ -4,6 +4,7 @@ It imports the root alone.
 """
 
 __all__ = [
+    "agreement_rules",
     "file_rules",
     "model_argument",
     "options",

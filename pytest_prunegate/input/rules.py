@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.input.agreement_rules import MAX_KL, MAX_KL_P99, MAX_PERPLEXITY_RATIO, MIN_TOP1
 from pytest_prunegate.input.file_rules import (
     MAX_REGROWN,
     MAX_SIZE,
@@ -161,6 +162,7 @@ RULES: dict[str, Rule] = {
     rule.key: rule for rule in (
         MAX_RELATIVE_DROP, MAX_RELATIVE_INCREASE, MAX_ABSOLUTE_DROP, MIN_RECOVERY, MIN_SCORE, MAX_SHARE, MAX_LOST, MAX_FLIPS, MIN_SPARSITY,
         MAX_SPARSITY, MIN_LAYER_SPARSITY, ZERO_PATTERN, MIN_PARAMETER_REDUCTION, MAX_SIZE, MAX_REGROWN,
+        MIN_TOP1, MAX_KL, MAX_KL_P99, MAX_PERPLEXITY_RATIO,
     )
 }  # fmt: skip
 """All rules, by their keys."""

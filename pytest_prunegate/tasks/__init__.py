@@ -4,6 +4,7 @@ It may import checkpoint, store and input.
 """
 
 __all__ = [
+    "agreement",
     "answer_texts",
     "chat",
     "checks",
@@ -16,6 +17,7 @@ __all__ = [
     "requests",
     "scorer",
     "scores",
+    "side_by_side",
     "task_builder",
     "thresholds_file",
     "tokenizers",

@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pytest_prunegate.input.task_reader import decision_words
 from pytest_prunegate.input.thresholds import Decision, TaskSpec
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.tasks.prepared import PreparedTask
     from pytest_prunegate.tasks.requests import Conditions
     from pytest_prunegate.tasks.scores import DocumentKey
+    from pytest_prunegate.tasks.side_by_side import Run
     from pytest_prunegate.tasks.task_info import Aggregate, TaskInfo
 
 
@@ -68,26 +69,26 @@ class Preparation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountedMetric:
-    """A figure that is counted in files: its `key` as the metric of checks, and the `unit` of what is looked at.
+class FigureMetric:
+    """A figure of both models at once: its `key` as the metric of checks, and the `unit` of what is looked at, all of it.
 
-    `what` is counted of it, and the figure is its share; None where the figure is no such share. `is_share`: otherwise it is in bytes.
+    `what` is counted of it, and the figure is its share; None where the figure is no such share. `form` is how it is written.
     """
 
     key: str
     unit: str
     what: str | None = None
-    is_share: bool = True
+    form: Literal["share", "bytes", "number"] = "share"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counted:
-    """What was counted in both models' files: the figures, the original's None where it has none, and `of` how many in the pruned one's.
+class Figure:
+    """What was found of both models: the figures, the original's None where it has none, and `of` how many of the unit.
 
-    `looked_at` says in a sentence what was counted, and `worst` what a failure is due to.
+    `looked_at` says in a sentence what was looked at, and `worst` what a failure is due to.
     """
 
-    metric: CountedMetric
+    metric: FigureMetric
     original: Fraction | None
     pruned: Fraction
     of: int
@@ -99,9 +100,9 @@ class Kind(ABC):
     """A kind of check: what stands below one key of thresholds.yaml, and how it comes to figures.
 
     One object serves all checks of its kind, and its module is the only one that knows it. `AskingKind` lets models answer,
-    `CountingKind` counts in their files. `key` names it in results. `section` is its key in thresholds.yaml, None where another
-    kind reads its entries; it holds one entry where `is_single`, else entries by names, which the user makes up where
-    `names_are_free`. `is_of_lm_eval` says whether lm-eval knows its entries by their names.
+    `CountingKind` counts in their files, `RunningKind` runs both side by side. `key` names it in results. `section` is its key in
+    thresholds.yaml, None where another kind reads its entries; it holds one entry where `is_single`, else entries by names, which the
+    user makes up where `names_are_free`. `is_of_lm_eval` says whether lm-eval knows its entries by their names.
     """
 
     key: ClassVar[str]
@@ -161,17 +162,13 @@ class AskingKind(Kind):
         """The settings that decide requests and that came out of preparing, by their keys of thresholds.yaml."""
 
 
-class CountingKind(Kind):
-    """A kind that is counted in the models' files. `metrics` are those that its checks may have."""
+class FigureKind(Kind):
+    """A kind whose figures are found of both models at once, and are no scores of documents. `metrics` are those that its checks may have."""
 
     is_single = True
-    metrics: ClassVar[tuple[CountedMetric, ...]]
+    metrics: ClassVar[tuple[FigureMetric, ...]]
 
-    def marks(self, task: GateTask) -> list[str]:  # noqa: ARG002 - others look at it
-        """That of checks on files."""
-        return ["checkpoint"]
-
-    def task_of(self, spec: Spec, display: str, metrics: Mapping[Rule, CountedMetric]) -> GateTask:
+    def task_of(self, spec: Spec, display: str, metrics: Mapping[Rule, FigureMetric]) -> GateTask:
         """An entry with a check for each of its thresholds, called after its rule.
 
         Args:
@@ -187,8 +184,16 @@ class CountingKind(Kind):
         )  # fmt: skip
         return GateTask(kind=self, spec=spec, checks=checks, selected=True)
 
+
+class CountingKind(FigureKind):
+    """A kind that is counted in the models' files."""
+
+    def marks(self, task: GateTask) -> list[str]:  # noqa: ARG002 - others look at it
+        """That of checks on files."""
+        return ["checkpoint"]
+
     @abstractmethod
-    def count(self, check: Check, spec: Spec, facts: Mapping[Side, ModelFacts]) -> Counted:
+    def count(self, check: Check, spec: Spec, facts: Mapping[Side, ModelFacts]) -> Figure:
         """Count.
 
         Args:
@@ -198,6 +203,28 @@ class CountingKind(Kind):
 
         Raises:
             TaskError: the pruned model's cannot be counted.
+        """
+
+
+class RunningKind(FigureKind):
+    """A kind that runs both models side by side, in memory at the same time."""
+
+    @abstractmethod
+    def prepare(self, spec: Spec, preparation: Preparation) -> Run:
+        """Load the data, and say what will be run.
+
+        Raises:
+            TaskError: the data cannot be loaded, or says nothing of these models.
+            ModelError: a tokenizer cannot be loaded.
+        """
+
+    @abstractmethod
+    def figure(self, check: Check, found: Any) -> Figure:
+        """The figure of a check.
+
+        Args:
+            check: one of its checks.
+            found: what the run gave.
         """
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_prunegate.input.thresholds import Threshold
-    from pytest_prunegate.tasks.checks import Check, Counted
+    from pytest_prunegate.tasks.checks import Check, Figure
     from pytest_prunegate.tasks.scores import DocumentKey, MetricScores
 
 
@@ -131,13 +131,13 @@ def compare(check: Check, original: MetricScores, pruned: MetricScores, *, silen
     return comparison
 
 
-def compare_counted(check: Check, counted: Counted) -> Comparison:
-    """Judge what was counted in the pruned model's files; the original's is for information, and no loss is known."""
-    original, pruned = counted.original, counted.pruned
-    difference = pruned - original if original is not None and counted.metric.is_share else None
+def compare_figure(check: Check, found: Figure) -> Comparison:
+    """Judge a figure of the pruned model; the original's is for information, and no loss is known."""
+    original, pruned = found.original, found.pruned
+    difference = pruned - original if original is not None and found.metric.form == "share" else None
     return Comparison(
         check=check, original=original, pruned=pruned, difference=difference, drop=None,
-        relative_drop=None, recovery=None, documents=counted.of, lost=None, gained=None,
+        relative_drop=None, recovery=None, documents=found.of, lost=None, gained=None,
         broken=broken_thresholds(check, pruned, None, None), silent=None,
     )  # fmt: skip
 

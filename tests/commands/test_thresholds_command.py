@@ -811,9 +811,9 @@ class TestMistakes:
             (None, "there.json: cannot be read: No such file or directory. Name a comparison_results.json, or the folder that holds it.\n"),
             ("{", "there.json: is not JSON: Input data was truncated.\n"),
             ("\x80", "there.json: is not JSON: "),
-            ("[]", "there.json: is not of version 7 (found: None). Run the gate again: its store has the answers.\n"),
-            ('{"version": 2}', "there.json: is not of version 7 (found: 2). "),
-            ('{"version": 7, "asked": {}}', "there.json: is damaged: Object missing required field `verdict`.\n"),
+            ("[]", "there.json: is not of version 8 (found: None). Run the gate again: its store has the answers.\n"),
+            ('{"version": 2}', "there.json: is not of version 8 (found: 2). "),
+            ('{"version": 8, "asked": {}}', "there.json: is damaged: Object missing required field `verdict`.\n"),
             (json.dumps(made_summary((), changes=0).as_json()), "there.json: holds no measured check. "),
         ],
     )  # fmt: skip

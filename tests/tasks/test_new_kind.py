@@ -13,7 +13,7 @@ from pytest_prunegate.input.rule import OfPruned
 from pytest_prunegate.input.rules import RULES
 from pytest_prunegate.input.threshold_values import read_decision, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
-from pytest_prunegate.tasks.checks import AskingKind, Check, Counted, CountedMetric, CountingKind, GateTask, Measure
+from pytest_prunegate.tasks.checks import AskingKind, Check, CountingKind, Figure, FigureMetric, GateTask, Measure
 from pytest_prunegate.tasks.kinds import KINDS
 from pytest_prunegate.tasks.prepared import Document, OwnScorer, PreparedTask
 from pytest_prunegate.tasks.requests import Request
@@ -61,7 +61,7 @@ class Density(CountingKind):
     """The opposite of sparsity, counted in files."""
 
     key = section = "density"
-    metrics = (CountedMetric(key="density", unit="numbers", what="not zero"),)
+    metrics = (FigureMetric(key="density", unit="numbers", what="not zero"),)
 
     def read(self, node: Node, around: Surroundings) -> tuple[Spec, ...]:
         thresholds = read_thresholds(node, rules=(RULES["most"],))
@@ -73,9 +73,9 @@ class Density(CountingKind):
     def marks(self, task: GateTask) -> list[str]:
         return ["checkpoint"]
 
-    def count(self, check: Check, spec: Spec, facts: Mapping[Side, ModelFacts]) -> Counted:
+    def count(self, check: Check, spec: Spec, facts: Mapping[Side, ModelFacts]) -> Figure:
         shares = [1 - (facts[side].sparsity.share or Fraction()) for side in ("original", "pruned")]
-        return Counted(
+        return Figure(
             metric=self.metrics[0], original=shares[0], pruned=shares[1], of=facts["pruned"].sparsity.elements or 0
         )
 

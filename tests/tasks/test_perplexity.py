@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.tiny import TEXT, write_tiny_llama
 
-from pytest_prunegate.execution import lm_eval_model as windows
+from pytest_prunegate.execution import next_tokens as windows
 
 if TYPE_CHECKING:
     from pathlib import Path

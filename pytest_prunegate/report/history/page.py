@@ -22,7 +22,7 @@ from pytest_prunegate.report.page.inline_svg import (
     shortened,
 )
 from pytest_prunegate.report.page.renderer import render_shipped
-from pytest_prunegate.tasks.kinds import counted_metric
+from pytest_prunegate.tasks.kinds import figure_metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +103,7 @@ def history_plot(metric: MetricHistory, view: HistoryView, number: int) -> str:
     height = 22 + _SCORES + lower + bottom
     axes = new_axes(WIDTH, height, left=_LEFT, right=MARGIN, top=22, bottom=bottom + lower)
     # Of what is counted in files, the check is named after its rule.
-    panels = [(axes, metric.task if counted_metric(metric.task) else metric.name, _scores)]
+    panels = [(axes, metric.task if figure_metric(metric.task) else metric.name, _scores)]
     if has_drops:
         place = (_LEFT / WIDTH, bottom / height, (WIDTH - _LEFT - MARGIN) / WIDTH, _DROPS / height)
         panels.append((axes.figure.add_axes(place), "relative drop (positive is a loss)", _drops))

@@ -50,13 +50,13 @@ _COLUMNS = 3  # of the legend
 
 
 def plots_of(summary: Summary) -> dict[str, str]:
-    """Draw what there is to draw: "forest", "scores", "layers", "blocks", "regrown". One is missing where there is nothing.
+    """Draw what there is to draw: "forest", "scores", "layers", "blocks", "regrown", "agreement". One is missing where there is nothing.
 
     Raises:
         Exception: of many kinds, where matplotlib is broken or cannot write what it has to.
     """
     drawings: dict[str, Callable[[Summary], str | None]] = {
-        "forest": forest, "scores": _scores, "layers": _layers, "blocks": _blocks, "regrown": _regrown,
+        "forest": forest, "scores": _scores, "layers": _layers, "blocks": _blocks, "regrown": _regrown, "agreement": _agreement,
     }  # fmt: skip
     with quiet_matplotlib():
         drawn = {name: draw(summary) for name, draw in drawings.items()}
@@ -174,6 +174,24 @@ def _regrown(summary: Summary) -> str | None:
     return inline_svg(
         axes.figure, name="regrown", title="Zeros of each decoder layer that are numbers again",
         description=f"At most {percent_text(most.share)}, in layer {most.layer}.",
+    )  # fmt: skip
+
+
+def _agreement(summary: Summary) -> str | None:
+    """The share of positions at which both models find the same token the likeliest, along the window; None where nobody asked."""
+    if summary.agreement is None:
+        return None
+    along = summary.agreement.along
+    axes = new_axes(WIDTH, _HEIGHT, left=40, right=MARGIN, top=20, bottom=38)
+    widths = [stretch.last - stretch.first + 1 for stretch in along]
+    axes.bar(
+        [stretch.first - 0.5 for stretch in along], [stretch.top1 for stretch in along], width=[0.85 * width for width in widths],
+        align="edge", color=ACCENT,
+    )  # fmt: skip
+    _label_shares(axes, "share of positions")
+    below_axis(axes, 0.5, "position in the window", "center")
+    return inline_svg(
+        axes.figure, name="agreement", title="Equal likeliest tokens along the window", description=f"{summary.agreement.text}."
     )  # fmt: skip
 
 

@@ -81,6 +81,8 @@ def time_text(plan: RunPlan) -> str:
         return f"every answer is {_place(plan)}; no model is loaded"
     if plan.seconds is None:
         return "not known yet (nothing like it was timed before); the first requests of each task will tell"
+    if not plan.seconds:
+        return "not known before it is done (nothing like it was timed before)"
     return f"{_about(plan)}, by earlier runs on this device"
 
 
@@ -130,6 +132,7 @@ def _task_line(task: TaskPlan, plan: Plan) -> str:
     missing = sum(task.missing.values())
     kept = f"{total - missing} of them {_place(plan)}" if missing < total else f"none {_place(plan)}"
     seconds = f", about {duration_text(task.seconds)}" if task.seconds and missing else ""
+    seconds = ", in a time that only doing it tells" if task.seconds == 0 and missing else seconds
     documents = count_text(task.documents, task.total_documents, task.unit)
     if task.least < task.documents:
         documents = f"{task.least} to {documents}, in rounds until they decide"
@@ -166,6 +169,8 @@ def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
     yield f"Sparsity: {', '.join(_model_sparsity(model) for model in summary.models.values())}."
     if summary.mask:
         yield f"Zeros regrown since {summary.mask.source}: {percent_text(summary.mask.share)}; {summary.mask.new:,} are new."
+    if summary.agreement:
+        yield f"Next tokens: {summary.agreement.text}."
     if summary.reductions:
         yield f"Smaller than the original: {', '.join(summary.reductions)}."
     yield from _broken_outputs(summary)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pytest_prunegate.input.options import Require
 from pytest_prunegate.report.summary.values import Count, Moment, RunVerdict, Share, json_values
-from pytest_prunegate.tasks.kinds import counted_metric
+from pytest_prunegate.tasks.kinds import figure_metric
 from pytest_prunegate.verdict.outcome import Conclusion, Outcome
 
 CANDIDATES_VERSION: Literal[1] = 1
@@ -233,7 +233,7 @@ class CheckAcross:
     @property
     def is_counted(self) -> bool:
         """Whether its figures were counted in files; models answered for all others."""
-        return counted_metric(self.metric) is not None
+        return figure_metric(self.metric) is not None
 
     @property
     def against_best(self) -> tuple[CandidatePair | None, ...]:

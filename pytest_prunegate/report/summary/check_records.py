@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pytest_prunegate.input.thresholds import Decide, Inconclusive
 from pytest_prunegate.report.summary.values import Bounds, Count, Fraction, Moment, Share
 from pytest_prunegate.report.summary.wording import change_text
-from pytest_prunegate.tasks.kinds import counted_metric
+from pytest_prunegate.tasks.kinds import figure_metric
 from pytest_prunegate.verdict.noise import Noise
 from pytest_prunegate.verdict.outcome import Basis, Outcome
 
@@ -267,7 +267,7 @@ class CheckSummary:
     @property
     def is_counted(self) -> bool:
         """Whether its figures were counted in files; models answered for all others."""
-        return counted_metric(self.metric) is not None
+        return figure_metric(self.metric) is not None
 
     @property
     def is_lower_better(self) -> bool:

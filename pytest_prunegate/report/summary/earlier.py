@@ -18,6 +18,7 @@ from pytest_prunegate.input.thresholds import Decide
 from pytest_prunegate.report.summary.provenance import asked_decision
 from pytest_prunegate.report.summary.records import Stale
 from pytest_prunegate.report.summary.results_file import UnreadableError, measured_of, read_results
+from pytest_prunegate.tasks.kinds.agreement import AgreementOnText
 from pytest_prunegate.tasks.scores import exact
 from pytest_prunegate.verdict.check_scores import MemberResult, allows_silence, has_fallen_silent
 from pytest_prunegate.verdict.compare import Comparison, broken_thresholds
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         PartSummary,
     )
     from pytest_prunegate.report.summary.file_names import FileNames
+    from pytest_prunegate.report.summary.model_records import AgreementSummary
     from pytest_prunegate.report.summary.records import Summary, TaskSummary
     from pytest_prunegate.report.summary.results_file import Measured
     from pytest_prunegate.tasks.checks import Check
@@ -60,6 +62,7 @@ class Earlier:
 
     results: Mapping[Check, KeptResult] = field(default_factory=dict)
     tasks: Mapping[str, TaskSummary] = field(default_factory=dict)
+    agreement: AgreementSummary | None = None
     stale: tuple[Stale, ...] = ()
     files: tuple[str, ...] = ()
     started: str = ""
@@ -111,6 +114,7 @@ def _sort(gate: Gate, identities: Identities, found: Summary, folder: Path) -> E
     still = {check.task for check in results}
     return Earlier(
         results=results, tasks={name: task for name, task in tasks.items() if name in still}, stale=tuple(stale), started=found.started,
+        agreement=found.agreement if AgreementOnText.key in still else None,
     )  # fmt: skip
 
 
@@ -120,7 +124,7 @@ def _stale(kept: Measured, reason: str) -> Stale:
 
 def _with_archived(gate: Gate, identities: Identities, earlier: Earlier, archived: Iterable[Path]) -> Earlier:
     """What was archived may hold again: after another setting was tried, or a run that broke. The newest comes first."""
-    results, tasks = dict(earlier.results), dict(earlier.tasks)
+    results, tasks, agreement = dict(earlier.results), dict(earlier.tasks), earlier.agreement
     for path in sorted(archived, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             older = _sort(gate, identities, read_results(path), path.parent)
@@ -128,7 +132,8 @@ def _with_archived(gate: Gate, identities: Identities, earlier: Earlier, archive
             continue
         results = {**older.results, **results}
         tasks = {**older.tasks, **tasks}
-    return replace(earlier, results=results, tasks=tasks)
+        agreement = agreement or older.agreement
+    return replace(earlier, results=results, tasks=tasks, agreement=agreement)
 
 
 def _reason(gate: Gate, identities: Identities, check: Check, kept: Measured, task: TaskSummary | None) -> str | None:

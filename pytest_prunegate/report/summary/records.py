@@ -10,11 +10,11 @@ from msgspec import UNSET, UnsetType
 from pytest_prunegate.input.model_argument import Side
 from pytest_prunegate.report.summary.changed_records import ChangedAnswers
 from pytest_prunegate.report.summary.check_records import CheckSummary
-from pytest_prunegate.report.summary.model_records import MaskSurvival, ModelSummary
+from pytest_prunegate.report.summary.model_records import AgreementSummary, MaskSurvival, ModelSummary
 from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance, RunProvenance
 from pytest_prunegate.report.summary.values import Count, Moment, RunVerdict, Share, Words, json_values
 
-SUMMARY_VERSION: Literal[7] = 7
+SUMMARY_VERSION: Literal[8] = 8
 MODEL_RESULTS_VERSION: Literal[2] = 2
 RESULTS_FILE = "comparison_results.json"
 
@@ -119,7 +119,7 @@ class AskedTask:
     """What was asked for of a task, in the words of thresholds.yaml: enough to ask for it again.
 
     Attributes:
-        kind: What stands behind the name: task, group, perplexity, sparsity, mask.
+        kind: What stands behind the name: task, group, perplexity, agreement, sparsity, mask.
         origins: Tags and groups that it was expanded from.
         settings: Settings, in the words of thresholds.yaml (see thresholds.schema.json).
         checks: Its checks by name.
@@ -182,6 +182,7 @@ class Summary:
         differences: What differs between the models besides their weights.
         reductions: What the pruned model has fewer of, by the configurations, with both numbers.
         mask: What became of the zeros since pruning; null without --prunegate-mask-from, or where it cannot be counted.
+        agreement: How far apart both models' next-token distributions are; null without `agreement:` in the thresholds file.
         stale: Figures of earlier runs that are about something else, and were moved away.
         archive: The folder that took their files.
         checks_measured: Checks with a verdict.
@@ -205,13 +206,14 @@ class Summary:
         run: What this run was. Repeats what stands beside it, so that it can be kept by itself.
     """
 
-    version: Literal[7]
+    version: Literal[8]
     verdict: RunVerdict
     headline: str
     notes: tuple[str, ...]
     differences: tuple[str, ...]
     reductions: tuple[str, ...]
     mask: MaskSurvival | None
+    agreement: AgreementSummary | None
     stale: tuple[Stale, ...]
     archive: str | None
     checks_measured: Count

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.input.rules import MAX_ABSOLUTE_DROP, MIN_SCORE
 from pytest_prunegate.plain import size_text
-from pytest_prunegate.tasks.kinds import counted_metric, is_counted_in
+from pytest_prunegate.tasks.kinds import figure_metric, is_figure_unit
 from pytest_prunegate.verdict.outcome import Basis, Outcome
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def score_text(score: float | None) -> str:
 
 
 def figure_text(value: float | None, metric: str, thresholds: Iterable[str]) -> str:
-    """A check's figure as tables show it: a score, or a share of what is counted in files, told apart from the thresholds beside it."""
-    counted = counted_metric(metric)
-    if counted is None or value is None:
+    """A check's figure as tables show it: a score, or a share or a size, told apart from the thresholds beside it."""
+    figure = figure_metric(metric)
+    if figure is None or value is None or figure.form == "number":
         return score_text(value)
-    return percent_text(value, beside=thresholds) if counted.is_share else size_text(round(value))
+    return percent_text(value, beside=thresholds) if figure.form == "share" else size_text(round(value))
 
 
 def signed_text(difference: float | None) -> str:
@@ -319,7 +319,7 @@ def figures_text(comparison: Comparison) -> str:
     original, metric = None if comparison.original is None else float(comparison.original), comparison.check.metric
     limits = [threshold.describe() for threshold in comparison.check.thresholds]
     before, after = figure_text(original, metric, ()), figure_text(float(comparison.pruned), metric, limits)
-    if counted_metric(metric):
+    if figure_metric(metric):
         return after if original is None else f"{before} -> {after}"
     difference = None if comparison.difference is None else float(comparison.difference)
     relative = relative_change(comparison.relative_drop)
@@ -331,8 +331,8 @@ def figures_text(comparison: Comparison) -> str:
 
 
 def counted_text(result: CheckResult) -> tuple[str, str] | None:
-    """What was counted in the pruned model's files, and how many of how many; None where models answered."""
-    metric, comparison = counted_metric(result.check.metric), result.comparison
+    """What was counted, and how many of how many; None where documents were scored."""
+    metric, comparison = figure_metric(result.check.metric), result.comparison
     if metric is None or comparison is None:
         return None
     if metric.what is None:
@@ -342,7 +342,7 @@ def counted_text(result: CheckResult) -> tuple[str, str] | None:
 
 def count_text(documents: int, total: int, unit: str = "documents") -> str:
     """How many documents, or windows of how many tokens, of how many."""
-    if is_counted_in(unit):
+    if is_figure_unit(unit):
         return f"all {total:,} {unit}"
     return f"all {total} {unit}" if documents == total else f"{documents} of {total} {unit}"
 

@@ -1,13 +1,14 @@
 """The kinds of checks, each in one module, and the registry of them.
 
-A kind knows its keys in thresholds.yaml, how they become checks, what models are asked for or what is counted in their files.
+A kind knows its keys in thresholds.yaml, how they become checks, what models are asked for, what is counted in their files, or what both are run for.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.tasks.checks import CountingKind
+from pytest_prunegate.tasks.checks import FigureKind
+from pytest_prunegate.tasks.kinds.agreement import AgreementOnText
 from pytest_prunegate.tasks.kinds.lm_eval_tasks import GROUP, TASK
 from pytest_prunegate.tasks.kinds.mask import Mask
 from pytest_prunegate.tasks.kinds.perplexity import Perplexity
@@ -16,9 +17,9 @@ from pytest_prunegate.tasks.kinds.sparsity import Sparsity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_prunegate.tasks.checks import CountedMetric, Kind
+    from pytest_prunegate.tasks.checks import FigureMetric, Kind
 
-KINDS: dict[str, Kind] = {kind.key: kind for kind in (TASK, GROUP, Perplexity(), Mask(), Sparsity())}
+KINDS: dict[str, Kind] = {kind.key: kind for kind in (TASK, GROUP, Perplexity(), AgreementOnText(), Mask(), Sparsity())}
 """The kinds by their keys, in the order in which messages name their sections of thresholds.yaml."""
 
 
@@ -27,15 +28,15 @@ def sections() -> dict[str, Kind]:
     return {kind.section: kind for kind in KINDS.values() if kind.section is not None}
 
 
-def counted_metric(metric: str) -> CountedMetric | None:
-    """A metric that is counted in files; None where models answer for it."""
-    return next((one for one in _counted() if one.key == metric), None)
+def figure_metric(metric: str) -> FigureMetric | None:
+    """A metric that is a figure of both models at once; None where documents are scored for it."""
+    return next((one for one in _figures() if one.key == metric), None)
 
 
-def is_counted_in(unit: str) -> bool:
-    """Whether a unit is looked at in files, all of it; else documents of some sort, which models are asked for."""
-    return any(one.unit == unit for one in _counted())
+def is_figure_unit(unit: str) -> bool:
+    """Whether a unit is that of a figure, of which all is looked at; else documents of some sort, which models are asked for."""
+    return any(one.unit == unit for one in _figures())
 
 
-def _counted() -> Iterator[CountedMetric]:
-    return (metric for kind in KINDS.values() if isinstance(kind, CountingKind) for metric in kind.metrics)
+def _figures() -> Iterator[FigureMetric]:
+    return (metric for kind in KINDS.values() if isinstance(kind, FigureKind) for metric in kind.metrics)

@@ -10,7 +10,7 @@ from pytest_prunegate.errors import ModelError, TaskError
 from pytest_prunegate.input.file_rules import MAX_REGROWN
 from pytest_prunegate.input.threshold_values import read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
-from pytest_prunegate.tasks.checks import Counted, CountedMetric, CountingKind
+from pytest_prunegate.tasks.checks import CountingKind, Figure, FigureMetric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.input.yaml_nodes import Node
     from pytest_prunegate.tasks.checks import Check, GateTask, Resolution
 
-REGROWN = CountedMetric(key="regrown_zeros", unit="zeros", what="regrown")
+REGROWN = FigureMetric(key="regrown_zeros", unit="zeros", what="regrown")
 _NAMED = 3  # layers, and matrices, that a failure names
 
 
@@ -53,7 +53,7 @@ class Mask(CountingKind):
         """One check."""
         return [self.task_of(spec, resolution.file.display, {MAX_REGROWN: REGROWN}) for spec in specs]
 
-    def count(self, check: Check, spec: Spec, facts: Mapping[Side, ModelFacts]) -> Counted:
+    def count(self, check: Check, spec: Spec, facts: Mapping[Side, ModelFacts]) -> Figure:
         """Compare the zeros of the pruned model with those that it had right after pruning."""
         if facts["pruned"].mask_from is None:
             why = "the model right after pruning, before it was fine-tuned, whose zeros are compared"
@@ -68,7 +68,7 @@ class Mask(CountingKind):
             raise TaskError(
                 f"{check.location}: {source} has no zeros that could grow again. Is it the model right after pruning?"
             )
-        return Counted(
+        return Figure(
             metric=REGROWN, original=None, pruned=Fraction(found.regrown, found.zeros), of=found.zeros, worst=_worst(found),
             looked_at=f"{found.new:,} zeros are new since {facts['pruned'].mask_from.path}.",
         )  # fmt: skip

@@ -22,7 +22,7 @@ from pytest_prunegate.input.file_rules import (
 )
 from pytest_prunegate.input.threshold_values import expect_text, read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
-from pytest_prunegate.tasks.checks import Counted, CountedMetric, CountingKind
+from pytest_prunegate.tasks.checks import CountingKind, Figure, FigureMetric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from pytest_prunegate.input.yaml_nodes import Node
     from pytest_prunegate.tasks.checks import Check, GateTask, Resolution
 
-SPARSITY = CountedMetric(key="sparsity", unit="weights", what="zeros")
-LEAST_SPARSE = CountedMetric(key="least_sparse_matrix", unit="matrices")
-PATTERN = CountedMetric(key="zero_pattern", unit="groups", what="intact")
-REDUCTION = CountedMetric(key="parameter_reduction", unit="parameters", what="fewer")
-SIZE = CountedMetric(key="size_on_disk", unit="bytes", is_share=False)
-_METRICS: dict[Rule, CountedMetric] = {
+SPARSITY = FigureMetric(key="sparsity", unit="weights", what="zeros")
+LEAST_SPARSE = FigureMetric(key="least_sparse_matrix", unit="matrices")
+PATTERN = FigureMetric(key="zero_pattern", unit="groups", what="intact")
+REDUCTION = FigureMetric(key="parameter_reduction", unit="parameters", what="fewer")
+SIZE = FigureMetric(key="size_on_disk", unit="bytes", form="bytes")
+_METRICS: dict[Rule, FigureMetric] = {
     MIN_SPARSITY: SPARSITY, MAX_SPARSITY: SPARSITY, MIN_LAYER_SPARSITY: LEAST_SPARSE, ZERO_PATTERN: PATTERN,
     MIN_PARAMETER_REDUCTION: REDUCTION, MAX_SIZE: SIZE,
 }  # fmt: skip
@@ -80,10 +80,10 @@ class Sparsity(CountingKind):
         """A check for each threshold."""
         return [self.task_of(spec, resolution.file.display, _METRICS) for spec in specs]
 
-    def count(self, check: Check, spec: Spec, facts: Mapping[Side, ModelFacts]) -> Counted:
+    def count(self, check: Check, spec: Spec, facts: Mapping[Side, ModelFacts]) -> Figure:
         """What reading the checkpoints counted; a pattern is looked for in the files again."""
         assert isinstance(spec, SparsitySpec)
-        count: Mapping[str, Callable[[_Files], Counted]] = {
+        count: Mapping[str, Callable[[_Files], Figure]] = {
             SPARSITY.key: _share_of_zeros, LEAST_SPARSE.key: _least_sparse, PATTERN.key: _in_pattern, REDUCTION.key: _fewer_parameters,
             SIZE.key: _size,
         }  # fmt: skip
@@ -142,32 +142,32 @@ class _Files:
         )
 
 
-def _share_of_zeros(files: _Files) -> Counted:
+def _share_of_zeros(files: _Files) -> Figure:
     original, pruned = files.original.sparsity, files.pruned.sparsity
     if files.scope is None and pruned.share is not None and pruned.elements is not None and not pruned.tensors:
-        return Counted(
+        return Figure(
             metric=SPARSITY, original=original.share, pruned=pruned.share, of=pruned.elements
         )  # of a baseline's file
     tensors, before = files.of_pruned(), files.tensors(files.original)
     share, of = _zeros(tensors)
     is_least = files.check.thresholds[0].rule.at_least
     ordered = sorted(tensors, key=lambda one: one.share, reverse=not is_least)
-    return Counted(
+    return Figure(
         metric=SPARSITY, original=original.share if files.scope is None else _zeros(before)[0] if before else None, pruned=share, of=of,
         worst=_named(ordered, "Least sparse" if is_least else "Most sparse"), looked_at=_looked_at(files, tensors),
     )  # fmt: skip
 
 
-def _least_sparse(files: _Files) -> Counted:
+def _least_sparse(files: _Files) -> Figure:
     tensors = [one for one in files.of_pruned() if len(one.tensor.shape) > 1] or files.of_pruned()
     before = files.tensors(files.original)
-    return Counted(
+    return Figure(
         metric=LEAST_SPARSE, original=min((one.share for one in before), default=None), pruned=min(one.share for one in tensors),
         of=len(tensors), worst=_named(sorted(tensors, key=lambda one: one.share), "Least sparse"), looked_at=_looked_at(files, tensors),
     )  # fmt: skip
 
 
-def _in_pattern(files: _Files) -> Counted:
+def _in_pattern(files: _Files) -> Figure:
     from pytest_prunegate.checkpoint.zero_pattern import look_for
 
     text = files.check.thresholds[0].text
@@ -186,7 +186,7 @@ def _in_pattern(files: _Files) -> Counted:
         for broken in found.broken[:_WORST]
     ]
     more = f" and {len(found.broken) - _WORST} more" if len(found.broken) > _WORST else ""
-    return Counted(
+    return Figure(
         metric=PATTERN, original=None, pruned=Fraction(found.whole + total - found.total, total), of=total,
         worst=f"{'; '.join(worst)}{more}." if worst else "No block is all zero.", looked_at=_looked_at(files, tensors),
     )  # fmt: skip
@@ -203,22 +203,22 @@ def _is_known_to_keep(one: CountedTensor, pattern: Groups | Blocks) -> bool:
     return is_packed and isinstance(pattern, Groups) and keeps_groups(one.counts, pattern.most, pattern.size)
 
 
-def _fewer_parameters(files: _Files) -> Counted:
+def _fewer_parameters(files: _Files) -> Figure:
     original, pruned = files.original.parameters, files.pruned.parameters
     if not original or not pruned:
         which = files.original if not original else files.pruned
         raise files.uncountable("parameter reduction", f"the parameters of the {which.title} are not known")
     fewer = Fraction(original - pruned, original)
-    return Counted(
+    return Figure(
         metric=REDUCTION, original=None, pruned=fewer, of=original, looked_at=f"{original:,} -> {pruned:,} parameters."
     )
 
 
-def _size(files: _Files) -> Counted:
+def _size(files: _Files) -> Figure:
     if files.pruned.size is None:
         raise files.uncountable("size", "its files are not here")
     original = None if files.original.size is None else Fraction(files.original.size)
-    return Counted(metric=SIZE, original=original, pruned=Fraction(files.pruned.size), of=files.pruned.size)
+    return Figure(metric=SIZE, original=original, pruned=Fraction(files.pruned.size), of=files.pruned.size)
 
 
 def _zeros(tensors: Sequence[CountedTensor]) -> tuple[Fraction, int]:
@@ -233,4 +233,4 @@ def _named(ordered: Sequence[CountedTensor], which: str) -> str:
 
 def _looked_at(files: _Files, tensors: Sequence[CountedTensor]) -> str:
     scope = f" whose names match {files.scope}" if files.scope else ""
-    return f"Counted in {len(tensors)} tensors{scope}."
+    return f"Figure in {len(tensors)} tensors{scope}."

@@ -19,6 +19,7 @@ from pytest_prunegate.report.page import plots as drawing
 from pytest_prunegate.report.page.plots import plots_of
 from pytest_prunegate.report.page.renderer import _drawn, render
 from pytest_prunegate.report.summary.check_records import LossOnScale
+from pytest_prunegate.report.summary.model_records import AgreementStretch, AgreementSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +59,19 @@ def test_all_four_for_a_whole_report() -> None:
     assert {"squadv2::f1", "0.7300 → 0.6700", "Not between 0 and 1, so not drawn: wikitext2::perplexity."} <= set(scores)  # fmt: skip
     assert "sparsity::min" not in scores
     assert "pruned, all layers: 48.9%" in texts(plots["layers"])
+
+
+def test_agreement_along_the_window() -> None:
+    stretches = ((1, 32, 0.5, 0.4), (33, 63, 0.9, 0.1))
+    agreement = AgreementSummary(
+        windows=2, positions=126, top1=0.7, kl=0.25, kl_error=None, kl_p99=1.5, perplexity_ratio=1.25, ratio_error=0.01, original_perplexity=20,
+        pruned_perplexity=25, along=tuple(AgreementStretch(first=a, last=b, top1=top1, kl=kl) for a, b, top1, kl in stretches),
+    )  # fmt: skip
+    svg = plots_of(made_summary(agreement=agreement))["agreement"]
+    assert {"share of positions", "position in the window"} <= set(texts(svg))
+    assert (
+        "top-1 agreement 70.00%, KL divergence 0.2500 nats (99th percentile 1.5000), perplexity x1.2500 ± 0.0100" in svg
+    )
 
 
 def test_nothing_to_draw() -> None:

@@ -1,0 +1,41 @@
+"""Requests that wait for an answer, and the time that they will take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_prunegate.execution.answering import Answering
+    from pytest_prunegate.input.model_argument import Side
+    from pytest_prunegate.tasks.prepared import PreparedTask
+
+
+class Waiting:
+    """Requests that wait for an answer, by part of a task and side.
+
+    Args:
+        answering: knows how long requests took.
+    """
+
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
+        self.requests: dict[tuple[str, Side], int] = {}
+
+    def seconds(self, parts: Sequence[PreparedTask]) -> float | None:
+        """Time for the waiting requests of a task on all sides; None where nothing like them was timed.
+
+        Members of a group that were not timed take what the others took.
+        """
+        total = 0.0
+        for side in self._answering.facts:
+            waiting = [(part, count) for part in parts if (count := self.requests.get((part.key, side), 0))]
+            rates = {part.key: self._answering.seconds_per_request(part.name, side) for part, _ in waiting}
+            known = [rate for rate in rates.values() if rate is not None]
+            if waiting and not known:
+                return None
+            for part, count in waiting:
+                rate = rates[part.key]
+                total += count * (sum(known) / len(known) if rate is None else rate)
+        return total

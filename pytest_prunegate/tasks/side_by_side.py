@@ -1,0 +1,58 @@
+"""What runs on both models at once: the seam between kinds of checks that need it and what loads models."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_prunegate.tasks.agreement import WindowAgreement
+
+
+class SideBySide(Protocol):
+    """Both models of a comparison. They are loaded when something is run that the store does not have."""
+
+    def known(self, windows: Sequence[tuple[int, ...]]) -> int:
+        """How many of the windows need no model any more."""
+
+    def agreement(self, windows: Sequence[tuple[int, ...]], done: Callable[[], None]) -> list[WindowAgreement]:
+        """Compare both models' next-token distributions on windows of tokens.
+
+        Args:
+            windows: of at least two tokens each.
+            done: is called after each window that the models had to be run for.
+
+        Raises:
+            ModelError: a model cannot be loaded, or fails.
+            TaskError: one of them gives no distributions, or their vocabularies differ.
+            RunStopped: the run was asked to stop.
+        """
+
+
+class Run(ABC):
+    """Something that is run on both models: `steps` of a `unit`."""
+
+    unit: str
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """How many there are."""
+
+    @abstractmethod
+    def known(self, both: SideBySide) -> int:
+        """How many of its steps need no model any more."""
+
+    @abstractmethod
+    def result(self, both: SideBySide, done: Callable[[], None]) -> Any:
+        """Run it.
+
+        Args:
+            both: the models.
+            done: is called after each step.
+
+        Raises:
+            EvaluationError: it cannot be run.
+        """
