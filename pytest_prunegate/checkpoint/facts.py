@@ -94,7 +94,8 @@ class ModelFacts:
     `folder` is what transformers loads: the base's where `adapter` is one, and of a served model its tokenizer alone. `weights` are the
     files of its weights there, `ignored` names of tensors in them that the model computes itself.
     `quantised` names a packed format. `files` are all that the fingerprint covers, as they were before they were read; None for
-    one that was not there. `file` is the baseline that takes the place of the model, which is then never loaded.
+    one that was not there. `file` is the baseline that takes the place of the model, which is then never loaded. `maker` is the function that
+    makes it (``module:function``), whose `folder` has what it said of itself.
     """
 
     side: Side
@@ -122,6 +123,7 @@ class ModelFacts:
     files: Mapping[Path, Stamp | None] = field(default_factory=dict)
     served: ServedModel | None = None
     file: Path | None = None
+    maker: str | None = None
     mask_from: ModelFacts | None = None
     """The model right after pruning, with whose zeros this one's are compared."""
 
@@ -229,7 +231,7 @@ def _checkpoint_facts(location: Location, memory: ScanMemory, inspector: Inspect
         fingerprint=checkpoint_fingerprint(folder, scan),
         architecture=next(iter(config.get("architectures") or []), config.get("model_type")),
         dtype=_dtype(config, scan),
-        max_length=_max_length(config, folder),
+        max_length=longest_input(config, folder),
         parameters=None if packed and zeros.problem else _parameters(counted, layout),
         weights=weights,
         size=sum(path.stat().st_size for path in weights),
@@ -388,7 +390,8 @@ def _dtype(config: dict[str, Any], scan: Scan) -> str:
     return next((_SAFETENSORS_DTYPES[dtype] for dtype in stored if dtype in _SAFETENSORS_DTYPES), "float32")
 
 
-def _max_length(config: dict[str, Any], folder: Path) -> int:
+def longest_input(config: dict[str, Any], folder: Path) -> int:
+    """The longest input of a model in tokens, as lm-eval finds it: of its configuration, or of the tokenizer beside it."""
     text_config = config.get("text_config") or config
     for key in _LENGTH_KEYS:
         if isinstance(text_config.get(key), int):

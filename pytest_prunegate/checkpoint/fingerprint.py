@@ -33,6 +33,17 @@ def checkpoint_fingerprint(folder: Path, scan: Scan) -> str:
     return digest_of([scan.digest, *_config_parts(folder), *_tokenizer_parts(folder), *code])
 
 
+def made_fingerprint(folder: Path, tensors: str, code: str) -> str:
+    """Fingerprint of a model that a function made: its tensors, what it said of itself, and the code that made it and may run in it.
+
+    Args:
+        folder: has its configuration and its tokenizer.
+        tensors: digest of its tensors.
+        code: digest of the function's file.
+    """
+    return digest_of([tensors, *_config_parts(folder), *_tokenizer_parts(folder), ["code", code]])
+
+
 def adapter_fingerprint(base: str, folder: Path, scan: Scan) -> str:
     """Fingerprint of an adapter on its base: both decide an answer, and where they came from does not."""
     config = _without(read_json(folder / "adapter_config.json"), _ADAPTER_PROVENANCE)

@@ -243,7 +243,7 @@ def _mismatched(mismatched: Sequence[Mismatch]) -> Iterator[str]:
         ]
         yield (
             f"shapes differ: {named(shapes, '; ')}. Write the sizes that the pruner left into config.json (such as intermediate_size); where "
-            "they differ from layer to layer, the model needs code of its own that reads them."
+            "they differ from layer to layer, name a function that makes the model and its tokenizer: --pruned=my_module:load_model."
         )
 
 

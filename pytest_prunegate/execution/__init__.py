@@ -11,6 +11,7 @@ __all__ = [
     "executor",
     "inspector",
     "interruption",
+    "made_model",
     "models",
     "registry",
     "server",

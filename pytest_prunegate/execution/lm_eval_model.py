@@ -20,6 +20,7 @@ from pytest_prunegate.execution.devices import resolve_device
 from pytest_prunegate.execution.executor import Executor
 from pytest_prunegate.execution.gate_lm import GateLM
 from pytest_prunegate.execution.hook import AnswerHook
+from pytest_prunegate.execution.made_model import make_again
 from pytest_prunegate.execution.next_tokens import logit_rows, window_loglikelihood
 from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.guarded import needs_trust, reason_of
@@ -153,6 +154,11 @@ class LmEvalModel(Executor):
             "trust_remote_code": False, "tokenizer": str(facts.tokenizer.folder),
         }  # fmt: skip
         fixed: dict[str, Any] = {"batch_size": self._batch_size, "device": self._device}
+        if facts.maker:
+            module, tokenizer = make_again(facts)
+            wanted = getattr(torch, conditions.dtype)
+            module.to(self._device) if module.dtype == wanted else module.to(self._device, wanted)
+            return GateLM(weights=(), **own | {"pretrained": module, "tokenizer": tokenizer} | fixed)
         if conditions.backend == "hf":
             return GateLM(weights=facts.weights, **own | transformers_arguments(facts) | fixed)
         cls = backend_class(conditions.backend)

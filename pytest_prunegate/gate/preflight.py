@@ -138,7 +138,11 @@ def unreachable(gates: CandidateGates, needed: Needed) -> list[str]:
 
 def _hub_models(pairs: Sequence[Pair]) -> list[ModelArgument]:
     models = {argument.where: argument for pair in pairs for argument in pair.options.models.values()}
-    arguments = (argument for argument in models.values() if argument.url is None and argument.file is None)
+    arguments = (
+        argument
+        for argument in models.values()
+        if argument.url is None and argument.file is None and argument.maker is None
+    )
     return [argument for argument in arguments if (argument.base or argument).folder is None]
 
 

@@ -194,6 +194,9 @@ def run_notes(
     for facts in plan.facts.values():
         if facts.served:
             yield _served(facts)
+        if facts.maker:
+            code = ", ".join(str(path) for path in facts.files)
+            yield f"The {facts.side} model is made by {facts.maker} of {code}: its fingerprint is of its tensors, its configuration and that file."
         if facts.ignored:
             yield (
                 f"The {facts.title} computes {named(facts.ignored)} itself: what its files hold of that, transformers passes over by its own list."
@@ -217,7 +220,7 @@ def _unbreakable(tasks: Sequence[GateTask]) -> Iterator[str]:
 
 def _unverified(facts: ModelFacts, backend: str) -> str | None:
     """Why a loaded model cannot be held against its files."""
-    if facts.served or facts.file:
+    if facts.served or facts.file or facts.maker:
         return None
     if backend != "hf":
         return f"the backend {backend} loads them by itself"

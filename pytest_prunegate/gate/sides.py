@@ -96,6 +96,11 @@ class _Reader:
         if argument.file is not None:
             self._files[argument.where] = read_baseline(argument.file, argument.where)
             self._facts[argument.where] = _facts_of(self._files[argument.where], argument, self._options)
+        elif argument.maker is not None:
+            from pytest_prunegate.execution.made_model import made_facts
+
+            self._facts[argument.where] = made_facts(argument, self._options.cache_dir or default_cache_dir())
+            refuse_unloadable(self._facts[argument.where], self._backend)
         else:
             facts = read_facts(self._location(argument), self._memory, self._inspector)
             refuse_unloadable(facts, self._backend)

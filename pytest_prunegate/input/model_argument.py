@@ -1,4 +1,4 @@
-"""A model as the user names it: a directory, a GGUF file, an adapter on its base, a hub id, a server, or a baseline; and the names of several."""
+"""A model as the user names it: a directory, a GGUF file, an adapter on its base, a hub id, a server, a function or a baseline; names of several."""
 
 from __future__ import annotations
 
@@ -91,6 +91,8 @@ def _argument_problems(flag: str, arguments: Mapping[str, Any]) -> list[str]:
 
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.+-]*)=(?P<path>.+)", re.DOTALL)
 _VARIANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_MAKER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_OF_MAKERS = ("dtype", "max_length")  # arguments that a model in memory can take
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 RECORDED = "recorded"
 _BASELINE = ".json.gz"
@@ -143,7 +145,7 @@ class ModelArgument:
 
     `folder` is the local directory (None for a hub id), `gguf` the name of a GGUF file in it. `arguments` are the side's
     model_args in lm-eval's words. `url` is a server's. `base` is the model that a local adapter stands on; `peft_base` what the user wrote for it.
-    `file` is a baseline that takes the place of the model.
+    `file` is a baseline that takes the place of the model. `maker` is a function that makes it, as ``module:function``.
     """
 
     side: Side
@@ -160,6 +162,7 @@ class ModelArgument:
     url: str | None = None
     peft_base: str | None = None
     file: Path | None = None
+    maker: str | None = None
 
     @property
     def where(self) -> str:
@@ -205,6 +208,8 @@ def parse_model(
         return _local(given, path)
     if value.endswith(_BASELINE):
         raise InputError(f"{given.where}: there is no file {path}.")
+    if _MAKER.fullmatch(value):
+        return _made(replace(given, maker=value))
     hub_id, _, revision = value.partition("@")
     if not _HUB_ID.fullmatch(hub_id):
         raise InputError(f"{given.where}: there is no directory {path}.")
@@ -271,6 +276,17 @@ def _baseline(given: ModelArgument) -> ModelArgument:
     if given.peft_base is not None:
         raise InputError(f"{given.where}: this is a baseline file, which needs no base. Take {_PEFT_BASE} out.")
     return given
+
+
+def _made(given: ModelArgument) -> ModelArgument:
+    if given.flag not in _SIDES:
+        raise InputError(f"{given.where}: this is a function that makes a model; a checkpoint is needed here.")
+    if foreign := [key for key in given.arguments if key not in _OF_MAKERS]:
+        raise InputError(
+            f"--prunegate-{given.side}-args: {', '.join(foreign)}: {given.where} loads its model by itself, and is told {' and '.join(_OF_MAKERS)} "
+            "alone. Do it in that function."
+        )
+    return _without_base(given)
 
 
 def _without_base(given: ModelArgument) -> ModelArgument:

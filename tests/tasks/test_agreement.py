@@ -185,7 +185,9 @@ def test_memory_for_both_is_looked_at_before(project: Bench, monkeypatch: pytest
     monkeypatch.setattr("pytest_prunegate.gate.runs.free_memory", lambda _: (2 * size - 1, "made up"))
     result = project.run("--prunegate-preflight")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*agreement: both models have to be in memory at once, and their weights take about *"])
+    result.stderr.fnmatch_lines(
+        ["*agreement: both models have to be in memory at once, and their weights take about *"]
+    )
     monkeypatch.setattr("pytest_prunegate.gate.runs.free_memory", lambda _: (2 * size, "made up"))
     assert project.run("--prunegate-preflight").ret == 0
 
@@ -204,4 +206,6 @@ def test_memory_that_runs_out_is_an_error_of_this_check_alone(project: Bench, mo
     )
     result = project.run()
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*agreement: a model failed on a window: *out of memory*Both models are in memory at once for it: take *"])
+    result.stdout.fnmatch_lines(
+        ["*agreement: a model failed on a window: *out of memory*Both models are in memory at once for it: take *"]
+    )

@@ -233,4 +233,4 @@ def _named(ordered: Sequence[CountedTensor], which: str) -> str:
 
 def _looked_at(files: _Files, tensors: Sequence[CountedTensor]) -> str:
     scope = f" whose names match {files.scope}" if files.scope else ""
-    return f"Figure in {len(tensors)} tensors{scope}."
+    return f"Counted in {len(tensors)} tensors{scope}."
