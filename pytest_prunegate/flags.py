@@ -41,8 +41,8 @@ class Flag:
 ORIGINAL = Flag(
     "--original",
     "MODEL",
-    "the original model: a directory, a .gguf file, a hub id or id@revision, a baseline.json.gz in its place, or "
-    "NAME=http://HOST:PORT/v1; NAME=MODEL names it",
+    "the original model: a directory, a .gguf file, a hub id or id@revision, a baseline.json.gz in its place, "
+    "my_module:load_model, or NAME=http://HOST:PORT/v1; NAME=MODEL names it",
 )
 PRUNED = Flag(
     "--pruned",
