@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 DATA   ?= ../shared/data
 MODELS ?= demo/models
 
-.PHONY: demo test test-slow lint wheel-test real-gate matrix browser evidence-identity evidence-validity evidence-architectures evidence-foreign evidence-early-stopping evidence-faults bench faults clean
+.PHONY: demo test test-slow lint wheel-test real-gate matrix browser evidence-identity evidence-validity evidence-architectures evidence-foreign evidence-early-stopping evidence-kl-divergence evidence-faults bench faults clean
 
 demo: $(VENV)/.installed
 	$(RUN) demo/run.py $(MODELS)
@@ -68,6 +68,11 @@ evidence-validity: $(VENV)/.installed
 evidence-early-stopping: $(VENV)/.installed
 	$(RUN) demo/models.py $(MODELS)
 	$(RUN) evidence/early_stopping.py $(DATA) $(MODELS) evidence/early_stopping.json
+
+# Builds llama.cpp, which needs a C++ compiler: about 15 minutes.
+evidence-kl-divergence: $(VENV)/.installed
+	$(RUN) demo/models.py $(MODELS)
+	$(RUN) evidence/kl_divergence.py $(DATA) $(MODELS) build/llama.cpp evidence/kl_divergence.json
 
 # Ninety tiny models: about two minutes.
 evidence-architectures: $(VENV)/.installed
