@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.store import Response
     from pytest_prunegate.tasks.requests import Conditions, Request
+    from pytest_prunegate.tasks.speed import TimedRun
 
     HandOn = Callable[[Request, Response], None]
 
@@ -97,6 +98,19 @@ class Executor(ABC):
         raise TaskError(
             "agreement: needs the models' distributions over all tokens, which this backend does not give. Use --prunegate-backend=hf."
         )
+
+    def timed_run(self, prompts: Sequence[Sequence[int]], generate: int) -> TimedRun:
+        """Read prompts of equal length, and generate so many tokens behind each, whatever they are.
+
+        Raises:
+            TaskError: it cannot be told to.
+        """
+        raise TaskError("speed: this backend cannot be told how many tokens to generate. Use --prunegate-backend=hf.")
+
+    @property
+    def weights_size(self) -> int:
+        """Bytes of its weights in memory; 0 where it does not tell."""
+        return 0
 
     def is_out_of_memory(self, error: Exception) -> bool:
         """Whether an exception says that a smaller batch might fit."""

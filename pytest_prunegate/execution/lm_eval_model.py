@@ -22,6 +22,7 @@ from pytest_prunegate.execution.gate_lm import GateLM
 from pytest_prunegate.execution.hook import AnswerHook
 from pytest_prunegate.execution.made_model import make_again
 from pytest_prunegate.execution.next_tokens import logit_rows, window_loglikelihood
+from pytest_prunegate.execution.timed import timed_run, weights_size
 from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.guarded import needs_trust, reason_of
 from pytest_prunegate.tasks.requests import ROLLING, WINDOW, canonical_json
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.execution.executor import HandOn, Settings
     from pytest_prunegate.tasks.requests import Conditions, Request
+    from pytest_prunegate.tasks.speed import TimedRun
 
 
 _log = logging.getLogger("pytest_prunegate")
@@ -114,6 +116,17 @@ class LmEvalModel(Executor):
         if not isinstance(getattr(self._lm, "model", None), torch.nn.Module):
             return super().next_token_logits(tokens)
         return logit_rows(self._lm, tokens)
+
+    def timed_run(self, prompts: Sequence[Sequence[int]], generate: int) -> TimedRun:
+        """Of a model that torch runs in this process."""
+        if not isinstance(getattr(self._lm, "model", None), torch.nn.Module):
+            return super().timed_run(prompts, generate)
+        return timed_run(self._lm.model, torch.device(self._lm.device), prompts, generate)
+
+    @property
+    def weights_size(self) -> int:
+        """Of all tensors of the module."""
+        return weights_size(self._lm.model)
 
     def is_out_of_memory(self, error: Exception) -> bool:
         """On a GPU, or where the CPU's allocator says so."""

@@ -90,7 +90,7 @@ def logit_rows(lm: Any, tokens: tuple[int, ...]) -> Iterator[torch.Tensor]:
 
 
 def window_agreement(
-    original: Iterable[torch.Tensor], pruned: Iterable[torch.Tensor], tokens: tuple[int, ...]
+    original: Iterable[torch.Tensor], pruned: Iterable[torch.Tensor], *, tokens: tuple[int, ...]
 ) -> WindowAgreement:
     """Both models on a window, computed in float64.
 

@@ -1,30 +1,37 @@
-"""Runs both models of a comparison at once, window by window; what was computed is kept, and no model is loaded for it again."""
+"""Runs both models of a comparison side by side: window by window, which is kept, or by turns, which is timed."""
 
 from __future__ import annotations
 
+import random
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import xxhash
 
 from pytest_prunegate.errors import EvaluationError, ModelError, TaskError
+from pytest_prunegate.input.model_argument import SIDES
 from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.agreement import WindowAgreement
 from pytest_prunegate.tasks.guarded import reason_of
 from pytest_prunegate.tasks.requests import WINDOW, Request, canonical_json, request_keys
+from pytest_prunegate.tasks.speed import Speed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_prunegate.execution.answering import Answering
     from pytest_prunegate.execution.executor import Executor
     from pytest_prunegate.execution.interruption import StopRequest
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.store import Store
+    from pytest_prunegate.tasks.speed import TimedRun
 
 VERSION = "1"  # of the definition of agreement
-NAME = "agreement"
+AGREEMENT, SPEED = "agreement", "speed"
+_T = TypeVar("_T")
 _ROOM = (
     "Both models are in memory at once for it: take a smaller --prunegate-dtype or seqlen, or spread them with device_map=auto among "
     "their arguments."
@@ -58,44 +65,69 @@ class BothModels:
             RunStopped: the run was asked to stop.
         """
         keys = self._keys(windows)
-        if missing := [
-            window
-            for window, key in zip(windows, keys, strict=True)
-            if key not in self._store.known(self._pruned, keys)
-        ]:
+        known = self._store.known(self._pruned, keys)
+        if missing := [window for window, key in zip(windows, keys, strict=True) if key not in known]:
             self._compare(missing, done)
         kept = self._store.get(self._pruned, keys)
         return [WindowAgreement.from_text(kept[key].text or "") for key in keys]
 
-    def _compare(self, windows: Sequence[tuple[int, ...]], done: Callable[[], None]) -> None:
-        provenance = self._answering.provenance(NAME, VERSION, "pruned")
-        try:
-            with self._answering.both(Request(kind=WINDOW, tokens=windows[0])) as models:
-                for window, key in zip(windows, self._keys(windows), strict=True):
-                    with self._stop.batch_in_hand():
-                        began = time.monotonic()
-                        found = self._window(models, window)
-                        self._store.put(self._pruned, key, Response(text=found.as_text()), provenance)
-                        self._answering.add_timing(NAME, "pruned", requests=1, seconds=time.monotonic() - began)
+    def speed(self, prompt: int, generate: int, *, batch: int, pairs: int, done: Callable[[], None]) -> Speed:
+        """Time both models by turns, each first in every second pair: a machine that slows down slows both.
+
+        Raises:
+            ModelError, TaskError, RunStopped: as for agreement.
+        """
+        sizes = [facts.vocab_size for facts in self._answering.facts.values() if facts.vocab_size]
+        draw = random.Random(0)  # noqa: S311 - the same tokens for both, and in every run
+        prompts = [[draw.randrange(min(sizes, default=1000)) for _ in range(prompt)] for _ in range(batch)]
+        found: list[tuple[TimedRun, TimedRun]] = []
+        with self._both(SPEED, prompts[0]) as models:
+            for number in range(pairs + 1):
+                with self._stop.batch_in_hand():
+                    order = SIDES if number % 2 else SIDES[::-1]
+                    runs = {
+                        side: self._run(SPEED, models, partial(models[side].timed_run, prompts, generate))
+                        for side in order
+                    }
+                    if number:  # the first pair warms up
+                        found.append((runs["original"], runs["pruned"]))
                         done()
+            weights = models["original"].weights_size, models["pruned"].weights_size
+        place = str(self._answering.provenance(SPEED, VERSION, "pruned")["hardware"])
+        return Speed(prompt=prompt, generate=generate, batch=batch, pairs=tuple(found), weights=weights, place=place)
+
+    def _compare(self, windows: Sequence[tuple[int, ...]], done: Callable[[], None]) -> None:
+        provenance = self._answering.provenance(AGREEMENT, VERSION, "pruned")
+        with self._both(AGREEMENT, windows[0]) as models:
+            for window, key in zip(windows, self._keys(windows), strict=True):
+                with self._stop.batch_in_hand():
+                    began = time.monotonic()
+                    found = self._run(AGREEMENT, models, partial(_agreement, models, window))
+                    self._store.put(self._pruned, key, Response(text=found.as_text()), provenance)
+                    self._answering.add_timing(AGREEMENT, "pruned", requests=1, seconds=time.monotonic() - began)
+                    done()
+
+    @contextmanager
+    def _both(self, name: str, tokens: Sequence[int]) -> Iterator[dict[Side, Executor]]:
+        """Both models in memory; where there is no room for them, that is said."""
+        try:
+            with self._answering.both(Request(kind=WINDOW, tokens=tuple(tokens))) as models:
+                yield models
         except ModelError as error:
             from pytest_prunegate.execution.lm_eval_model import is_out_of_memory
 
             if isinstance(error.__cause__, Exception) and is_out_of_memory(error.__cause__):
-                raise TaskError(f"{NAME}: {error} {_ROOM}") from error
+                raise TaskError(f"{name}: {error} {_ROOM}") from error
             raise
 
-    def _window(self, models: dict[Side, Executor], window: tuple[int, ...]) -> WindowAgreement:
-        from pytest_prunegate.execution.next_tokens import window_agreement
-
+    def _run(self, name: str, models: dict[Side, Executor], step: Callable[[], _T]) -> _T:
         try:
-            original, pruned = models["original"], models["pruned"]
-            return window_agreement(original.next_token_logits(window), pruned.next_token_logits(window), window)
+            return step()
         except EvaluationError:
             raise
         except Exception as error:  # a model may raise whatever it likes
             room = f" {_ROOM}" if any(model.is_out_of_memory(error) for model in models.values()) else ""
-            raise TaskError(f"{NAME}: a model failed on a window: {reason_of(error)}{room}") from error
+            raise TaskError(f"{name}: a model failed: {reason_of(error)}{room}") from error
 
     @property
     def _pruned(self) -> str:
@@ -107,6 +139,13 @@ class BothModels:
         original = xxhash.xxh3_128(
             canonical_json([facts.fingerprint, asdict(conditions["original"])]).encode()
         ).hexdigest()
-        requests = [Request(kind=NAME, context=original, tokens=window) for window in windows]
+        requests = [Request(kind=AGREEMENT, context=original, tokens=window) for window in windows]
         keys = request_keys(requests, conditions["pruned"], task_version=VERSION)
         return [keys[request] for request in requests]
+
+
+def _agreement(models: dict[Side, Executor], window: tuple[int, ...]) -> WindowAgreement:
+    from pytest_prunegate.execution.next_tokens import window_agreement
+
+    original, pruned = (models[side].next_token_logits(window) for side in SIDES)
+    return window_agreement(original, pruned, tokens=window)

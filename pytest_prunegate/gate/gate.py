@@ -24,7 +24,7 @@ from pytest_prunegate.tasks.checks import CountingKind, FigureKind, Preparation,
 from pytest_prunegate.tasks.kinds import figure_metric
 from pytest_prunegate.verdict.answers import first_answers
 from pytest_prunegate.verdict.check_scores import member_results, scores_of
-from pytest_prunegate.verdict.compare import Comparison, UnjudgedError, compare_figure
+from pytest_prunegate.verdict.compare import Comparison, UnjudgedError, compare_figure, outcome_of
 from pytest_prunegate.verdict.judge import Judge
 from pytest_prunegate.verdict.ledger import Ledger
 from pytest_prunegate.verdict.outcome import Basis, Outcome
@@ -226,7 +226,8 @@ class Gate(Pair):
             comparison = compare_figure(check, figure)
             note = " ".join(filter(None, (figure.worst if comparison.broken else "", figure.looked_at)))
             return comparison, Verdict(
-                outcome=comparison.outcome, basis=Basis.MEASURED, used=comparison.documents, note=note or None
+                outcome=outcome_of(comparison, figure), basis=Basis.CONFIDENT if figure.interval else Basis.MEASURED,
+                used=comparison.documents, note=note or None, error_rate=figure.error_rate if check.thresholds else None,
             )  # fmt: skip
         try:
             return self.judging.judge(task, check, measured)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from pytest_prunegate.checkpoint.hashing import hash_file
+from pytest_prunegate.execution.devices import hardware_name
+from pytest_prunegate.tasks.checks import RunningKind
 from pytest_prunegate.tasks.task_builder import FEWSHOT_SEED
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ class Identities:
             "asked": [threshold.text for threshold in check.thresholds if threshold.rule.takes_text],
             "seed": gate.options.seed if is_drawn else None,
             "parts": [_settings(part) for part in (task, *task.members)],
+            "machine": _machine(gate, task),
             "mask": None if task.asks_models else _mask(gate),
             "weighting": [asdict(aggregate) for aggregate in task.aggregates],
         }
@@ -79,6 +83,12 @@ def _mask(gate: Gate) -> str | None:
     """The fingerprint of the model whose zeros are compared."""
     pruned = gate.facts.get("pruned")
     return pruned.mask_from.fingerprint if pruned and pruned.mask_from else None
+
+
+def _machine(gate: Gate, task: GateTask) -> str | None:
+    """Where a figure was measured that is of the machine, too."""
+    is_of_machine = isinstance(task.kind, RunningKind) and task.kind.is_of_machine
+    return f"{platform.node()}, {hardware_name(gate.options.device)}" if is_of_machine else None
 
 
 def _digest(value: Any) -> str:

@@ -4,12 +4,12 @@ It imports the root alone.
 """
 
 __all__ = [
-    "agreement_rules",
     "file_rules",
     "model_argument",
     "options",
     "rule",
     "rules",
+    "running_rules",
     "task_reader",
     "threshold_values",
     "thresholds",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from pytest_prunegate.input.agreement_rules import MAX_KL, MAX_KL_P99, MAX_PERPLEXITY_RATIO, MIN_TOP1
 from pytest_prunegate.input.file_rules import (
     MAX_REGROWN,
     MAX_SIZE,
@@ -16,6 +15,7 @@ from pytest_prunegate.input.file_rules import (
     ZERO_PATTERN,
 )
 from pytest_prunegate.input.rule import Number, OfPruned, Quantities, Rule, T
+from pytest_prunegate.input.running_rules import MAX_KL, MAX_KL_P99, MAX_PERPLEXITY_RATIO, MIN_SPEEDUP, MIN_TOP1
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -162,7 +162,7 @@ RULES: dict[str, Rule] = {
     rule.key: rule for rule in (
         MAX_RELATIVE_DROP, MAX_RELATIVE_INCREASE, MAX_ABSOLUTE_DROP, MIN_RECOVERY, MIN_SCORE, MAX_SHARE, MAX_LOST, MAX_FLIPS, MIN_SPARSITY,
         MAX_SPARSITY, MIN_LAYER_SPARSITY, ZERO_PATTERN, MIN_PARAMETER_REDUCTION, MAX_SIZE, MAX_REGROWN,
-        MIN_TOP1, MAX_KL, MAX_KL_P99, MAX_PERPLEXITY_RATIO,
+        MIN_TOP1, MAX_KL, MAX_KL_P99, MAX_PERPLEXITY_RATIO, MIN_SPEEDUP,
     )
 }  # fmt: skip
 """All rules, by their keys."""

@@ -18,6 +18,7 @@ __all__ = [
     "scorer",
     "scores",
     "side_by_side",
+    "speed",
     "task_builder",
     "thresholds_file",
     "tokenizers",

@@ -85,7 +85,8 @@ class FigureMetric:
 class Figure:
     """What was found of both models: the figures, the original's None where it has none, and `of` how many of the unit.
 
-    `looked_at` says in a sentence what was looked at, and `worst` what a failure is due to.
+    `looked_at` says in a sentence what was looked at, and `worst` what a failure is due to. `interval` are the bounds of a figure that noise
+    moves, which are judged in its place, with the probability `error_rate` that it lies outside; None where the figure is what it is.
     """
 
     metric: FigureMetric
@@ -94,6 +95,8 @@ class Figure:
     of: int
     looked_at: str = ""
     worst: str = ""
+    interval: tuple[Fraction, Fraction] | None = None
+    error_rate: float | None = None
 
 
 class Kind(ABC):
@@ -207,7 +210,27 @@ class CountingKind(FigureKind):
 
 
 class RunningKind(FigureKind):
-    """A kind that runs both models side by side, in memory at the same time."""
+    """A kind that runs both models side by side, in memory at the same time. `is_of_machine`: its figures are of the machine, too."""
+
+    is_of_machine: ClassVar[bool] = False
+
+    def task_or_figure(
+        self, spec: Spec, display: str, metrics: Mapping[Rule, FigureMetric], alone: FigureMetric
+    ) -> GateTask:
+        """An entry with a check for each of its thresholds; where it has none, with one that can only be told.
+
+        Args:
+            spec: the entry.
+            display: what the user calls the thresholds file.
+            metrics: what each rule is about.
+            alone: what is told where there is no threshold.
+        """
+        if spec.thresholds:
+            return self.task_of(spec, display, metrics)
+        check = Check(
+            task=spec.name, name=alone.key, measure=Measure.METRIC, metric=alone.key, filter="none", thresholds=(), file=display, line=spec.line
+        )  # fmt: skip
+        return GateTask(kind=self, spec=spec, checks=(check,), selected=True)
 
     @abstractmethod
     def prepare(self, spec: Spec, preparation: Preparation) -> Run:

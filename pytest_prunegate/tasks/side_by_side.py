@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_prunegate.tasks.agreement import WindowAgreement
+    from pytest_prunegate.tasks.speed import Speed
 
 
 class SideBySide(Protocol):
@@ -28,6 +29,20 @@ class SideBySide(Protocol):
             ModelError: a model cannot be loaded, or fails.
             TaskError: one of them gives no distributions, or their vocabularies differ.
             RunStopped: the run was asked to stop.
+        """
+
+    def speed(self, prompt: int, generate: int, *, batch: int, pairs: int, done: Callable[[], None]) -> Speed:
+        """Time both models by turns on the same prompts of random tokens.
+
+        Args:
+            prompt: tokens of a prompt.
+            generate: tokens behind it.
+            batch: prompts at once.
+            pairs: runs of each model that count; one before them warms up.
+            done: is called after each pair.
+
+        Raises:
+            ModelError, TaskError, RunStopped: as for agreement.
         """
 
 

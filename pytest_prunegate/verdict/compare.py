@@ -138,8 +138,23 @@ def compare_figure(check: Check, found: Figure) -> Comparison:
     return Comparison(
         check=check, original=original, pruned=pruned, difference=difference, drop=None,
         relative_drop=None, recovery=None, documents=found.of, lost=None, gained=None,
-        broken=broken_thresholds(check, pruned, None, None), silent=None,
+        broken=_surely_broken(check, found), silent=None,
     )  # fmt: skip
+
+
+def outcome_of(comparison: Comparison, found: Figure) -> Outcome:
+    """How a figure ends; open where one end of its interval breaks a threshold, and the other does not."""
+    if comparison.broken or found.interval is None:
+        return comparison.outcome
+    is_open = any(broken_thresholds(comparison.check, end, None, None) for end in found.interval)
+    return Outcome.INCONCLUSIVE if is_open else Outcome.PASS
+
+
+def _surely_broken(check: Check, found: Figure) -> tuple[Threshold, ...]:
+    """What the figure breaks, or both ends of its interval do."""
+    ends = found.interval or (found.pruned,)
+    broken = [broken_thresholds(check, end, None, None) for end in ends]
+    return tuple(threshold for threshold in broken[0] if all(threshold in other for other in broken))
 
 
 def broken_thresholds(

@@ -68,7 +68,7 @@ def test_a_part_of_the_file_is_incomplete_and_null(project: Bench) -> None:
     pruned = json.loads((project.results / "pruned_model_results.json").read_text())
     assert pruned["tasks"]["squadv2"] == {"f1": None}
     summary = json.loads((project.results / "comparison_results.json").read_text())
-    assert summary["version"] == 7
+    assert summary["version"] == 8
     assert [check["outcome"] for check in summary["checks"]] == ["pass", "not run"]
 
 

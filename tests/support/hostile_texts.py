@@ -140,7 +140,7 @@ def summary_with(text: str) -> Summary:
         commit=text, tasks={},
     )  # fmt: skip
     return Summary(
-        version=8, verdict=RunVerdict.FAIL, headline=text, notes=(text,), differences=(text,), reductions=(text,), mask=MaskSurvival(source=text, fingerprint=text, zeros=2, regrown=1, new=0, share=0.5, layers=()), agreement=None, stale=(Stale(task=text, name=text, measured=text, reason=text),),
+        version=8, verdict=RunVerdict.FAIL, headline=text, notes=(text,), differences=(text,), reductions=(text,), mask=MaskSurvival(source=text, fingerprint=text, zeros=2, regrown=1, new=0, share=0.5, layers=()), agreement=None, speed=None, stale=(Stale(task=text, name=text, measured=text, reason=text),),
         archive=text, checks_measured=1, checks_total=1, models={"original": replace(model, side="original", name=text), "pruned": model},
         checks=(check, *others), tasks=(task,), asked={}, thresholds_file=text, built_in_thresholds=False, seed=1, batch_size=text, device=text,
         command=f"pytest {text}", started=text, finished=text, python=text, libraries={text: text}, changed=changed,

@@ -187,7 +187,7 @@ def made_summary(checks: tuple[CheckSummary, ...] | None = None, *, changes: int
     values: dict[str, Any] = {
         "version": SUMMARY_VERSION, "verdict": verdict(outcomes),
         "headline": headline(outcomes, partial=sum(check.is_partial for check in checks), earlier=sum(check.is_earlier for check in checks)),
-        "notes": ("The pruned model's chat template differs from the original's.",), "differences": (), "reductions": (), "mask": None, "agreement": None, "stale": (), "archive": None,
+        "notes": ("The pruned model's chat template differs from the original's.",), "differences": (), "reductions": (), "mask": None, "agreement": None, "speed": None, "stale": (), "archive": None,
         "checks_measured": measured(outcomes), "checks_total": len(checks),
         "models": {side: made_model(side) for side in SIDES}, "checks": checks, "tasks": tasks, "asked": {},
         "thresholds_file": "thresholds.yaml", "built_in_thresholds": False, "seed": 1234, "batch_size": "8", "device": "cpu",

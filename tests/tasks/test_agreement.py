@@ -207,5 +207,5 @@ def test_memory_that_runs_out_is_an_error_of_this_check_alone(project: Bench, mo
     result = project.run()
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
-        ["*agreement: a model failed on a window: *out of memory*Both models are in memory at once for it: take *"]
+        ["*agreement: a model failed: *out of memory*Both models are in memory at once for it: take *"]
     )

@@ -211,8 +211,8 @@ perplexity:
         ("tasks:\n t: {slice_by: [a, {b: c}], metrics: {a: 5%}}\n", "2: t.slice_by.[1]: expected the name of a field"),
         ("tasks:\n t: {cluster_by: 3, metrics: {a: 5%}}\n", "2: t.cluster_by: expected the name of a field of the task's documents, found 3."),
         ("perplexity:\n wikitext2: {max_relative_increase: 5%, inconclusive: report}\n", "2: perplexity.wikitext2.inconclusive: unknown key."),
-        ("task:\n t: {metrics: {a: 5%}}\n", "2: task: unknown key. Did you mean tasks? Known here: defaults, tasks, perplexity, agreement, mask, sparsity."),
-        ("- a\n", "1: expected the keys defaults, tasks, perplexity, agreement, mask and sparsity, found a list."),
+        ("task:\n t: {metrics: {a: 5%}}\n", "2: task: unknown key. Did you mean tasks? Known here: defaults, tasks, perplexity, agreement, speed, mask, sparsity."),
+        ("- a\n", "1: expected the keys defaults, tasks, perplexity, agreement, speed, mask and sparsity, found a list."),
         ("tasks:\n t:\n  metrics: &a\n   b: *a\n", "1: is too large: with its aliases written out"),
     ],
 )  # fmt: skip

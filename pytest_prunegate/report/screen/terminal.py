@@ -167,12 +167,7 @@ def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
     """What the table does not say: notes that were not said before the run, sparsity, broken outputs, what is stale."""
     yield from (note for note in summary.notes if note not in said)
     yield f"Sparsity: {', '.join(_model_sparsity(model) for model in summary.models.values())}."
-    if summary.mask:
-        yield f"Zeros regrown since {summary.mask.source}: {percent_text(summary.mask.share)}; {summary.mask.new:,} are new."
-    if summary.agreement:
-        yield f"Next tokens: {summary.agreement.text}."
-    if summary.reductions:
-        yield f"Smaller than the original: {', '.join(summary.reductions)}."
+    yield from _pruned_lines(summary)
     yield from _broken_outputs(summary)
     yield from (f"{check.location}: {check.reason}" for check in summary.checks if _needs_words(check))
     skipped = [f"{check.task}::{check.name}" for check in summary.checks if check.outcome == Outcome.NOT_RUN]
@@ -193,6 +188,19 @@ def closing_lines(summary: Summary, *, said: Sequence[str]) -> Iterator[str]:
             f"Relative: the change with its own sign; a rise of {one_line(', '.join(rising))} is a loss." if rising
             else "Relative: negative is a loss, whichever direction is better for the metric."
         )  # fmt: skip
+
+
+def _pruned_lines(summary: Summary) -> Iterator[str]:
+    """What pruning did to the model, and what it bought."""
+    if summary.mask:
+        yield f"Zeros regrown since {summary.mask.source}: {percent_text(summary.mask.share)}; {summary.mask.new:,} are new."
+    if summary.agreement:
+        yield f"Next tokens: {summary.agreement.text}."
+    if summary.speed:
+        yield f"Speed: {summary.speed.text}."
+        yield from filter(None, [summary.speed.remark])
+    if summary.reductions:
+        yield f"Smaller than the original: {', '.join(summary.reductions)}."
 
 
 def differences_text(found: Sequence[str], most: int = _DIFFERENCES) -> str:

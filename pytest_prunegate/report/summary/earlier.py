@@ -18,7 +18,9 @@ from pytest_prunegate.input.thresholds import Decide
 from pytest_prunegate.report.summary.provenance import asked_decision
 from pytest_prunegate.report.summary.records import Stale
 from pytest_prunegate.report.summary.results_file import UnreadableError, measured_of, read_results
+from pytest_prunegate.tasks.kinds import figure_metric
 from pytest_prunegate.tasks.kinds.agreement import AgreementOnText
+from pytest_prunegate.tasks.kinds.speed import SpeedOnDevice
 from pytest_prunegate.tasks.scores import exact
 from pytest_prunegate.verdict.check_scores import MemberResult, allows_silence, has_fallen_silent
 from pytest_prunegate.verdict.compare import Comparison, broken_thresholds
@@ -36,9 +38,9 @@ if TYPE_CHECKING:
         PartSummary,
     )
     from pytest_prunegate.report.summary.file_names import FileNames
-    from pytest_prunegate.report.summary.model_records import AgreementSummary
     from pytest_prunegate.report.summary.records import Summary, TaskSummary
     from pytest_prunegate.report.summary.results_file import Measured
+    from pytest_prunegate.report.summary.running_records import AgreementSummary, SpeedSummary
     from pytest_prunegate.tasks.checks import Check
 
 
@@ -63,6 +65,7 @@ class Earlier:
     results: Mapping[Check, KeptResult] = field(default_factory=dict)
     tasks: Mapping[str, TaskSummary] = field(default_factory=dict)
     agreement: AgreementSummary | None = None
+    speed: SpeedSummary | None = None
     stale: tuple[Stale, ...] = ()
     files: tuple[str, ...] = ()
     started: str = ""
@@ -114,7 +117,7 @@ def _sort(gate: Gate, identities: Identities, found: Summary, folder: Path) -> E
     still = {check.task for check in results}
     return Earlier(
         results=results, tasks={name: task for name, task in tasks.items() if name in still}, stale=tuple(stale), started=found.started,
-        agreement=found.agreement if AgreementOnText.key in still else None,
+        agreement=found.agreement if AgreementOnText.key in still else None, speed=found.speed if SpeedOnDevice.key in still else None,
     )  # fmt: skip
 
 
@@ -124,7 +127,8 @@ def _stale(kept: Measured, reason: str) -> Stale:
 
 def _with_archived(gate: Gate, identities: Identities, earlier: Earlier, archived: Iterable[Path]) -> Earlier:
     """What was archived may hold again: after another setting was tried, or a run that broke. The newest comes first."""
-    results, tasks, agreement = dict(earlier.results), dict(earlier.tasks), earlier.agreement
+    results, tasks = dict(earlier.results), dict(earlier.tasks)
+    agreement, speed = earlier.agreement, earlier.speed
     for path in sorted(archived, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             older = _sort(gate, identities, read_results(path), path.parent)
@@ -132,8 +136,8 @@ def _with_archived(gate: Gate, identities: Identities, earlier: Earlier, archive
             continue
         results = {**older.results, **results}
         tasks = {**older.tasks, **tasks}
-        agreement = agreement or older.agreement
-    return replace(earlier, results=results, tasks=tasks, agreement=agreement)
+        agreement, speed = agreement or older.agreement, speed or older.speed
+    return replace(earlier, results=results, tasks=tasks, agreement=agreement, speed=speed)
 
 
 def _reason(gate: Gate, identities: Identities, check: Check, kept: Measured, task: TaskSummary | None) -> str | None:
@@ -158,7 +162,9 @@ def _undecided_now(gate: Gate, check: Check, kept: Measured) -> str | None:
     if decision.basis is Basis.MEASURED:
         return "decided otherwise" if check.decision.decide is Decide.CONFIDENT else None
     thresholds = tuple(threshold.describe() for threshold in check.thresholds)
-    shared = (decision.checks or 0) >= gate.thresholds and decision.candidates >= len(gate.options.candidates)
+    shared = figure_metric(check.metric) is not None or (  # a figure's interval shares its error with nobody
+        (decision.checks or 0) >= gate.thresholds and decision.candidates >= len(gate.options.candidates)
+    )
     is_same = decision.asked == asked_decision(check.decision) and kept.check.thresholds == thresholds and shared
     return None if is_same else "decided otherwise, or by other thresholds"
 

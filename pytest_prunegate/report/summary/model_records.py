@@ -1,4 +1,4 @@
-"""The records of a run's models: what their files say, what became of their zeros, and how far apart their distributions are."""
+"""The records of a run's models: what their files say, and what became of their zeros."""
 
 from __future__ import annotations
 
@@ -97,63 +97,6 @@ class MaskSurvival:
     new: Count
     share: Share
     layers: tuple[LayerRegrowth, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AgreementStretch:
-    """Agreement on a part of all windows.
-
-    Attributes:
-        first: First position in the window, from 1.
-        last: Last one.
-        top1: Share of these positions at which both models find the same token the likeliest.
-        kl: Mean divergence there, in nats.
-    """
-
-    first: Count
-    last: Count
-    top1: Share
-    kl: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class AgreementSummary:
-    """How far the pruned model's next-token distributions are from the original's on windows of a text.
-
-    Attributes:
-        windows: How many there are.
-        positions: Tokens that were predicted in them.
-        top1: Share of positions at which both models find the same token the likeliest.
-        kl: Mean divergence KL(original || pruned), in nats.
-        kl_error: Its standard error over windows; null for a single one.
-        kl_p99: 99th percentile of the divergence over positions, in nats.
-        perplexity_ratio: The pruned model's perplexity over the original's.
-        ratio_error: Its standard error over windows; null for a single one.
-        original_perplexity: The original's.
-        pruned_perplexity: The pruned model's.
-        along: The same along the position in the window.
-    """
-
-    windows: Count
-    positions: Count
-    top1: Share
-    kl: float
-    kl_error: float | None
-    kl_p99: float
-    perplexity_ratio: float
-    ratio_error: float | None
-    original_perplexity: float
-    pruned_perplexity: float
-    along: tuple[AgreementStretch, ...]
-
-    @property
-    def text(self) -> str:
-        """The figures in words; what stands behind ± is a standard error."""
-        kl, ratio = ("" if error is None else f" ± {error:.4f}" for error in (self.kl_error, self.ratio_error))
-        return (
-            f"top-1 agreement {self.top1:.2%}, KL divergence {self.kl:.4f}{kl} nats (99th percentile {self.kl_p99:.4f}), "
-            f"perplexity x{self.perplexity_ratio:.4f}{ratio}, at {self.positions:,} positions of {self.windows} windows"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ from msgspec import UNSET, UnsetType
 from pytest_prunegate.input.model_argument import Side
 from pytest_prunegate.report.summary.changed_records import ChangedAnswers
 from pytest_prunegate.report.summary.check_records import CheckSummary
-from pytest_prunegate.report.summary.model_records import AgreementSummary, MaskSurvival, ModelSummary
+from pytest_prunegate.report.summary.model_records import MaskSurvival, ModelSummary
 from pytest_prunegate.report.summary.provenance_records import Environment, ModelProvenance, RunProvenance
+from pytest_prunegate.report.summary.running_records import AgreementSummary, SpeedSummary
 from pytest_prunegate.report.summary.values import Count, Moment, RunVerdict, Share, Words, json_values
 
 SUMMARY_VERSION: Literal[8] = 8
@@ -119,7 +120,7 @@ class AskedTask:
     """What was asked for of a task, in the words of thresholds.yaml: enough to ask for it again.
 
     Attributes:
-        kind: What stands behind the name: task, group, perplexity, agreement, sparsity, mask.
+        kind: What stands behind the name: task, group, perplexity, agreement, speed, sparsity, mask.
         origins: Tags and groups that it was expanded from.
         settings: Settings, in the words of thresholds.yaml (see thresholds.schema.json).
         checks: Its checks by name.
@@ -183,6 +184,7 @@ class Summary:
         reductions: What the pruned model has fewer of, by the configurations, with both numbers.
         mask: What became of the zeros since pruning; null without --prunegate-mask-from, or where it cannot be counted.
         agreement: How far apart both models' next-token distributions are; null without `agreement:` in the thresholds file.
+        speed: What pruning bought in time and memory; null without `speed:` in the thresholds file.
         stale: Figures of earlier runs that are about something else, and were moved away.
         archive: The folder that took their files.
         checks_measured: Checks with a verdict.
@@ -214,6 +216,7 @@ class Summary:
     reductions: tuple[str, ...]
     mask: MaskSurvival | None
     agreement: AgreementSummary | None
+    speed: SpeedSummary | None
     stale: tuple[Stale, ...]
     archive: str | None
     checks_measured: Count

@@ -37,7 +37,7 @@ from pytest_prunegate.report.summary.records import (
     TaskSummary,
     Ties,
 )
-from pytest_prunegate.report.summary.side_by_side import agreement_summary
+from pytest_prunegate.report.summary.side_by_side import agreement_summary, speed_summary
 from pytest_prunegate.report.summary.wording import (
     change_bounds,
     check_interval_text,
@@ -124,6 +124,7 @@ def build_summary(
         reductions=reductions(gate.facts),
         mask=mask_survival(gate),
         agreement=agreement_summary(gate) or earlier.agreement,
+        speed=speed_summary(gate) or earlier.speed,
         stale=earlier.stale,
         archive=None if archive is None else str(archive),
         checks_measured=measured(outcomes),

@@ -13,13 +13,16 @@ from pytest_prunegate.tasks.kinds.lm_eval_tasks import GROUP, TASK
 from pytest_prunegate.tasks.kinds.mask import Mask
 from pytest_prunegate.tasks.kinds.perplexity import Perplexity
 from pytest_prunegate.tasks.kinds.sparsity import Sparsity
+from pytest_prunegate.tasks.kinds.speed import SpeedOnDevice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_prunegate.tasks.checks import FigureMetric, Kind
 
-KINDS: dict[str, Kind] = {kind.key: kind for kind in (TASK, GROUP, Perplexity(), AgreementOnText(), Mask(), Sparsity())}
+KINDS: dict[str, Kind] = {
+    kind.key: kind for kind in (TASK, GROUP, Perplexity(), AgreementOnText(), SpeedOnDevice(), Mask(), Sparsity())
+}
 """The kinds by their keys, in the order in which messages name their sections of thresholds.yaml."""
 
 

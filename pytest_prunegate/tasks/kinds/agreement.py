@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.input.agreement_rules import MAX_KL, MAX_KL_P99, MAX_PERPLEXITY_RATIO, MIN_TOP1
+from pytest_prunegate.input.running_rules import MAX_KL, MAX_KL_P99, MAX_PERPLEXITY_RATIO, MIN_TOP1
 from pytest_prunegate.input.threshold_values import read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
 from pytest_prunegate.tasks.agreement import Agreement
-from pytest_prunegate.tasks.checks import Check, Figure, FigureMetric, GateTask, Measure, RunningKind
+from pytest_prunegate.tasks.checks import Figure, FigureMetric, RunningKind
 from pytest_prunegate.tasks.side_by_side import Run
 from pytest_prunegate.tasks.texts import WINDOW_KEYS, load_text, window_readers, windows_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.input.rule import Rule
     from pytest_prunegate.input.threshold_values import Surroundings
     from pytest_prunegate.input.yaml_nodes import Node
-    from pytest_prunegate.tasks.checks import Preparation, Resolution
+    from pytest_prunegate.tasks.checks import Check, GateTask, Preparation, Resolution
     from pytest_prunegate.tasks.side_by_side import SideBySide
 
 TOP1 = FigureMetric(key="top1_agreement", unit="positions", what="agree")
@@ -84,16 +84,7 @@ class AgreementOnText(RunningKind):
 
     def resolve(self, specs: Sequence[Spec], resolution: Resolution) -> list[GateTask]:
         """A check for each threshold; one without any, where none is set."""
-        return [self._task(spec, resolution.file.display) for spec in specs]
-
-    def _task(self, spec: Spec, display: str) -> GateTask:
-        if spec.thresholds:
-            return self.task_of(spec, display, _METRICS)
-        check = Check(
-            task=spec.name, name=KL.key, measure=Measure.METRIC, metric=KL.key, filter="none", thresholds=(), file=display,
-            line=spec.line,
-        )  # fmt: skip
-        return GateTask(kind=self, spec=spec, checks=(check,), selected=True)
+        return [self.task_or_figure(spec, resolution.file.display, _METRICS, KL) for spec in specs]
 
     def marks(self, task: GateTask) -> list[str]:
         """Its own name is one already."""

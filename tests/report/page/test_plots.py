@@ -19,7 +19,7 @@ from pytest_prunegate.report.page import plots as drawing
 from pytest_prunegate.report.page.plots import plots_of
 from pytest_prunegate.report.page.renderer import _drawn, render
 from pytest_prunegate.report.summary.check_records import LossOnScale
-from pytest_prunegate.report.summary.model_records import AgreementStretch, AgreementSummary
+from pytest_prunegate.report.summary.running_records import AgreementStretch, AgreementSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Rules on how far the pruned model's next-token distributions are from the original's; written below ``agreement:``."""
+"""Rules on what is found where both models run side by side: their next-token distributions (``agreement:``), their speed (``speed:``)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 
-class OfDistributions(OfPruned):
-    """A rule on both models' distributions on the same windows of a text."""
+class OfRuns(OfPruned):
+    """A rule on a figure of both models that ran."""
 
     is_of_metrics = False
 
 
-class MinTop1(OfDistributions):
+class MinTop1(OfRuns):
     """The share of positions at which both models find the same token the likeliest."""
 
     key = "min_top1"
@@ -24,7 +24,7 @@ class MinTop1(OfDistributions):
     at_least = True
 
 
-class OfNumbers(OfDistributions):
+class OfNumbers(OfRuns):
     """A rule on a figure that is no share."""
 
     is_share = False
@@ -61,7 +61,16 @@ class MaxPerplexityRatio(OfNumbers):
     figure = "ratio of perplexities"
 
 
+class MinSpeedup(OfNumbers):
+    """The original's time over the pruned model's, for a prompt and the tokens generated behind it."""
+
+    key = "min_speedup"
+    figure = "speedup"
+    at_least = True
+
+
 MIN_TOP1 = MinTop1()
 MAX_KL = MaxKl()
 MAX_KL_P99 = MaxKlP99()
 MAX_PERPLEXITY_RATIO = MaxPerplexityRatio()
+MIN_SPEEDUP = MinSpeedup()
