@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.baseline.container import NAME, canonical, write_container
 from pytest_prunegate.baseline.kept_facts import KeptFacts, side_key
 from pytest_prunegate.baseline.model_description import asking_of, model_json, tokenizer_files
-from pytest_prunegate.baseline.records import Baseline, joined_askings, read_baseline
+from pytest_prunegate.baseline.records import Asking, Baseline, joined_askings, read_baseline
 from pytest_prunegate.errors import EvaluationError, InputError, StoreError, TaskError
 from pytest_prunegate.execution.conditions import SERVED
 from pytest_prunegate.execution.devices import hardware_name
 from pytest_prunegate.resources import installed_version
 from pytest_prunegate.tasks.index import lm_eval_version
+from pytest_prunegate.tasks.requests import request_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from pytest_prunegate.baseline.records import Asking
     from pytest_prunegate.checkpoint.facts import ModelFacts
     from pytest_prunegate.execution.answering import Answering
     from pytest_prunegate.input.model_argument import Side
     from pytest_prunegate.store import Store
     from pytest_prunegate.tasks.checks import GateTask
     from pytest_prunegate.tasks.prepared import PreparedTask
+    from pytest_prunegate.tasks.side_by_side import KeptForBaseline
 
 
 _SHOWN = 5  # documents named
@@ -162,6 +163,26 @@ class Baselines:
                 else:
                     self._asked.setdefault(task.name, []).append(asked)
                     self._keep(side, asked)
+
+    def attend_run(self, task: GateTask, run: KeptForBaseline) -> None:
+        """See that a file has what a run needs of the original, and tell the store what an original alone is run for.
+
+        Raises:
+            TaskError: a file lacks it.
+        """
+        facts, conditions = self._answering.facts["original"], self._answering.conditions["original"]
+        keys = request_keys(run.requests, conditions, task_version=run.version)
+        asked = Asking(
+            task=task.name, version=run.version, settings=run.settings, data=run.data, template=None, total=run.total,
+            samples=({"seed": None, "limit": None, "documents": len(run.requests)},),
+            documents={number: (keys[request],) for number, request in enumerate(run.requests)},
+        )  # fmt: skip
+        if "original" in self._files:
+            self._refuse_other_loading(task, "original")
+            refuse_unanswerable(facts, self._files["original"], asked)
+        elif "pruned" not in self._answering.facts:
+            self._asked.setdefault(task.name, []).append(asked)
+            self._keep("original", asked)
 
     def environments(self, side: Side, parts: Iterable[PreparedTask]) -> list[Mapping[str, Any]]:
         """Where a model's answers to what was asked of it were computed; a file says how many only where that was one place.

@@ -131,6 +131,10 @@ class Answering:
             return own
         return self._store.seconds_per_request(task, self._device, tuple(self._turns.fingerprints))
 
+    def kept(self, side: Side, keys: Iterable[str]) -> dict[str, Response]:
+        """Answers of a model that are kept, by key: in the store, or in the file that takes its place."""
+        return self._kept[side].get(self.facts[side].fingerprint, keys)
+
     def add_timing(self, task: str, side: Side, *, requests: int, seconds: float) -> None:
         """Remember how long a task's requests took."""
         self._store.add_timing(self.facts[side].fingerprint, task, self._device, requests=requests, seconds=seconds)
@@ -257,7 +261,7 @@ class Answering:
 
     @contextmanager
     def both(self, first: Request) -> Iterator[dict[Side, Executor]]:
-        """Have both models in memory at once; afterwards none is.
+        """Have all models in memory at once that no file takes the place of; afterwards none is.
 
         Args:
             first: what they are probed with.
@@ -265,12 +269,13 @@ class Answering:
         Raises:
             ModelError: one of them cannot be loaded.
         """
+        loaded = [side for side in self.cheapest_order() if self.facts[side].file is None]
         try:
-            for side in self.cheapest_order():
+            for side in loaded:
                 if self._model_keys[side] in self._turns.broken:
                     raise self._turns.broken[self._model_keys[side]]
                 self._load(side, first, beside=True)
-            yield {side: self._models.executor(side) for side in self.facts}
+            yield {side: self._models.executor(side) for side in loaded}
         finally:
             self.close()
 

@@ -108,16 +108,37 @@ def window_agreement(
             if before.shape != after.shape:
                 sizes = f"{before.shape[-1]} and {after.shape[-1]}"
                 raise TaskError(f"agreement: the two models' vocabularies have {sizes} tokens: no divergence exists.")
-            targets = torch.tensor(tokens[len(found["kl"]) + 1 :][: len(before)], device=before.device)
-            rows = len(targets)  # the last position has nothing to predict
+            targets = targets_of(tokens, len(found["kl"]), before)
+            rows = len(targets)
             for key, values in _rows_agreement(before[:rows], after[:rows].to(before.device), targets).items():
                 found[key] += values.tolist()
-    if not all(value < float("inf") for value in found["kl"]):  # NaN compares as false
+    refuse_not_finite(found["kl"])
+    kl, same, before_losses, after_losses = (tuple(found[key]) for key in ("kl", "same", "original", "pruned"))
+    return WindowAgreement(kl=kl, same=same, original=before_losses, pruned=after_losses)
+
+
+def targets_of(tokens: tuple[int, ...], done: int, logits: torch.Tensor) -> torch.Tensor:
+    """The tokens that a piece of logits predicts, on its device: one fewer for the last piece, whose last row has nothing to predict.
+
+    Args:
+        tokens: the window's ids, (T,).
+        done: rows before the piece.
+        logits: the piece, (rows, V).
+    """
+    return torch.tensor(tokens[done + 1 :][: len(logits)], device=logits.device)
+
+
+def refuse_not_finite(kl: list[float]) -> None:
+    """See that every divergence is a number.
+
+    Raises:
+        TaskError: one is not.
+    """
+    if not all(value < float("inf") for value in kl):  # NaN compares as false
         raise TaskError(
             "agreement: a model's next-token distribution is NaN or infinite. The checkpoint is damaged, or its numbers do not fit the "
             "dtype: try --prunegate-dtype=float32."
         )
-    return WindowAgreement(**{key: tuple(values) for key, values in found.items()})
 
 
 def _rows_agreement(original: torch.Tensor, pruned: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -14,9 +14,9 @@ import xxhash
 from pytest_prunegate.errors import EvaluationError, ModelError, TaskError
 from pytest_prunegate.input.model_argument import SIDES
 from pytest_prunegate.store import Response
-from pytest_prunegate.tasks.agreement import WindowAgreement
+from pytest_prunegate.tasks.agreement import VERSION, WindowAgreement
 from pytest_prunegate.tasks.guarded import reason_of
-from pytest_prunegate.tasks.requests import WINDOW, Request, canonical_json, request_keys
+from pytest_prunegate.tasks.requests import DISTRIBUTIONS, WINDOW, Request, canonical_json, request_keys
 from pytest_prunegate.tasks.speed import Speed
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pytest_prunegate.store import Store
     from pytest_prunegate.tasks.speed import TimedRun
 
-VERSION = "1"  # of the definition of agreement
 AGREEMENT, SPEED = "agreement", "speed"
 _T = TypeVar("_T")
 _ROOM = (
@@ -52,9 +51,38 @@ class BothModels:
         self._store = store
         self._stop = stop
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no pruned model."""
+        return "pruned" not in self._answering.facts
+
     def known(self, windows: Sequence[tuple[int, ...]]) -> int:
-        """How many of the windows are kept."""
+        """How many of the windows are kept: compared, or of the original alone, ready to be."""
+        if self.is_alone:
+            return len(self._answering.kept("original", self._original_keys(windows)))
         return len(self._store.known(self._pruned, self._keys(windows)))
+
+    def keep(self, windows: Sequence[tuple[int, ...]], done: Callable[[], None]) -> None:
+        """Keep the original's next-token distributions on windows, for a baseline.
+
+        Raises:
+            ModelError, TaskError, RunStopped: as for agreement.
+        """
+        keys = self._original_keys(windows)
+        known = self._answering.kept("original", keys)
+        lacking = [(window, key) for window, key in zip(windows, keys, strict=True) if key not in known]
+        if not lacking:
+            return
+        fingerprint, provenance = (
+            self._answering.facts["original"].fingerprint,
+            self._answering.provenance(AGREEMENT, VERSION, "original"),
+        )
+        with self._both(AGREEMENT, lacking[0][0]) as models:
+            for window, key in lacking:
+                with self._stop.batch_in_hand():
+                    text = self._run(AGREEMENT, models, partial(_distributions, models["original"], window))
+                    self._store.put(fingerprint, key, Response(text=text), provenance)
+                    done()
 
     def agreement(self, windows: Sequence[tuple[int, ...]], done: Callable[[], None]) -> list[WindowAgreement]:
         """Compare both models' next-token distributions on windows of tokens.
@@ -98,11 +126,16 @@ class BothModels:
 
     def _compare(self, windows: Sequence[tuple[int, ...]], done: Callable[[], None]) -> None:
         provenance = self._answering.provenance(AGREEMENT, VERSION, "pruned")
+        before = self._answering.kept("original", self._original_keys(windows)) if self._is_of_file else {}
         with self._both(AGREEMENT, windows[0]) as models:
             for window, key in zip(windows, self._keys(windows), strict=True):
                 with self._stop.batch_in_hand():
                     began = time.monotonic()
-                    found = self._run(AGREEMENT, models, partial(_agreement, models, window))
+                    found = self._run(
+                        AGREEMENT,
+                        models,
+                        partial(_agreement, models, window, before.get(self._original_keys([window])[0])),
+                    )
                     self._store.put(self._pruned, key, Response(text=found.as_text()), provenance)
                     self._answering.add_timing(AGREEMENT, "pruned", requests=1, seconds=time.monotonic() - began)
                     done()
@@ -133,19 +166,38 @@ class BothModels:
     def _pruned(self) -> str:
         return self._answering.facts["pruned"].fingerprint
 
+    @property
+    def _is_of_file(self) -> bool:
+        """Whether a baseline takes the original's place."""
+        return self._answering.facts["original"].file is not None
+
+    def _original_keys(self, windows: Sequence[tuple[int, ...]]) -> list[str]:
+        """Of what is kept of the original's distributions."""
+        requests = [Request(kind=DISTRIBUTIONS, tokens=window) for window in windows]
+        keys = request_keys(requests, self._answering.conditions["original"], task_version=VERSION)
+        return [keys[request] for request in requests]
+
     def _keys(self, windows: Sequence[tuple[int, ...]]) -> list[str]:
-        """Of the pruned model's, with the original's identity in each: another pair has others."""
+        """Of the pruned model's, with the original's identity in each: another pair has others, and so has one with a baseline."""
         facts, conditions = self._answering.facts["original"], self._answering.conditions
-        original = xxhash.xxh3_128(
-            canonical_json([facts.fingerprint, asdict(conditions["original"])]).encode()
-        ).hexdigest()
-        requests = [Request(kind=AGREEMENT, context=original, tokens=window) for window in windows]
+        original = [facts.fingerprint, asdict(conditions["original"]), self._is_of_file]
+        digest = xxhash.xxh3_128(canonical_json(original).encode()).hexdigest()
+        requests = [Request(kind=AGREEMENT, context=digest, tokens=window) for window in windows]
         keys = request_keys(requests, conditions["pruned"], task_version=VERSION)
         return [keys[request] for request in requests]
 
 
-def _agreement(models: dict[Side, Executor], window: tuple[int, ...]) -> WindowAgreement:
+def _distributions(original: Executor, window: tuple[int, ...]) -> str:
+    from pytest_prunegate.execution.kept_distributions import packed
+
+    return packed(original.next_token_logits(window), window)
+
+
+def _agreement(models: dict[Side, Executor], window: tuple[int, ...], kept: Response | None) -> WindowAgreement:
+    from pytest_prunegate.execution.kept_distributions import agreement_with
     from pytest_prunegate.execution.next_tokens import window_agreement
 
-    original, pruned = (models[side].next_token_logits(window) for side in SIDES)
-    return window_agreement(original, pruned, tokens=window)
+    pruned = models["pruned"].next_token_logits(window)
+    if kept is not None:
+        return agreement_with(kept.text or "", pruned, window)
+    return window_agreement(models["original"].next_token_logits(window), pruned, tokens=window)

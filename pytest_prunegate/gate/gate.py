@@ -79,7 +79,9 @@ class Gate(Pair):
         templates = ChatTemplates(self.facts)
         preparation = Preparation(facts=self.facts, conditions=self.conditions, templates=templates)
         both = BothModels(self._answering, shared.store, stop)
-        self.runs = Runs(both, self._answering, preparation, progress=progress, device=self.options.device)
+        self.runs = Runs(
+            both, self._answering, preparation, baselines=self.baselines, progress=progress, device=self.options.device
+        )
         self._runner = TaskRunner(
             self._answering, preparation, progress=progress, ledger=self._ledger, baselines=self.baselines, shared=shared, runs=self.runs,
             candidate=self.candidate,
@@ -206,6 +208,8 @@ class Gate(Pair):
         measured = self.measure(task.name)
         figure = figure_metric(check.metric) if isinstance(task.kind, FigureKind) else None
         unit = figure.unit if figure else measured[0].prepared.unit
+        if self.baseline_only and figure:
+            return CheckResult(check=check, outcome=Outcome.BASELINE, unit=unit)
         if self.baseline_only:
             scores = scores_of(task, check, measured, "original")
             total = sum(measurement.prepared.total_documents for measurement in measured)

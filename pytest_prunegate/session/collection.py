@@ -72,13 +72,13 @@ class ThresholdsFile(pytest.File):
         return node
 
     def collect(self) -> Iterator[TaskCollector]:
-        """For each candidate one collector for each selected task; files are counted for a pruned model, which a baseline alone lacks.
+        """For each candidate one collector for each selected task; what is about a pruned model alone is left out of a baseline.
 
         The tasks of several candidates have the same names, so that ``thresholds.yaml::gsm8k`` selects that of each.
         """
         for pair in self.gates.pairs:
             for task in pair.tasks:
-                if task.selected and (task.asks_models or not pair.baseline_only):
+                if task.selected and (task.is_of_original or not pair.baseline_only):
                     yield TaskCollector.from_task(self, task=task, pair=pair)
 
 

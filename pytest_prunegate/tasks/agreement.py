@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+VERSION = "1"
+"""Of this definition."""
 _PERCENTILE = 0.99
 _STRETCHES = 16  # of a window, along which agreement is told
 
@@ -34,6 +36,8 @@ class WindowAgreement:
     same: tuple[bool, ...]
     original: tuple[float, ...]
     pruned: tuple[float, ...]
+    variance: float = 0.0
+    """Of the window's mean divergence, where a baseline kept a sample of the original's distributions; 0 where all of them were there."""
 
     def as_text(self) -> str:
         """JSON, from which `from_text` makes an equal one."""
@@ -42,7 +46,8 @@ class WindowAgreement:
     @classmethod
     def from_text(cls, text: str) -> WindowAgreement:
         """One that was written as text."""
-        return cls(**{key: tuple(values) for key, values in json.loads(text).items()})
+        found = json.loads(text)
+        return cls(variance=found.pop("variance"), **{key: tuple(values) for key, values in found.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,11 @@ class Agreement:
     def kl_error(self) -> float | None:
         """The standard error of that mean over windows; None for a single window."""
         return _standard_error([statistics.fmean(window.kl) for window in self.windows])
+
+    @cached_property
+    def sampling_error(self) -> float:
+        """The part of that error that is due to a baseline's keeping a sample: the standard error of the mean; 0 where it is exact."""
+        return math.sqrt(sum(window.variance for window in self.windows)) / len(self.windows)
 
     @cached_property
     def kl_p99(self) -> float:

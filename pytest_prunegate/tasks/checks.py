@@ -210,9 +210,13 @@ class CountingKind(FigureKind):
 
 
 class RunningKind(FigureKind):
-    """A kind that runs both models side by side, in memory at the same time. `is_of_machine`: its figures are of the machine, too."""
+    """A kind that runs both models side by side, in memory at the same time.
+
+    `is_of_machine`: its figures are of the machine, too. `is_kept`: a baseline can keep what is needed of the original.
+    """
 
     is_of_machine: ClassVar[bool] = False
+    is_kept: ClassVar[bool] = False
 
     def task_or_figure(
         self, spec: Spec, display: str, metrics: Mapping[Rule, FigureMetric], alone: FigureMetric
@@ -324,6 +328,11 @@ class GateTask:
     def asks_models(self) -> bool:
         """Whether models have to answer anything."""
         return isinstance(self.kind, AskingKind)
+
+    @property
+    def is_of_original(self) -> bool:
+        """Whether the original alone can be measured for it."""
+        return self.asks_models or (isinstance(self.kind, RunningKind) and self.kind.is_kept)
 
     @property
     def asking_kind(self) -> AskingKind:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 GENERATION, LOGLIKELIHOOD, ROLLING = "generate_until", "loglikelihood", "loglikelihood_rolling"
+DISTRIBUTIONS = (
+    "distributions"  # what a baseline keeps of the original on a window, for a pruned model's divergence from it
+)
 WINDOW = "window"  # this package's own kind: the log-likelihood of a window of tokens, each given those before it
 
 

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_prunegate.tasks.agreement import WindowAgreement
+    from pytest_prunegate.tasks.requests import Request
     from pytest_prunegate.tasks.speed import Speed
 
 
 class SideBySide(Protocol):
-    """Both models of a comparison. They are loaded when something is run that the store does not have."""
+    """Both models of a comparison. They are loaded when something is run that the store does not have.
+
+    `is_alone`: the original is there alone, to be kept as a baseline.
+    """
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no pruned model."""
+
+    def keep(self, windows: Sequence[tuple[int, ...]], done: Callable[[], None]) -> None:
+        """Keep the original's next-token distributions on windows, for a baseline.
+
+        Raises:
+            ModelError, TaskError, RunStopped: as for agreement.
+        """
 
     def known(self, windows: Sequence[tuple[int, ...]]) -> int:
         """How many of the windows need no model any more."""
@@ -46,10 +62,22 @@ class SideBySide(Protocol):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class KeptForBaseline:
+    """What of a run a baseline keeps of the original: `requests`, one for each step, by the digest of the data, of `total` steps in all."""
+
+    requests: tuple[Request, ...]
+    version: str
+    data: str
+    total: int
+    settings: Mapping[str, Any]
+
+
 class Run(ABC):
-    """Something that is run on both models: `steps` of a `unit`."""
+    """Something that is run on both models: `steps` of a `unit`. `kept` is what a baseline can have of it; None where it can have nothing."""
 
     unit: str
+    kept: KeptForBaseline | None = None
 
     @property
     @abstractmethod

@@ -64,13 +64,13 @@ def direct(models: tuple[Path, Path], text: str, seqlen: int) -> dict[str, float
 @pytest.mark.parametrize("seqlen", [64, 512])  # 512: the head is asked for two pieces of a window
 def test_it_is_that_of_a_direct_computation(project: Bench, seqlen: int) -> None:
     project.thresholds(entry(seqlen=seqlen))
-    result = project.run("-v")
+    result = project.run("-v", "--prunegate-dtype=float64")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*agreement::kl*PASSED*"])
     expected = direct((project.path / "original", project.path / "pruned"), TEXT * 3, seqlen)
     found = summary(project)["agreement"]
     assert (found["windows"], found["positions"]) == (3, 3 * (seqlen - 1))
-    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6, rel=1e-5)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9)
     (check,) = summary(project)["checks"]
     assert check["pruned"] == found["kl"]
 
@@ -209,3 +209,76 @@ def test_memory_that_runs_out_is_an_error_of_this_check_alone(project: Bench, mo
     result.stdout.fnmatch_lines(
         ["*agreement: a model failed: *out of memory*Both models are in memory at once for it: take *"]
     )
+
+
+class TestBaseline:
+    """What a baseline keeps of the original, and the divergence from it."""
+
+    MODELS = ("--original=prunegate-results/baseline.json.gz", "--pruned=pruned")
+
+    def kept(self, project: Bench) -> Bench:
+        result = project.run("--prunegate-baseline-only", models=("--original=original",))
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(
+            ["agreement, original: 3 windows of 64 tokens", "*Baseline: *holds agreement (3 documents).*"]
+        )
+        return project
+
+    def test_the_figures_are_those_of_the_model_within_what_is_said(self, project: Bench) -> None:
+        project.run().assert_outcomes(passed=1)
+        exact = summary(project)["agreement"]
+        project.run(
+            "--prunegate-output=results",
+            "--prunegate-store=other",
+            "--prunegate-baseline-only",
+            models=("--original=original",),
+        )
+        result = project.run(
+            "--prunegate-store=other", models=("--original=results/baseline.json.gz", "--pruned=pruned")
+        )
+        result.assert_outcomes(passed=1)
+        found = summary(project)["agreement"]
+        assert found["sampling_error"] > 0
+        assert abs(found["kl"] - exact["kl"]) < 3 * found["sampling_error"] < 0.1 * exact["kl"]
+        assert (found["top1"], found["positions"]) == (exact["top1"], exact["positions"])
+        assert found["perplexity_ratio"] == pytest.approx(exact["perplexity_ratio"], rel=1e-6)
+
+    def test_all_tokens_of_a_small_vocabulary_are_kept_and_the_figures_exact(
+        self, project: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from pytest_prunegate.execution import kept_distributions
+
+        monkeypatch.setattr(kept_distributions, "_LIKELIEST", 512)
+        self.kept(project).run(models=self.MODELS).assert_outcomes(passed=1)
+        found = summary(project)["agreement"]
+        expected = direct((project.path / "original", project.path / "pruned"), TEXT * 3, 64)
+        assert found["sampling_error"] == 0
+        assert found["kl"] == pytest.approx(expected["kl"], abs=1e-6)
+
+    def test_a_threshold_within_the_sampling_is_left_open(self, project: Bench) -> None:
+        self.kept(project)
+        project.run(models=self.MODELS).assert_outcomes(passed=1)
+        kl = summary(project)["agreement"]["kl"]
+        for limit, outcome in ((kl * 1.0001, "inconclusive"), (kl * 1.5, "passed"), (kl / 1.5, "failed")):
+            project.thresholds(entry(f"max_kl: {limit:.6f}"))
+            assert outcome in project.run(models=self.MODELS).parseoutcomes()
+
+    def test_windows_that_it_lacks_are_told_before_a_model_is_loaded(self, project: Bench) -> None:
+        self.kept(project).thresholds(entry(seqlen=32))
+        result = project.run("--prunegate-preflight", models=self.MODELS)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*does not answer what this run asks:*", "*seqlen: 64 in the file, 32 asked for*"])
+
+    def test_two_baselines_have_no_model_to_run(self, project: Bench) -> None:
+        self.kept(project)
+        result = project.run(
+            models=("--original=prunegate-results/baseline.json.gz", "--pruned=prunegate-results/baseline.json.gz")
+        )
+        result.stdout.fnmatch_lines(
+            ["*agreement: runs both models here, and the pruned model * is a file of answers.*"]
+        )
+
+    def test_a_second_run_keeps_nothing_again(self, project: Bench) -> None:
+        self.kept(project)
+        result = project.run("--prunegate-baseline-only", models=("--original=original",))
+        result.stdout.fnmatch_lines(["time:*every answer is in the store; no model is loaded"])

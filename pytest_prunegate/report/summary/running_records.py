@@ -34,6 +34,7 @@ class AgreementSummary:
         top1: Share of positions at which both models find the same token the likeliest.
         kl: Mean divergence KL(original || pruned), in nats.
         kl_error: Its standard error over windows; null for a single one.
+        sampling_error: The part of that error that comes of a baseline's keeping a sample of the original's distributions; 0 where it is exact.
         kl_p99: 99th percentile of the divergence over positions, in nats.
         perplexity_ratio: The pruned model's perplexity over the original's.
         ratio_error: Its standard error over windows; null for a single one.
@@ -47,6 +48,7 @@ class AgreementSummary:
     top1: Share
     kl: float
     kl_error: float | None
+    sampling_error: float
     kl_p99: float
     perplexity_ratio: float
     ratio_error: float | None

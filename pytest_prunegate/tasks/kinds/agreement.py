@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from pytest_prunegate.input.running_rules import MAX_KL, MAX_KL_P99, MAX_PERPLEXITY_RATIO, MIN_TOP1
 from pytest_prunegate.input.threshold_values import read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
-from pytest_prunegate.tasks.agreement import Agreement
+from pytest_prunegate.tasks.agreement import VERSION, Agreement
 from pytest_prunegate.tasks.checks import Figure, FigureMetric, RunningKind
-from pytest_prunegate.tasks.side_by_side import Run
+from pytest_prunegate.tasks.requests import DISTRIBUTIONS, Request
+from pytest_prunegate.tasks.side_by_side import KeptForBaseline, Run
 from pytest_prunegate.tasks.texts import WINDOW_KEYS, load_text, window_readers, windows_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ KL_P99 = FigureMetric(key="kl_p99", unit="positions", form="number")
 RATIO = FigureMetric(key="perplexity_ratio", unit="positions", form="number")
 _METRICS: Mapping[Rule, FigureMetric] = {MIN_TOP1: TOP1, MAX_KL: KL, MAX_KL_P99: KL_P99, MAX_PERPLEXITY_RATIO: RATIO}
 _TEXT = "wikitext2"
+_ERROR, _QUANTILE = 0.05, 1.96  # of a normal distribution, as a mean over thousands of positions has
 _USUAL_SEQLEN, _USUAL_WINDOWS = 512, 16
 
 
@@ -52,6 +54,7 @@ class AgreementRun(Run):
 
     windows: tuple[tuple[int, ...], ...]
     unit: str
+    kept: KeptForBaseline
 
     @property
     def steps(self) -> int:
@@ -62,8 +65,11 @@ class AgreementRun(Run):
         """Windows that were compared before."""
         return both.known(self.windows)
 
-    def result(self, both: SideBySide, done: Callable[[], None]) -> Agreement:
-        """Compare both models on all windows."""
+    def result(self, both: SideBySide, done: Callable[[], None]) -> Agreement | None:
+        """Compare both models on all windows; of the original alone, keep what a comparison will need."""
+        if both.is_alone:
+            both.keep(self.windows, done)
+            return None
         return Agreement(tuple(both.agreement(self.windows, done)))
 
 
@@ -72,6 +78,7 @@ class AgreementOnText(RunningKind):
 
     key = section = "agreement"
     metrics = (TOP1, KL, KL_P99, RATIO)
+    is_kept = True
 
     def read(self, node: Node, around: Surroundings) -> tuple[Spec, ...]:
         """The one entry: ``{min_top1: 90%, max_kl: 0.1}``, or ``{}`` for the figures alone."""
@@ -96,7 +103,12 @@ class AgreementOnText(RunningKind):
         text = load_text(spec.name, spec.dataset, known=_TEXT)
         seqlen = spec.seqlen or min(_USUAL_SEQLEN, *(own.max_length for own in preparation.conditions.values()))
         cut = windows_of(spec.name, text, seqlen, preparation.facts, preparation.conditions)
-        return AgreementRun(windows=cut.windows[: spec.nsamples], unit=f"windows of {seqlen} tokens")
+        windows = cut.windows[: spec.nsamples]
+        kept = KeptForBaseline(
+            requests=tuple(Request(kind=DISTRIBUTIONS, tokens=window) for window in windows), version=VERSION, data=cut.fingerprint,
+            total=len(cut.windows), settings={"seqlen": seqlen},
+        )  # fmt: skip
+        return AgreementRun(windows=windows, unit=f"windows of {seqlen} tokens", kept=kept)
 
     def figure(self, check: Check, found: Any) -> Figure:
         """One of the four."""
@@ -108,7 +120,13 @@ class AgreementOnText(RunningKind):
             KL_P99: Fraction(found.kl_p99),
             RATIO: Fraction(found.ratio),
         }
-        return Figure(metric=metric, original=None, pruned=figures[metric], of=found.positions, looked_at=_told(found))
+        interval, error = None, None
+        if metric is KL and found.sampling_error:
+            low, high = found.kl - _QUANTILE * found.sampling_error, found.kl + _QUANTILE * found.sampling_error
+            interval, error = (Fraction(low), Fraction(high)), _ERROR
+        return Figure(
+            metric=metric, original=None, pruned=figures[metric], of=found.positions, looked_at=_told(found), interval=interval, error_rate=error
+        )  # fmt: skip
 
 
 def _told(found: Agreement) -> str:
@@ -116,7 +134,12 @@ def _told(found: Agreement) -> str:
     kl, ratio = (
         "" if error is None else f" ± {error:.4f}" for error in (found.kl_error, found.ratio_error)
     )  # standard errors over windows
+    sampled = (
+        f" From what the baseline kept of the original's distributions: KL is known within {_QUANTILE * found.sampling_error:.2g} (95%)."
+        if found.sampling_error
+        else ""
+    )
     return (
         f"On {len(found.windows)} windows ({found.positions:,} positions): top-1 agreement {float(found.top1):.2%}, KL {found.kl:.4f}{kl} nats, "
-        f"its 99th percentile {found.kl_p99:.4f}, ratio of perplexities {found.ratio:.4f}{ratio}."
+        f"its 99th percentile {found.kl_p99:.4f}, ratio of perplexities {found.ratio:.4f}{ratio}.{sampled}"
     )

@@ -64,7 +64,7 @@ def test_all_four_for_a_whole_report() -> None:
 def test_agreement_along_the_window() -> None:
     stretches = ((1, 32, 0.5, 0.4), (33, 63, 0.9, 0.1))
     agreement = AgreementSummary(
-        windows=2, positions=126, top1=0.7, kl=0.25, kl_error=None, kl_p99=1.5, perplexity_ratio=1.25, ratio_error=0.01, original_perplexity=20,
+        windows=2, positions=126, top1=0.7, kl=0.25, kl_error=None, sampling_error=0, kl_p99=1.5, perplexity_ratio=1.25, ratio_error=0.01, original_perplexity=20,
         pruned_perplexity=25, along=tuple(AgreementStretch(first=a, last=b, top1=top1, kl=kl) for a, b, top1, kl in stretches),
     )  # fmt: skip
     svg = plots_of(made_summary(agreement=agreement))["agreement"]
