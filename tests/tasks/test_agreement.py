@@ -143,7 +143,9 @@ def test_the_report_shows_it(project: Bench) -> None:
     project.run().assert_outcomes(passed=1)
     page = (project.results / "comparison_report.html").read_text()
     assert "<dt>Next tokens</dt><dd>top-1 agreement " in page
-    assert "| Next tokens | - | top-1 agreement " in (project.results / "comparison_report.md").read_text()
+    report = (project.results / "comparison_report.md").read_text()
+    assert "| Next tokens | - | top-1 agreement " in report
+    assert "(threshold: none). PASS on all 189 positions: there is no threshold to break. On 3 windows" in report
 
 
 def test_models_of_two_vocabularies_have_no_divergence(project: Bench) -> None:

@@ -145,7 +145,7 @@ def verdict_sentence(result: CheckResult) -> str:
     """One sentence that says what was measured, against what, and how it ended; for a result with a comparison."""
     check, comparison = result.check, result.comparison
     assert comparison is not None
-    thresholds = "; ".join(threshold.describe() for threshold in check.thresholds)
+    thresholds = "; ".join(threshold.describe() for threshold in check.thresholds) or "none"
     parts = [
         f"{check.task} {check.name} {figures_text(comparison)} (threshold: {thresholds}).",
         *conclusion_texts(result),
@@ -232,6 +232,8 @@ def _conclusion(result: CheckResult, counted: str) -> str:
     others = f"other {result.unit.partition(' ')[0]} like these" if verdict.basis is Basis.CONFIDENT else "the full run"
     if verdict.outcome is Outcome.INCONCLUSIVE:
         return f"{word} on {counted}: {others} may fall on either side of the threshold."
+    if not result.check.thresholds:
+        return f"{word} on {counted}: there is no threshold to break."
     if verdict.error_rate is None:
         return f"{word} on {counted}."
     place, bound = ("after", "at most") if verdict.basis is Basis.EARLY else ("on", "about")
