@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_prunegate.errors import ModelError, ResponseError, StoreError
+from pytest_prunegate.execution.batch_runner import in_groups, work_of
 from pytest_prunegate.execution.devices import hardware_name
 from pytest_prunegate.execution.models import Turns, model_key
 from pytest_prunegate.resources import installed_version
@@ -67,7 +68,7 @@ class FileAnswers:
 _HOPELESS = 10  # failures in a row: then the model is broken, and no document is to blame
 _HOPELESS_FROM_THE_START = 3  # where it has answered nothing of the task
 _log = logging.getLogger("pytest_prunegate")
-_TIMED_REQUESTS = 2  # of a task, by the probe; one more before them warms up
+_TIMED_GROUPS = 2  # of requests that run together, by the probe; one more before them warms up
 
 
 class Answering:
@@ -124,20 +125,20 @@ class Answering:
         known = self._kept[side].known(self.facts[side].fingerprint, keys.values())
         return [request for request in prepared.requests if keys[request] not in known and request not in failed]
 
-    def seconds_per_request(self, task: str, side: Side) -> float | None:
-        """Mean time of a task's request, by this model's earlier ones or else the run's other models'; None where none was timed."""
-        own = self._store.seconds_per_request(task, self._device, (self.facts[side].fingerprint,))
+    def seconds_per_work(self, task: str, side: Side) -> float | None:
+        """Mean time of a unit of a task's work, by this model's earlier requests or else the run's other models'; None where none was timed."""
+        own = self._store.seconds_per_work(task, self._device, (self.facts[side].fingerprint,))
         if own is not None:
             return own
-        return self._store.seconds_per_request(task, self._device, tuple(self._turns.fingerprints))
+        return self._store.seconds_per_work(task, self._device, tuple(self._turns.fingerprints))
 
     def kept(self, side: Side, keys: Iterable[str]) -> dict[str, Response]:
         """Answers of a model that are kept, by key: in the store, or in the file that takes its place."""
         return self._kept[side].get(self.facts[side].fingerprint, keys)
 
-    def add_timing(self, task: str, side: Side, *, requests: int, seconds: float) -> None:
-        """Remember how long a task's requests took."""
-        self._store.add_timing(self.facts[side].fingerprint, task, self._device, requests=requests, seconds=seconds)
+    def add_timing(self, task: str, side: Side, *, work: int, seconds: float) -> None:
+        """Remember how long some of a task's work took."""
+        self._store.add_timing(self.facts[side].fingerprint, task, self._device, work=work, seconds=seconds)
 
     def keys(self, prepared: PreparedTask, side: Side) -> dict[Request, str]:
         """Content addresses of a task's requests, in their order; each is computed once."""
@@ -210,10 +211,10 @@ class Answering:
         Raises:
             ModelError: the model fails.
         """
-        missing = self.missing(prepared, side)
-        for start, stop in ((0, 1), (1, 1 + _TIMED_REQUESTS)):
-            if chosen := missing[start:stop]:
-                is_warm = start > 0 or len(missing) == 1
+        groups = in_groups(self.missing(prepared, side))
+        for start, stop in ((0, 1), (1, 1 + _TIMED_GROUPS)):
+            if chosen := [request for group in groups[start:stop] for request in group]:
+                is_warm = start > 0 or len(groups) == 1
                 self._execute(prepared, side, chosen, long, lambda _: None, timed=is_warm)
 
     def responses(
@@ -308,10 +309,9 @@ class Answering:
         provenance = self.provenance(prepared.name, str(prepared.version), side)
         self._load(side, requests[0])
         began = time.monotonic()
-        answered = 0
+        answered: list[Request] = []
 
         def keep(request: Request, response: Response | Failure) -> None:
-            nonlocal answered
             if isinstance(response, Failure):
                 self._refuse_hopeless(prepared, side, response)
                 self._note_failure(prepared, side, request, response, provenance)
@@ -319,7 +319,7 @@ class Answering:
             _refuse_nan(facts, prepared.name, response)
             self._store.put(facts.fingerprint, keys[request], response, provenance)
             self._failures_in_a_row[side] = 0
-            answered += 1
+            answered.append(request)
             self.executed[prepared.key, side] += 1
             progress(request)
 
@@ -328,7 +328,7 @@ class Answering:
         finally:
             if answered and timed:
                 seconds = time.monotonic() - began
-                self.add_timing(prepared.name, side, requests=answered, seconds=seconds)
+                self.add_timing(prepared.name, side, work=work_of(answered), seconds=seconds)
 
     def _refuse_hopeless(self, prepared: PreparedTask, side: Side, failure: Failure) -> None:
         """Where one failure follows the other, the model is broken, and no document is to blame."""

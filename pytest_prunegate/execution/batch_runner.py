@@ -13,6 +13,7 @@ import logging
 import threading
 from collections import deque
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -50,12 +51,16 @@ def groups_of(requests: Iterable[Request]) -> list[Group]:
     lm-eval takes the longest first too: what does not fit shows at once, and the time that is left is overestimated.
     A log-likelihood's continuations on one context share a forward pass where they are one token long.
     """
+    return sorted(in_groups(requests), key=lambda group: (group[0].gen_kwargs or "", -length_of(group)))
+
+
+def in_groups(requests: Iterable[Request]) -> list[Group]:
+    """Requests that run together, in their order."""
     found: dict[tuple[str, ...], list[Request]] = {}
     for number, request in enumerate(requests):
         alone = "" if request.kind == "loglikelihood" else str(number)
         found.setdefault((request.kind, request.gen_kwargs or "", request.context, alone), []).append(request)
-    groups = [tuple(group) for group in found.values()]
-    return sorted(groups, key=lambda group: (group[0].gen_kwargs or "", -length_of(group)))
+    return [tuple(group) for group in found.values()]
 
 
 def length_of(group: Group) -> int:
@@ -65,17 +70,19 @@ def length_of(group: Group) -> int:
 
 def work_of(requests: Iterable[Request]) -> int:
     """What requests take beside others, in characters: those that run together are answered at once."""
-    return sum(length_of(group) for group in groups_of(requests))
+    return sum(length_of(group) for group in in_groups(requests))
 
 
 def _length(request: Request) -> int:
     if request.tokens is not None:
         return _CHARACTERS * len(request.tokens)
-    generated = 0
-    if request.gen_kwargs is not None:
-        asked = json.loads(request.gen_kwargs).get("max_gen_toks") or _USUAL_TOKENS
-        generated = _CHARACTERS * int(asked)
+    generated = 0 if request.gen_kwargs is None else _CHARACTERS * _most_generated(request.gen_kwargs)
     return max(1, len(request.context) + len(request.continuation or "") + generated)
+
+
+@cache
+def _most_generated(gen_kwargs: str) -> int:
+    return int(json.loads(gen_kwargs).get("max_gen_toks") or _USUAL_TOKENS)
 
 
 def first_batch(groups: Sequence[Group], size: int) -> list[Group]:

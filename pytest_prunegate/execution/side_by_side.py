@@ -137,7 +137,7 @@ class BothModels:
                         partial(_agreement, models, window, before.get(self._original_keys([window])[0])),
                     )
                     self._store.put(self._pruned, key, Response(text=found.as_text()), provenance)
-                    self._answering.add_timing(AGREEMENT, "pruned", requests=1, seconds=time.monotonic() - began)
+                    self._answering.add_timing(AGREEMENT, "pruned", work=1, seconds=time.monotonic() - began)
                     done()
 
     @contextmanager

@@ -62,7 +62,7 @@ class Runs:
         lacking = run.steps - run.known(self._both)
         if lacking:
             self._refuse_large(task)
-        rate = self._answering.seconds_per_request(task.name, self._loaded[-1]) if lacking else None
+        rate = self._answering.seconds_per_work(task.name, self._loaded[-1]) if lacking else None
         return TaskPlan(
             name=task.name, members=0, num_fewshot=0, documents=run.steps, least=run.steps, total_documents=run.steps, unit=run.unit,
             requests=run.steps, missing=dict.fromkeys(self._loaded, lacking), seconds=lacking * (rate or 0.0),

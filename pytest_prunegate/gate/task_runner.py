@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pytest_prunegate.errors import EvaluationError, ModelError, TaskError
+from pytest_prunegate.execution.batch_runner import work_of
 from pytest_prunegate.gate.plan import TaskPlan
 from pytest_prunegate.gate.progress import DocumentCounter
 from pytest_prunegate.gate.waiting import Waiting
@@ -230,7 +231,7 @@ class TaskRunner:
         missing = self._answering.missing(part, side)
         long = self._long[part.key][side] if missing else frozenset()
         counter = DocumentCounter(part, missing, self._progress)
-        self._waiting.requests[part.key, side] = 0
+        self._waiting.work[part.key, side] = 0
         if missing:
             documents = len(part.documents)
             self._progress.start(
@@ -271,14 +272,14 @@ class TaskRunner:
         most, least = draws.most(task), self._rounds(task)[0]
         parts = draws.first(most)
         sides = [side for side in self._facts if side != "original" or all(self._shared.asks_original(part.key, self) for part in parts)]  # fmt: skip
-        missing = {(part.key, side): len(self._answering.missing(part, side)) for part in parts for side in sides}
-        self._waiting.requests |= missing
+        lacking = {(part.key, side): self._answering.missing(part, side) for part in parts for side in sides}
+        self._waiting.work |= {key: work_of(requests) for key, requests in lacking.items()}
         return TaskPlan(
             name=task.name, members=len(task.members), num_fewshot=max((part.num_fewshot for part in parts), default=0),
             documents=most, least=least, total_documents=draws.total,
             unit=task.kind.metrics[0].unit if isinstance(task.kind, CountingKind) else parts[0].unit,
             requests=sum(len(part.requests) for part in parts),
-            missing={side: sum(missing[part.key, side] for part in parts) for side in sides},
+            missing={side: sum(len(lacking[part.key, side]) for part in parts) for side in sides},
             seconds=self._waiting.seconds(parts), uncomputable=self._uncomputable.get(task.name, ()),
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Waiting:
-    """Requests that wait for an answer, by part of a task and side.
+    """What waits for an answer, in units of each task's work, by part of a task and side.
 
     Args:
         answering: knows how long requests took.
@@ -21,7 +21,7 @@ class Waiting:
 
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
-        self.requests: dict[tuple[str, Side], int] = {}
+        self.work: dict[tuple[str, Side], int] = {}
 
     def seconds(self, parts: Sequence[PreparedTask]) -> float | None:
         """Time for the waiting requests of a task on all sides; None where nothing like them was timed.
@@ -30,12 +30,12 @@ class Waiting:
         """
         total = 0.0
         for side in self._answering.facts:
-            waiting = [(part, count) for part in parts if (count := self.requests.get((part.key, side), 0))]
-            rates = {part.key: self._answering.seconds_per_request(part.name, side) for part, _ in waiting}
+            waiting = [(part, work) for part in parts if (work := self.work.get((part.key, side), 0))]
+            rates = {part.key: self._answering.seconds_per_work(part.name, side) for part, _ in waiting}
             known = [rate for rate in rates.values() if rate is not None]
             if waiting and not known:
                 return None
-            for part, count in waiting:
+            for part, work in waiting:
                 rate = rates[part.key]
-                total += count * (sum(known) / len(known) if rate is None else rate)
+                total += work * (sum(known) / len(known) if rate is None else rate)
         return total

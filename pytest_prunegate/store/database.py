@@ -110,18 +110,16 @@ class Store:
             found |= {row[1].decode(): row[3].decode() for row in rows if is_whole("failures", row)}
         return found
 
-    def add_timing(self, model: str, task: str, device: str, *, requests: int, seconds: float) -> None:
-        """Remember how long a model took for some requests of a task."""
-        values = (model, task, device, requests, seconds, time.time())
+    def add_timing(self, model: str, task: str, device: str, *, work: int, seconds: float) -> None:
+        """Remember how long a model took for some work of a task, in units of that task's."""
+        values = (model, task, device, work, seconds, time.time())
         self._execute("INSERT INTO timings VALUES (?, ?, ?, ?, ?, ?)", values)
 
-    def seconds_per_request(self, task: str, device: str, models: tuple[str, ...]) -> float | None:
-        """Mean time of a request of this task on this device by one of the models; None where none was timed."""
-        query = (
-            f"SELECT SUM(seconds), SUM(requests) FROM timings WHERE task=? AND device=? AND model IN ({_marks(models)})"  # noqa: S608 - likewise
-        )
-        ((seconds, requests),) = self._execute(query, (task, device, *models))
-        return float(seconds) / int(requests) if requests else None
+    def seconds_per_work(self, task: str, device: str, models: tuple[str, ...]) -> float | None:
+        """Mean time of a unit of this task's work on this device by one of the models; None where none was timed."""
+        query = f"SELECT SUM(seconds), SUM(work) FROM timings WHERE task=? AND device=? AND model IN ({_marks(models)})"  # noqa: S608 - likewise
+        ((seconds, work),) = self._execute(query, (task, device, *models))
+        return float(seconds) / int(work) if work else None
 
     def protocol(self, pair: str) -> dict[str, Any] | None:
         """What was fixed for a pair of models on a task before its first document; None where nothing was."""

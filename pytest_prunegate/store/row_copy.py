@@ -159,7 +159,7 @@ def _number(data: bytes, start: int) -> tuple[int, int]:
     return value << 8 | data[start + 8], start + 9
 
 
-TIMING = ("model", "task", "device", "requests", "seconds", "created")
+TIMING = ("model", "task", "device", "work", "seconds", "created")
 
 DRAW = ", draw "  # before the number of a draw that is not the first, at the end of a look's name
 

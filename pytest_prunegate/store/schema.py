@@ -126,7 +126,7 @@ _STATEMENTS = (
     model TEXT NOT NULL,
     task TEXT NOT NULL,
     device TEXT NOT NULL,
-    requests INTEGER NOT NULL,
+    work INTEGER NOT NULL,
     seconds REAL NOT NULL,
     created REAL NOT NULL
 )""",

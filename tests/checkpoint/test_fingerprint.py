@@ -238,7 +238,7 @@ def new_template(path: Path) -> None:
 def test_a_file_that_changes_during_a_run(fresh: Bench, act: Callable[[Path], None], what: str) -> None:
     path = fresh.path / "pruned" / "model.safetensors"
     shutil.copytree(path.parent, fresh.path / "as it was")
-    meddling = Meddling(10, lambda: act(path))
+    meddling = Meddling(11, lambda: act(path))
     fresh.executor = meddling
     result = fresh.run()
     assert result.ret == 10
@@ -247,13 +247,13 @@ def test_a_file_that_changes_during_a_run(fresh: Bench, act: Callable[[Path], No
     assert what in text
     assert "while the run used it. Nothing that the model is asked from here on is kept" in text
     assert "Traceback" not in text
-    assert meddling.kept == 10
+    assert meddling.kept == 11
     summary: dict[str, Any] = json.loads((fresh.results / "comparison_results.json").read_text())
     assert any("during the run; its figures are of the model as it was before" in note for note in summary["notes"])
 
     fresh.executor = ScriptedExecutor()
     left = asked(fresh, models=("--original=original", "--pruned=as it was"))
-    assert left["pruned"] == A_RUN - 10
+    assert left["pruned"] == A_RUN - 11
 
 
 def test_a_file_that_changes_while_the_model_is_loaded(fresh: Bench) -> None:

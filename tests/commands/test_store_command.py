@@ -58,7 +58,7 @@ def fill(
                 {"task": "boolq", "path": f"/models/{model[0]}"},
             )
         store.add_failure(model, f"key-{keys[0]}", traceback=f"ValueError {text}", provenance={})
-        store.add_timing(model, "boolq", "cpu", requests=len(keys), seconds=1.0)
+        store.add_timing(model, "boolq", "cpu", work=len(keys), seconds=1.0)
 
 
 def texts(folder: Path, model: str = "a" * 32) -> dict[str, str | None]:

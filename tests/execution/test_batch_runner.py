@@ -6,7 +6,15 @@ import pytest
 
 from pytest_prunegate.execution import batch_runner as batches
 from pytest_prunegate.execution import devices
-from pytest_prunegate.execution.batch_runner import BatchSize, MemoryBound, first_batch, groups_of, length_of
+from pytest_prunegate.execution.batch_runner import (
+    BatchSize,
+    MemoryBound,
+    first_batch,
+    groups_of,
+    in_groups,
+    length_of,
+    work_of,
+)
 from pytest_prunegate.execution.devices import available_memory
 from pytest_prunegate.tasks.requests import Request
 
@@ -23,6 +31,13 @@ def test_choices_on_one_context_stay_together_and_the_longest_come_first() -> No
     requests = [asked("short", "yes"), asked("much longer", "yes"), asked("short", "no"), asked("much longer", "no")]
     groups = groups_of(requests)
     assert groups == [(requests[1], requests[3]), (requests[0], requests[2])]
+
+
+def test_the_time_of_choices_is_that_of_the_longest_of_each_question() -> None:
+    """They are answered together: whoever counts each of them expects four times as long for four choices."""
+    requests = [asked("short", "yes"), asked("much longer", "yes"), asked("short", "no"), asked("much longer", "no")]
+    assert [group[0].context for group in in_groups(requests)] == ["short", "much longer"]
+    assert work_of(requests) == len("shortyes") + len("much longeryes")
 
 
 def test_the_order_does_not_depend_on_what_is_answered_already() -> None:

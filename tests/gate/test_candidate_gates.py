@@ -401,9 +401,12 @@ class TestOtherWays:
         assert project.executor.loads == []
 
     def test_the_time_counts_the_original_once(self, project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pytest_prunegate.store.Store.seconds_per_request", lambda *_: 1.0)
+        monkeypatch.setattr("pytest_prunegate.store.Store.seconds_per_work", lambda *_: 1.0)
+        project.run("--prunegate-preflight", models=models("wanda")).stdout.fnmatch_lines(
+            ["time:     about 12 h 21 min, *"]
+        )
         result = project.run("--prunegate-preflight", models=models("wanda", "llm", "none"))
-        result.stdout.fnmatch_lines(["time:     about 4 min 0 s, *"])  # 60 requests to each of four models
+        result.stdout.fnmatch_lines(["time:     about 24 h 42 min, *"])  # of four models in place of two
 
     def test_the_noise_floor_is_asked_once(self, project: Bench) -> None:
         result = project.run("-m", "boolq", "--prunegate-noise-floor", models=models("wanda", "llm", "none"))

@@ -47,11 +47,11 @@ def test_a_response_is_there_for_other_processes_at_once(tmp_path: Path) -> None
 
 def test_timings(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert store.seconds_per_request("t", "cpu", ("m",)) is None
-    store.add_timing("m", "t", "cpu", requests=4, seconds=2.0)
-    store.add_timing("m", "t", "cpu", requests=1, seconds=3.0)
-    store.add_timing("m", "t", "cuda", requests=1, seconds=100.0)
-    assert store.seconds_per_request("t", "cpu", ("m", "n")) == 1.0
+    assert store.seconds_per_work("t", "cpu", ("m",)) is None
+    store.add_timing("m", "t", "cpu", work=4, seconds=2.0)
+    store.add_timing("m", "t", "cpu", work=1, seconds=3.0)
+    store.add_timing("m", "t", "cuda", work=1, seconds=100.0)
+    assert store.seconds_per_work("t", "cpu", ("m", "n")) == 1.0
 
 
 def test_the_first_answer_to_a_request_is_kept(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store(folder)
     for key, response in ANSWERS.items():
         store.put("m", key, response, {"task": "t", "path": "/m"})
-    store.add_timing("m", "t", "cpu", requests=4, seconds=2.0)
+    store.add_timing("m", "t", "cpu", work=4, seconds=2.0)
     store.fix_protocol("p", PROTOCOL)
     store.add_failure("m", "bad", traceback="ValueError", provenance={})
     store.close()
