@@ -13,7 +13,7 @@ from pytest_prunegate.input.model_argument import SIDES
 from pytest_prunegate.input.rules import MAX_RELATIVE_DROP, MAX_RELATIVE_INCREASE, MAX_SHARE, RULES
 from pytest_prunegate.input.thresholds import TaskSpec
 from pytest_prunegate.plain import seen_from
-from pytest_prunegate.tasks.kinds import KINDS, sections
+from pytest_prunegate.tasks.kinds import KINDS, figure_metric, sections
 from pytest_prunegate.tasks.thresholds_file import parse_thresholds
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _models(run: RecordedRun) -> dict[Side, str]:
 def _entry(check: RecordedCheck) -> _Entry:
     values: dict[str, Any] = {}
     comments: list[str] = []
-    for written in check.rules or (MAX_RELATIVE_DROP.key,):
+    for written in check.rules or (() if figure_metric(check.name) else (MAX_RELATIVE_DROP.key,)):
         rule, need = _need(check, RULES[written])
         if need.value is None:
             comments.append(f"no {_key(check, rule)}: {need.why}")

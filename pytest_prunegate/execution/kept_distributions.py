@@ -17,7 +17,7 @@ import torch
 
 from pytest_prunegate.errors import TaskError
 from pytest_prunegate.execution.next_tokens import refuse_not_finite, targets_of
-from pytest_prunegate.tasks.agreement import WindowAgreement
+from pytest_prunegate.tasks.agreement import WindowAgreement, rows_differ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,10 @@ def packed(original: Iterable[torch.Tensor], tokens: tuple[int, ...]) -> str:
         original: its logits, pieces of (rows, V).
         tokens: the window's ids, (T,).
     """
-    draw = torch.Generator().manual_seed(0)  # so that it is the same whenever it is computed
+    seed = zlib.crc32(
+        np.asarray(tokens, dtype="<i4").tobytes()
+    )  # each window draws by itself, and the same whenever it is computed
+    draw = torch.Generator().manual_seed(seed)
     found: dict[str, list[Any]] = {"ids": [], "values": [], "own": [], "best": []}
     vocabulary, done = 0, 0
     with torch.inference_mode():
@@ -73,8 +76,7 @@ def agreement_with(kept: str, pruned: Iterable[torch.Tensor], tokens: tuple[int,
     with torch.inference_mode():
         for logits in pruned:
             if logits.shape[-1] != header["vocabulary"]:
-                sizes = f"{header['vocabulary']} and {logits.shape[-1]}"
-                raise TaskError(f"agreement: the two models' vocabularies have {sizes} tokens: no divergence exists.")
+                raise TaskError(rows_differ(header["vocabulary"], logits.shape[-1]))
             targets = targets_of(tokens, len(kl), logits)
             here = slice(len(kl), len(kl) + len(targets))
             q = torch.log_softmax(logits[: len(targets)].double(), dim=-1).cpu()

@@ -23,7 +23,7 @@ from pytest_prunegate.checkpoint.facts import ModelFacts, longest_input, tokeniz
 from pytest_prunegate.checkpoint.files import read_json, stamps_of
 from pytest_prunegate.checkpoint.fingerprint import made_fingerprint
 from pytest_prunegate.checkpoint.hashing import hash_file
-from pytest_prunegate.checkpoint.layout import Counted, Layout, Role, refuse_not_finite
+from pytest_prunegate.checkpoint.layout import Counted, Layout, Role, named, refuse_not_finite
 from pytest_prunegate.checkpoint.sparsity import Sparsity, sparsity
 from pytest_prunegate.errors import InputError, ModelError
 from pytest_prunegate.execution.held_tensors import counts_of, info_of
@@ -89,26 +89,37 @@ def _function(argument: ModelArgument) -> tuple[Callable[[], Any], Path]:
     try:
         with quiet():
             module = importlib.import_module(name)
-    except Exception as error:  # the user's code may raise anything
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # the user's code may raise anything, or read a command line that is pytest's
         what = f"there is no such directory, and as a function: {name} cannot be imported"
         raise InputError(f"{argument.where}: {what}: {reason_of(error)}") from error
     function = getattr(module, attribute, None)
     if not callable(function) or module.__file__ is None:
         raise InputError(f"{argument.where}: {module.__file__ or name} has no function {attribute}. {_CONTRACT}")
-    return function, Path(inspect.getsourcefile(inspect.unwrap(function)) or module.__file__)
+    try:
+        source = inspect.getsourcefile(inspect.unwrap(function))
+    except TypeError:  # an object that can be called
+        source = None
+    return function, Path(source or module.__file__)
 
 
 def _made(where: str, function: Callable[[], Any]) -> Made:
     try:
         with quiet():
             found = function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"{where}: the function raised: {reason_of(error)}") from error
     is_pair = isinstance(found, tuple) and len(found) == len(("module", "tokenizer"))
     if not (is_pair and isinstance(found[0], PreTrainedModel) and isinstance(found[1], PreTrainedTokenizerBase)):
         said = ", ".join(type(one).__name__ for one in found) if isinstance(found, tuple) else type(found).__name__
         raise ModelError(f"{where}: the function returned {said}. {_CONTRACT}")
     module, tokenizer = found
+    if absent := [name for name, tensor in module.state_dict().items() if tensor.is_meta]:
+        raise ModelError(
+            f"{where}: the function returned a model without all of its weights: {named(absent)} on the meta device. Load them without offloading."
+        )
     module.tie_weights()  # as lm-eval does, before anything is looked at
     return module.eval(), tokenizer
 
@@ -129,8 +140,11 @@ def _kept(
                 tokenizer.save_pretrained(new)
             fingerprint = made_fingerprint(new, _tensors_digest(module), code)
             folder = parent / fingerprint
-            if not folder.exists():
+            try:
                 new.rename(folder)
+            except OSError:  # another run was there before
+                if not folder.is_dir():
+                    raise
         finally:
             shutil.rmtree(new, ignore_errors=True)
     except OSError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pytest_prunegate.errors import TaskError
-from pytest_prunegate.tasks.agreement import WindowAgreement
+from pytest_prunegate.tasks.agreement import WindowAgreement, rows_differ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -106,8 +106,7 @@ def window_agreement(
     with torch.inference_mode():
         for before, after in zip(original, pruned, strict=True):
             if before.shape != after.shape:
-                sizes = f"{before.shape[-1]} and {after.shape[-1]}"
-                raise TaskError(f"agreement: the two models' vocabularies have {sizes} tokens: no divergence exists.")
+                raise TaskError(rows_differ(before.shape[-1], after.shape[-1]))
             targets = targets_of(tokens, len(found["kl"]), before)
             rows = len(targets)
             for key, values in _rows_agreement(before[:rows], after[:rows].to(before.device), targets).items():

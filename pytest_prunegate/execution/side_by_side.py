@@ -80,8 +80,10 @@ class BothModels:
         with self._both(AGREEMENT, lacking[0][0]) as models:
             for window, key in lacking:
                 with self._stop.batch_in_hand():
+                    began = time.monotonic()
                     text = self._run(AGREEMENT, models, partial(_distributions, models["original"], window))
                     self._store.put(fingerprint, key, Response(text=text), provenance)
+                    self._answering.add_timing(AGREEMENT, "original", work=1, seconds=time.monotonic() - began)
                     done()
 
     def agreement(self, windows: Sequence[tuple[int, ...]], done: Callable[[], None]) -> list[WindowAgreement]:
@@ -112,6 +114,7 @@ class BothModels:
         with self._both(SPEED, prompts[0]) as models:
             for number in range(pairs + 1):
                 with self._stop.batch_in_hand():
+                    began = time.monotonic()
                     order = SIDES if number % 2 else SIDES[::-1]
                     runs = {
                         side: self._run(SPEED, models, partial(models[side].timed_run, prompts, generate))
@@ -119,6 +122,7 @@ class BothModels:
                     }
                     if number:  # the first pair warms up
                         found.append((runs["original"], runs["pruned"]))
+                        self._answering.add_timing(SPEED, "pruned", work=1, seconds=time.monotonic() - began)
                         done()
             weights = models["original"].weights_size, models["pruned"].weights_size
         place = str(self._answering.provenance(SPEED, VERSION, "pruned")["hardware"])

@@ -45,7 +45,7 @@ def timed_run(model: Any, device: torch.device, prompts: Sequence[Sequence[int]]
             token = found.logits[:, -1:].argmax(dim=-1)
         _wait(device)
         done = time.perf_counter()
-    memory = None if before is None else torch.cuda.max_memory_allocated(device) - before
+    memory = None if before is None else sum(map(torch.cuda.max_memory_allocated, _cards())) - before
     return TimedRun(prefill=read - began, decode=done - read, memory=memory)
 
 
@@ -55,17 +55,23 @@ def weights_size(model: Any) -> int:
 
 
 def _start(device: torch.device) -> int | None:
-    """Bytes that are taken on a GPU before the run; None elsewhere, where nobody counts them."""
+    """Bytes that are taken on all GPUs before the run, over which a model may be spread; None elsewhere, where nobody counts them."""
     if device.type != "cuda":
         return None
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    return int(torch.cuda.memory_allocated(device))
+    for card in _cards():
+        torch.cuda.synchronize(card)
+        torch.cuda.reset_peak_memory_stats(card)
+    return int(sum(map(torch.cuda.memory_allocated, _cards())))
+
+
+def _cards() -> range:
+    return range(torch.cuda.device_count())
 
 
 def _wait(device: torch.device) -> None:
     """Until the device has done what it was told."""
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        for card in _cards():
+            torch.cuda.synchronize(card)
     elif device.type == "mps":
         torch.mps.synchronize()

@@ -230,7 +230,7 @@ class Gate(Pair):
             comparison = compare_figure(check, figure)
             note = " ".join(filter(None, (figure.worst if comparison.broken else "", figure.looked_at)))
             return comparison, Verdict(
-                outcome=outcome_of(comparison, figure), basis=Basis.CONFIDENT if figure.interval else Basis.MEASURED,
+                outcome=outcome_of(comparison, figure), basis=_basis(figure), strictest=_strictest(check, figure),
                 used=comparison.documents, note=note or None, error_rate=figure.error_rate if check.thresholds else None,
             )  # fmt: skip
         try:
@@ -241,7 +241,7 @@ class Gate(Pair):
 
     def _figure(self, task: GateTask, check: Check) -> Figure:
         if isinstance(task.kind, RunningKind):
-            return task.kind.figure(check, self.runs.results[task.name])
+            return self.runs.figure(task, task.kind, check)
         assert isinstance(task.kind, CountingKind)
         return task.kind.count(check, task.spec, self.facts)
 
@@ -258,3 +258,18 @@ class Gate(Pair):
         if self.noise_floor is None or not task.asks_models or check.is_of_answers:
             return None
         return self.noise_floor.of(task, check, self.measurements[task.name])
+
+
+def _basis(figure: Figure) -> Basis:
+    """What an interval of a figure is about: other runs like these, or what was not looked at of these."""
+    if figure.interval is None:
+        return Basis.MEASURED
+    return Basis.CONFIDENT if figure.error_rate is not None else Basis.SAMPLE
+
+
+def _strictest(check: Check, figure: Figure) -> tuple[float, ...]:
+    """The values of a check's thresholds that a figure's interval would just meet."""
+    if figure.interval is None:
+        return ()
+    low, high = map(float, figure.interval)
+    return tuple(low if threshold.rule.at_least else high for threshold in check.thresholds)

@@ -11,14 +11,14 @@ from pytest_prunegate.gate.plan import TaskPlan
 from pytest_prunegate.plain import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pytest_prunegate.baseline.run_baselines import Baselines
     from pytest_prunegate.execution.answering import Answering
     from pytest_prunegate.execution.side_by_side import BothModels
     from pytest_prunegate.gate.progress import Progress
     from pytest_prunegate.input.model_argument import Side
-    from pytest_prunegate.tasks.checks import GateTask, Preparation, RunningKind
+    from pytest_prunegate.tasks.checks import Check, Figure, GateTask, Preparation, RunningKind
     from pytest_prunegate.tasks.side_by_side import Run
 
 
@@ -66,7 +66,24 @@ class Runs:
         return TaskPlan(
             name=task.name, members=0, num_fewshot=0, documents=run.steps, least=run.steps, total_documents=run.steps, unit=run.unit,
             requests=run.steps, missing=dict.fromkeys(self._loaded, lacking), seconds=lacking * (rate or 0.0),
+            uncomputable=tuple(self._uncomputable(task, kind)),
         )  # fmt: skip
+
+    def figure(self, task: GateTask, kind: RunningKind, check: Check) -> Figure:
+        """The figure of a check whose task was measured.
+
+        Raises:
+            TaskError: it cannot be told of these models.
+        """
+        kind.refuse_uncomputable(check, self._preparation)
+        return kind.figure(check, self.results[task.name])
+
+    def _uncomputable(self, task: GateTask, kind: RunningKind) -> Iterator[str]:
+        for check in task.checks:
+            try:
+                kind.refuse_uncomputable(check, self._preparation)
+            except TaskError as error:
+                yield str(error)
 
     def measure(self, name: str, later: Callable[[], float | None]) -> None:
         """Run a task, if it is one of these; what it gave is in `results`.
@@ -96,6 +113,11 @@ class Runs:
             self.results[name] = run.result(self._both, lambda: self._progress.advance(1, 1))
         finally:
             self._progress.finish()
+
+    @property
+    def begun_anew(self) -> list[str]:
+        """Tasks that were planned and gave nothing yet, of which nothing is kept."""
+        return [name for name, run in self._prepared.items() if name not in self.results and not run.is_kept]
 
     @property
     def _loaded(self) -> list[Side]:

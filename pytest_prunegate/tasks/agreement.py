@@ -135,5 +135,13 @@ class Agreement:
             )  # fmt: skip
 
 
+def rows_differ(original: int, pruned: int) -> str:
+    """That two models give probabilities to different numbers of tokens, and what to do."""
+    return (
+        f"agreement: the original model's output has {original} tokens, and the pruned model's {pruned}: no divergence exists between them. "
+        "Where one is padded, give both the same rows: `model.resize_token_embeddings(...)`, saved anew."
+    )
+
+
 def _standard_error(values: list[float]) -> float | None:
     return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None

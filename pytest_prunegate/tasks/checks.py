@@ -245,6 +245,13 @@ class RunningKind(FigureKind):
             ModelError: a tokenizer cannot be loaded.
         """
 
+    def refuse_uncomputable(self, check: Check, preparation: Preparation) -> None:
+        """See that a check can be told of these models.
+
+        Raises:
+            TaskError: it cannot; the task's other checks are not concerned.
+        """
+
     @abstractmethod
     def figure(self, check: Check, found: Any) -> Figure:
         """The figure of a check.

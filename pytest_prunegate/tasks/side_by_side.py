@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,9 +74,13 @@ class KeptForBaseline:
 
 
 class Run(ABC):
-    """Something that is run on both models: `steps` of a `unit`. `kept` is what a baseline can have of it; None where it can have nothing."""
+    """Something that is run on both models: `steps` of a `unit`.
+
+    `kept` is what a baseline can have of it; None where it can have nothing. `is_kept`: whether the store keeps its steps.
+    """
 
     unit: str
+    is_kept: ClassVar[bool] = True
     kept: KeptForBaseline | None = None
 
     @property

@@ -128,6 +128,6 @@ def _tokens(entry: str, text: str, facts: Mapping[Side, ModelFacts]) -> list[int
     if any(encoding != encodings[0] for encoding in encodings):
         raise TaskError(
             f"{entry}: the two models' tokenizers encode the text differently ({len(encodings[0])} and {len(encodings[1])} tokens), so that "
-            "their perplexities could not be compared. Give both the same tokenizer: --prunegate-pruned-args=tokenizer=DIRECTORY_OF_THE_ORIGINAL."
+            "the two could not be compared on it. Give both the same tokenizer: --prunegate-pruned-args=tokenizer=DIRECTORY_OF_THE_ORIGINAL."
         )
     return encodings[0]

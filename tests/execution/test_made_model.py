@@ -192,3 +192,27 @@ def test_shapes_that_no_configuration_describes_name_this_way_out(project: Bench
     result.stderr.fnmatch_lines(
         ["*model.layers.0.mlp.* is [[]24, 32] in the files, [[]64, 32] in the model*--pruned=my_module:load_model.*"]
     )
+
+
+def test_a_script_that_reads_a_command_line_is_told_so(project: Bench) -> None:
+    write(project, "import argparse\n\nargparse.ArgumentParser().parse_args(['--no'])\n")
+    result = project.run(OWN, models=MODELS)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*maker cannot be imported: SystemExit: 2*"])
+
+
+def test_an_object_that_can_be_called_makes_a_model_too(project: Bench) -> None:
+    write(project, MAKER + "\n\nimport functools\nmade = functools.partial(load_model)\n")
+    project.run(OWN, models=("--original=original", "--pruned=maker:made")).assert_outcomes(passed=2)
+
+
+def test_weights_that_are_not_there_are_an_error(project: Bench) -> None:
+    write(
+        project,
+        MAKER.replace("    return model,", "    model.model.layers[0].mlp.up_proj.to('meta')\n    return model,"),
+    )
+    result = project.run(OWN, models=MODELS)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["*a model without all of its weights: model.layers.0.mlp.up_proj.weight on the meta device. Load them*"]
+    )

@@ -157,7 +157,9 @@ def test_models_of_two_vocabularies_have_no_divergence(project: Bench) -> None:
     result = project.run()
     assert result.ret == 10
     result.stdout.fnmatch_lines(
-        ["*agreement: the two models' vocabularies have * and * tokens: no divergence exists.*"]
+        [
+            "*agreement: the original model's output has * tokens, and the pruned model's *: no divergence exists between them. Where one is padded, give *"
+        ]
     )
 
 
@@ -166,6 +168,28 @@ def test_what_cannot_run_side_by_side_is_told_before_hours_are_spent(project: Be
     result = project.run("--prunegate-preflight")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*agreement: seqlen is 4096, and the * takes * tokens. Take a smaller seqlen.*"])
+
+
+def test_a_small_divergence_is_shown_with_its_digits(project: Bench) -> None:
+    project.thresholds(entry("max_kl: 0.00000001"))
+    models = ("--original=original", "--pruned=original", "--prunegate-pruned-args=dtype=bfloat16")
+    result = project.run(models=models)
+    assert result.ret == 1
+    kl = summary(project)["agreement"]["kl"]
+    assert 0 < kl < 1e-3
+    result.stdout.fnmatch_lines([f"agreement  max_kl * {kl:.3g} *", f"Next tokens: *KL divergence {kl:.4g} *"])
+
+
+def test_a_proposal_keeps_its_entries(project: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    from pytest_prunegate.__main__ import main
+
+    project.thresholds(entry("max_kl: 5, min_top1: 0%"))
+    project.run().assert_outcomes(passed=2)
+    capsys.readouterr()
+    assert main(["thresholds", f"--from={project.results / 'comparison_results.json'}"]) == 0
+    proposed = capsys.readouterr().out
+    assert "  max_kl: 0.281  # measured 0.2802 (189 positions)" in proposed
+    assert "  seqlen: 64" in proposed
 
 
 def test_mistakes_are_told_together(project: Bench) -> None:
@@ -265,6 +289,28 @@ class TestBaseline:
             project.thresholds(entry(f"max_kl: {limit:.6f}"))
             assert outcome in project.run(models=self.MODELS).parseoutcomes()
 
+    def test_a_percentile_that_sampling_makes_too_high_is_told_from_models_alone(self, project: Bench) -> None:
+        self.kept(project).thresholds(entry("max_kl: 5, max_kl_p99: 5"))
+        result = project.run("--prunegate-preflight", models=self.MODELS)
+        result.stderr.fnmatch_lines(
+            ["*thresholds.yaml:1: max_kl_p99 needs the original's whole distributions, and a baseline keeps a sample *"]
+        )
+        result = project.run(models=self.MODELS)
+        result.assert_outcomes(passed=1, errors=1)
+        assert summary(project)["agreement"]["kl_p99"] is None
+        result.stdout.fnmatch_lines(["Next tokens: *of a baseline's sample: known within *"])
+
+    def test_what_is_open_names_the_way_out(self, project: Bench) -> None:
+        self.kept(project)
+        project.run(models=self.MODELS).assert_outcomes(passed=1)
+        project.thresholds(entry(f"max_kl: {summary(project)['agreement']['kl']:.6f}"))
+        project.run(models=self.MODELS)
+        (check,) = summary(project)["checks"]
+        assert (
+            "the exact figure may fall on either side of the threshold. Name the original itself in its baseline's place. On 3"
+            in check["reason"]
+        )
+
     def test_windows_that_it_lacks_are_told_before_a_model_is_loaded(self, project: Bench) -> None:
         self.kept(project).thresholds(entry(seqlen=32))
         result = project.run("--prunegate-preflight", models=self.MODELS)
@@ -284,3 +330,28 @@ class TestBaseline:
         self.kept(project)
         result = project.run("--prunegate-baseline-only", models=("--original=original",))
         result.stdout.fnmatch_lines(["time:*every answer is in the store; no model is loaded"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_consistent", [True, False])
+def test_what_a_baseline_keeps_is_as_sure_as_it_says(*, is_consistent: bool) -> None:
+    """Of 40 pairs of models, whose tokens are shifted alike everywhere or each by itself, two are expected outside of the 95% interval."""
+    from pytest_prunegate.execution.kept_distributions import agreement_with, packed
+    from pytest_prunegate.execution.next_tokens import window_agreement
+    from pytest_prunegate.tasks.agreement import Agreement
+
+    vocabulary, length, found = 2000, 32, []
+    for number in range(40):
+        draw = torch.Generator().manual_seed(number)
+        shift = torch.randn(vocabulary, generator=draw) / 2
+        exact, sampled = [], []
+        for _ in range(6):
+            tokens = tuple(torch.randint(vocabulary, (length,), generator=draw).tolist())
+            original = torch.randn(length, vocabulary, generator=draw) * 2.5
+            pruned = original + (shift if is_consistent else torch.randn(length, vocabulary, generator=draw) / 2)
+            exact.append(window_agreement([original], [pruned], tokens=tokens))
+            sampled.append(agreement_with(packed([original], tokens), [pruned], tokens))
+        one, other = Agreement(tuple(exact)), Agreement(tuple(sampled))
+        found.append((other.kl - one.kl) / other.sampling_error)
+    assert sum(abs(error) > 1.96 for error in found) <= 6
+    assert 0.75 < math.sqrt(sum(error**2 for error in found) / len(found)) < 1.3

@@ -35,7 +35,7 @@ class AgreementSummary:
         kl: Mean divergence KL(original || pruned), in nats.
         kl_error: Its standard error over windows; null for a single one.
         sampling_error: The part of that error that comes of a baseline's keeping a sample of the original's distributions; 0 where it is exact.
-        kl_p99: 99th percentile of the divergence over positions, in nats.
+        kl_p99: 99th percentile of the divergence over positions, in nats; null where a baseline kept a sample, which would make it too high.
         perplexity_ratio: The pruned model's perplexity over the original's.
         ratio_error: Its standard error over windows; null for a single one.
         original_perplexity: The original's.
@@ -49,7 +49,7 @@ class AgreementSummary:
     kl: float
     kl_error: float | None
     sampling_error: float
-    kl_p99: float
+    kl_p99: float | None
     perplexity_ratio: float
     ratio_error: float | None
     original_perplexity: float
@@ -59,9 +59,13 @@ class AgreementSummary:
     @property
     def text(self) -> str:
         """The figures in words; what stands behind ± is a standard error."""
-        kl, ratio = ("" if error is None else f" ± {error:.4f}" for error in (self.kl_error, self.ratio_error))
+        kl, ratio = ("" if error is None else f" ± {error:.4g}" for error in (self.kl_error, self.ratio_error))
+        percentile = "" if self.kl_p99 is None else f" (99th percentile {self.kl_p99:.4g})"
+        sampled = (
+            f", of a baseline's sample: known within {1.96 * self.sampling_error:.2g}" if self.sampling_error else ""
+        )
         return (
-            f"top-1 agreement {self.top1:.2%}, KL divergence {self.kl:.4f}{kl} nats (99th percentile {self.kl_p99:.4f}), "
+            f"top-1 agreement {self.top1:.2%}, KL divergence {self.kl:.4g}{kl} nats{percentile}{sampled}, "
             f"perplexity x{self.perplexity_ratio:.4f}{ratio}, at {self.positions:,} positions of {self.windows} windows"
         )
 

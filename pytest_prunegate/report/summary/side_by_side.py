@@ -29,7 +29,8 @@ def agreement_summary(gate: Gate) -> AgreementSummary | None:
     return AgreementSummary(
         windows=len(found.windows), positions=found.positions, top1=float(found.top1), kl=found.kl, kl_error=found.kl_error,
         sampling_error=found.sampling_error,
-        kl_p99=found.kl_p99, perplexity_ratio=found.ratio, ratio_error=found.ratio_error, original_perplexity=original,
+        kl_p99=None if found.sampling_error else found.kl_p99, perplexity_ratio=found.ratio, ratio_error=found.ratio_error,
+        original_perplexity=original,
         pruned_perplexity=pruned, along=tuple(AgreementStretch(**asdict(stretch)) for stretch in found.along_windows()),
     )  # fmt: skip
 

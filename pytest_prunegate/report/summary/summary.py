@@ -158,6 +158,8 @@ def _unfinished(gate: Gate) -> Iterator[str]:
         else ""
     )
     yield f"Stopped before its end ({reason}){whole}. Every answer so far is kept, and the same command goes on from there."
+    for name in gate.runs.begun_anew:
+        yield f"{name}: not finished; its runs are kept nowhere, and start again."
     for name, sides in gate.unfinished().items():
         counts = ", ".join(f"{side} {kept} of {total}" for side, (kept, total) in sides.items())
         yield f"{name}: not finished; requests answered: {counts}."

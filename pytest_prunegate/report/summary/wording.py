@@ -28,6 +28,7 @@ _LARGE = 10  # scores lie in [0, 1]; perplexities and the like need fewer decima
 _PER_CENT = re.compile(r"(\d+(?:\.\d+)?)%")
 _MINUS_ZERO = re.compile(r"-0(\.0+)?%?")
 _DECIMALS, _ROUNDING = 8, 1e-12  # the most that are shown; what floating point alone does to a share
+_SMALL = 1e-3  # a figure below it has no digits among the first four
 _HUGE = 1e5  # a model that is broken has perplexities whose digits nobody reads
 
 
@@ -43,6 +44,8 @@ def score_text(score: float | None) -> str:
 def figure_text(value: float | None, metric: str, thresholds: Iterable[str]) -> str:
     """A check's figure as tables show it: a score, or a share or a size, told apart from the thresholds beside it."""
     figure = figure_metric(metric)
+    if figure is not None and figure.form == "number" and value and abs(value) < _SMALL:
+        return f"{value:.3g}"
     if figure is None or value is None or figure.form == "number":
         return score_text(value)
     return percent_text(value, beside=thresholds) if figure.form == "share" else size_text(round(value))
@@ -193,7 +196,8 @@ def conclusion_texts(result: CheckResult) -> list[str]:
     check, comparison, verdict = result.check, result.comparison, result.verdict
     assert comparison is not None
     parts = [_conclusion(result, count_text(result.documents or 0, result.total or 0, result.unit))]
-    if verdict is not None and verdict.outcome is Outcome.INCONCLUSIVE and result.outcome is not Outcome.RECORDED:
+    is_open = verdict is not None and verdict.outcome is Outcome.INCONCLUSIVE and result.outcome is not Outcome.RECORDED
+    if is_open and verdict is not None and not is_estimate_of_figure(result):
         parts.append(_needed_text(verdict))
     if comparison.silent:
         parts.append(f"{comparison.silent[:1].upper()}{comparison.silent[1:]}.")
@@ -230,6 +234,8 @@ def _conclusion(result: CheckResult, counted: str) -> str:
     if result.outcome is Outcome.RECORDED:
         return f"RECORDED on {counted} ({word} by these thresholds)."
     others = f"other {result.unit.partition(' ')[0]} like these" if verdict.basis is Basis.CONFIDENT else "the full run"
+    if verdict.outcome is Outcome.INCONCLUSIVE and is_estimate_of_figure(result):
+        return f"{word} on {counted}: the exact figure may fall on either side of the threshold. Name the original itself in its baseline's place."
     if verdict.outcome is Outcome.INCONCLUSIVE:
         return f"{word} on {counted}: {others} may fall on either side of the threshold."
     if not result.check.thresholds:
@@ -239,6 +245,12 @@ def _conclusion(result: CheckResult, counted: str) -> str:
     place, bound = ("after", "at most") if verdict.basis is Basis.EARLY else ("on", "about")
     close = f", or lie within {rate_text(verdict.indifference)} of the threshold" if verdict.indifference else ""
     return f"{word}: {others} would agree{close} (error {bound} {rate_text(verdict.error_rate)}), {place} {counted}."
+
+
+def is_estimate_of_figure(result: CheckResult) -> bool:
+    """Whether a figure of both models was estimated from a part of what it is about."""
+    is_sample = result.verdict is not None and result.verdict.basis is Basis.SAMPLE
+    return is_sample and figure_metric(result.check.metric) is not None
 
 
 def _needed_text(verdict: Verdict) -> str:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from pytest_prunegate.errors import TaskError
 from pytest_prunegate.input.running_rules import MAX_KL, MAX_KL_P99, MAX_PERPLEXITY_RATIO, MIN_TOP1
 from pytest_prunegate.input.threshold_values import read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
-from pytest_prunegate.tasks.agreement import VERSION, Agreement
+from pytest_prunegate.tasks.agreement import VERSION, Agreement, rows_differ
 from pytest_prunegate.tasks.checks import Figure, FigureMetric, RunningKind
 from pytest_prunegate.tasks.requests import DISTRIBUTIONS, Request
 from pytest_prunegate.tasks.side_by_side import KeptForBaseline, Run
@@ -34,7 +35,7 @@ KL_P99 = FigureMetric(key="kl_p99", unit="positions", form="number")
 RATIO = FigureMetric(key="perplexity_ratio", unit="positions", form="number")
 _METRICS: Mapping[Rule, FigureMetric] = {MIN_TOP1: TOP1, MAX_KL: KL, MAX_KL_P99: KL_P99, MAX_PERPLEXITY_RATIO: RATIO}
 _TEXT = "wikitext2"
-_ERROR, _QUANTILE = 0.05, 1.96  # of a normal distribution, as a mean over thousands of positions has
+_QUANTILE = 1.96  # for 95%, of a normal distribution, as a mean over thousands of positions has
 _USUAL_SEQLEN, _USUAL_WINDOWS = 512, 16
 
 
@@ -100,6 +101,9 @@ class AgreementOnText(RunningKind):
     def prepare(self, spec: Spec, preparation: Preparation) -> Run:
         """Load the text, and cut it into windows."""
         assert isinstance(spec, AgreementSpec)
+        sizes = [facts.vocab_size for facts in preparation.facts.values() if facts.vocab_size]
+        if len(set(sizes)) > 1:
+            raise TaskError(rows_differ(*sizes))
         text = load_text(spec.name, spec.dataset, known=_TEXT)
         seqlen = spec.seqlen or min(_USUAL_SEQLEN, *(own.max_length for own in preparation.conditions.values()))
         cut = windows_of(spec.name, text, seqlen, preparation.facts, preparation.conditions)
@@ -109,6 +113,14 @@ class AgreementOnText(RunningKind):
             total=len(cut.windows), settings={"seqlen": seqlen},
         )  # fmt: skip
         return AgreementRun(windows=windows, unit=f"windows of {seqlen} tokens", kept=kept)
+
+    def refuse_uncomputable(self, check: Check, preparation: Preparation) -> None:
+        """A high percentile of figures that sampling moves is too high, and nobody can tell by how much."""
+        if check.metric == KL_P99.key and preparation.facts["original"].file is not None:
+            raise TaskError(
+                f"{check.location}: {MAX_KL_P99} needs the original's whole distributions, and a baseline keeps a sample of them. "
+                "Name the original itself."
+            )
 
     def figure(self, check: Check, found: Any) -> Figure:
         """One of the four."""
@@ -120,26 +132,27 @@ class AgreementOnText(RunningKind):
             KL_P99: Fraction(found.kl_p99),
             RATIO: Fraction(found.ratio),
         }
-        interval, error = None, None
+        interval = None
         if metric is KL and found.sampling_error:
-            low, high = found.kl - _QUANTILE * found.sampling_error, found.kl + _QUANTILE * found.sampling_error
-            interval, error = (Fraction(low), Fraction(high)), _ERROR
+            reach = _QUANTILE * found.sampling_error
+            interval = Fraction(found.kl - reach), Fraction(found.kl + reach)
         return Figure(
-            metric=metric, original=None, pruned=figures[metric], of=found.positions, looked_at=_told(found), interval=interval, error_rate=error
+            metric=metric, original=None, pruned=figures[metric], of=found.positions, looked_at=_told(found), interval=interval
         )  # fmt: skip
 
 
 def _told(found: Agreement) -> str:
     """All figures in a sentence: one threshold sees one of them."""
     kl, ratio = (
-        "" if error is None else f" ± {error:.4f}" for error in (found.kl_error, found.ratio_error)
-    )  # standard errors over windows
+        "" if error is None else f" ± {error:.4g}" for error in (found.kl_error, found.ratio_error)
+    )  # over windows
     sampled = (
         f" From what the baseline kept of the original's distributions: KL is known within {_QUANTILE * found.sampling_error:.2g} (95%)."
         if found.sampling_error
         else ""
     )
+    percentile = "" if found.sampling_error else f"its 99th percentile {found.kl_p99:.4g}, "
     return (
-        f"On {len(found.windows)} windows ({found.positions:,} positions): top-1 agreement {float(found.top1):.2%}, KL {found.kl:.4f}{kl} nats, "
-        f"its 99th percentile {found.kl_p99:.4f}, ratio of perplexities {found.ratio:.4f}{ratio}.{sampled}"
+        f"On {len(found.windows)} windows ({found.positions:,} positions): top-1 agreement {float(found.top1):.2%}, KL {found.kl:.4g}{kl} nats, "
+        f"{percentile}ratio of perplexities {found.ratio:.4f}{ratio}.{sampled}"
     )

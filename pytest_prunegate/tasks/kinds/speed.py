@@ -45,6 +45,7 @@ class SpeedRun(Run):
 
     spec: SpeedSpec
     unit: str = SPEEDUP.unit
+    is_kept = False
 
     @property
     def steps(self) -> int:
