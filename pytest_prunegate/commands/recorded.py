@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.input.rule import Quantities
-from pytest_prunegate.input.running_rules import OfRuns
 from pytest_prunegate.input.thresholds import Decide
 from pytest_prunegate.report.summary.records import RESULTS_FILE
 from pytest_prunegate.report.summary.results_file import OtherVersionError, UnreadableError, measured_of, read_results
@@ -202,7 +201,7 @@ def _of_pruned(figures: Figures, rule: Rule) -> Need:
     strictest = _exact(figures.strictest.get(rule.key))
     value, said = figures.measured.pruned, f"measured {_percent(figures.measured.pruned)}"
     if not rule.is_share:
-        if strictest is None and not isinstance(rule, OfRuns):
+        if strictest is None and rule.is_of_metrics:
             return Need(value=None, why="no interval of the pruned model's own score is known")
         said = f"measured {float(value):.4f}"
     if strictest is not None and (not rule.is_share or figures.by_interval):

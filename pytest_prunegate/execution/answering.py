@@ -306,7 +306,7 @@ class Answering:
         timed: bool,
     ) -> None:
         facts, keys = self.facts[side], self.keys(prepared, side)
-        provenance = self.provenance(prepared.name, str(prepared.version), side)
+        provenance = self.provenance(prepared.name, prepared.version, side)
         self._load(side, requests[0])
         began = time.monotonic()
         answered: list[Request] = []

@@ -25,14 +25,13 @@ def refuse_unloadable(model: ModelFacts, backend: str) -> None:
     Raises:
         InputError: an adapter or a GGUF file would be left out, or a package is missing.
     """
-    if backend != "hf" and (model.adapter or model.gguf or model.maker):
-        what = (
-            "an adapter: merge it into its base"
-            if model.adapter
-            else "a GGUF file"
-            if model.gguf
-            else "made by a function"
-        )
+    files = {
+        "an adapter: merge it into its base": model.adapter,
+        "a GGUF file": model.gguf,
+        "made by a function": model.maker,
+    }
+    what = next((words for words, is_so in files.items() if is_so), None)
+    if backend != "hf" and what:
         raise InputError(
             f"--prunegate-backend={backend}: the {model.title} is {what}, or use the transformers backend (hf)."
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +33,8 @@ def packed(original: Iterable[torch.Tensor], tokens: tuple[int, ...]) -> str:
         original: its logits, pieces of (rows, V).
         tokens: the window's ids, (T,).
     """
-    seed = zlib.crc32(
-        np.asarray(tokens, dtype="<i4").tobytes()
-    )  # each window draws by itself, and the same whenever it is computed
-    draw = torch.Generator().manual_seed(seed)
+    own = np.asarray(tokens, dtype="<i4").tobytes()
+    draw = torch.Generator().manual_seed(zlib.crc32(own))  # each window by itself, and the same whenever it is computed
     found: dict[str, list[Any]] = {"ids": [], "values": [], "own": [], "best": []}
     vocabulary, done = 0, 0
     with torch.inference_mode():
@@ -104,11 +103,15 @@ def _divergence(p: torch.Tensor, q: torch.Tensor) -> tuple[torch.Tensor, torch.T
 
 def _unpacked(header: dict[str, Any]) -> dict[str, torch.Tensor]:
     content, rows, kept = zlib.decompress(base64.b64decode(header["packed"])), header["rows"], header["kept"]
-    shapes = {"ids": (rows, kept, "i4"), "values": (rows, kept, "f4"), "own": (rows, 1, "f4"), "best": (rows, 1, "i4")}
+    shapes = {
+        "ids": ((rows, kept), "<i4"),
+        "values": ((rows, kept), "<f4"),
+        "own": ((rows,), "<f4"),
+        "best": ((rows,), "<i4"),
+    }
     held, start = {}, 0
-    for name, (height, width, kind) in shapes.items():
-        size = 4 * height * width
-        found = np.frombuffer(content[start : start + size], dtype=f"<{kind}").reshape(height, width).copy()
-        held[name] = torch.from_numpy(found if width > 1 or name in {"ids", "values"} else found[:, 0])
-        start += size
+    for name, (shape, kind) in shapes.items():
+        found = np.frombuffer(content, dtype=kind, count=math.prod(shape), offset=start).reshape(shape).copy()
+        held[name] = torch.from_numpy(found)
+        start += found.nbytes
     return held

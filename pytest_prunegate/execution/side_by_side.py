@@ -14,9 +14,9 @@ import xxhash
 from pytest_prunegate.errors import EvaluationError, ModelError, TaskError
 from pytest_prunegate.input.model_argument import SIDES
 from pytest_prunegate.store import Response
-from pytest_prunegate.tasks.agreement import VERSION, WindowAgreement
+from pytest_prunegate.tasks.agreement import VERSION, WindowAgreement, kept_requests
 from pytest_prunegate.tasks.guarded import reason_of
-from pytest_prunegate.tasks.requests import DISTRIBUTIONS, WINDOW, Request, canonical_json, request_keys
+from pytest_prunegate.tasks.requests import WINDOW, Request, canonical_json, request_keys
 from pytest_prunegate.tasks.speed import Speed
 
 if TYPE_CHECKING:
@@ -73,10 +73,8 @@ class BothModels:
         lacking = [(window, key) for window, key in zip(windows, keys, strict=True) if key not in known]
         if not lacking:
             return
-        fingerprint, provenance = (
-            self._answering.facts["original"].fingerprint,
-            self._answering.provenance(AGREEMENT, VERSION, "original"),
-        )
+        fingerprint = self._answering.facts["original"].fingerprint
+        provenance = self._answering.provenance(AGREEMENT, VERSION, "original")
         with self._both(AGREEMENT, lacking[0][0]) as models:
             for window, key in lacking:
                 with self._stop.batch_in_hand():
@@ -130,16 +128,13 @@ class BothModels:
 
     def _compare(self, windows: Sequence[tuple[int, ...]], done: Callable[[], None]) -> None:
         provenance = self._answering.provenance(AGREEMENT, VERSION, "pruned")
-        before = self._answering.kept("original", self._original_keys(windows)) if self._is_of_file else {}
+        originals = self._original_keys(windows)
+        before = self._answering.kept("original", originals) if self._is_of_file else {}
         with self._both(AGREEMENT, windows[0]) as models:
-            for window, key in zip(windows, self._keys(windows), strict=True):
+            for window, key, original in zip(windows, self._keys(windows), originals, strict=True):
                 with self._stop.batch_in_hand():
                     began = time.monotonic()
-                    found = self._run(
-                        AGREEMENT,
-                        models,
-                        partial(_agreement, models, window, before.get(self._original_keys([window])[0])),
-                    )
+                    found = self._run(AGREEMENT, models, partial(_agreement, models, window, before.get(original)))
                     self._store.put(self._pruned, key, Response(text=found.as_text()), provenance)
                     self._answering.add_timing(AGREEMENT, "pruned", work=1, seconds=time.monotonic() - began)
                     done()
@@ -177,7 +172,7 @@ class BothModels:
 
     def _original_keys(self, windows: Sequence[tuple[int, ...]]) -> list[str]:
         """Of what is kept of the original's distributions."""
-        requests = [Request(kind=DISTRIBUTIONS, tokens=window) for window in windows]
+        requests = kept_requests(windows)
         keys = request_keys(requests, self._answering.conditions["original"], task_version=VERSION)
         return [keys[request] for request in requests]
 

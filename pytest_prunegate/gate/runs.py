@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.errors import TaskError
+from pytest_prunegate.errors import Problems, TaskError
 from pytest_prunegate.execution.devices import free_memory, resolve_device
 from pytest_prunegate.gate.estimates import is_knowable, weights_estimate
 from pytest_prunegate.gate.plan import TaskPlan
 from pytest_prunegate.plain import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pytest_prunegate.baseline.run_baselines import Baselines
     from pytest_prunegate.execution.answering import Answering
@@ -66,7 +66,7 @@ class Runs:
         return TaskPlan(
             name=task.name, members=0, num_fewshot=0, documents=run.steps, least=run.steps, total_documents=run.steps, unit=run.unit,
             requests=run.steps, missing=dict.fromkeys(self._loaded, lacking), seconds=lacking * (rate or 0.0),
-            uncomputable=tuple(self._uncomputable(task, kind)),
+            uncomputable=self._uncomputable(task, kind),
         )  # fmt: skip
 
     def figure(self, task: GateTask, kind: RunningKind, check: Check) -> Figure:
@@ -78,12 +78,12 @@ class Runs:
         kind.refuse_uncomputable(check, self._preparation)
         return kind.figure(check, self.results[task.name])
 
-    def _uncomputable(self, task: GateTask, kind: RunningKind) -> Iterator[str]:
+    def _uncomputable(self, task: GateTask, kind: RunningKind) -> tuple[str, ...]:
+        problems = Problems()
         for check in task.checks:
-            try:
+            with problems.collected():
                 kind.refuse_uncomputable(check, self._preparation)
-            except TaskError as error:
-                yield str(error)
+        return tuple(problems.found)
 
     def measure(self, name: str, later: Callable[[], float | None]) -> None:
         """Run a task, if it is one of these; what it gave is in `results`.

@@ -15,11 +15,15 @@ from functools import cached_property
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
+from pytest_prunegate.tasks.requests import DISTRIBUTIONS, Request
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 VERSION = "1"
 """Of this definition."""
+QUANTILE = 1.96
+"""Standard errors of a 95% interval, for a mean over thousands of positions."""
 _PERCENTILE = 0.99
 _STRETCHES = 16  # of a window, along which agreement is told
 
@@ -91,6 +95,11 @@ class Agreement:
         """The part of that error that is due to a baseline's keeping a sample: the standard error of the mean; 0 where it is exact."""
         return math.sqrt(sum(window.variance for window in self.windows)) / len(self.windows)
 
+    @property
+    def sampling_reach(self) -> float:
+        """How far the mean may be from the exact one by that, in 95 of 100 baselines."""
+        return QUANTILE * self.sampling_error
+
     @cached_property
     def kl_p99(self) -> float:
         """The 99th percentile of the divergence over positions, linearly between the two nearest, in nats."""
@@ -133,6 +142,11 @@ class Agreement:
                 top1=statistics.fmean(chain.from_iterable(window.same[start:stop] for window in self.windows)),
                 kl=statistics.fmean(chain.from_iterable(window.kl[start:stop] for window in self.windows)),
             )  # fmt: skip
+
+
+def kept_requests(windows: Sequence[tuple[int, ...]]) -> tuple[Request, ...]:
+    """What the original is asked for a baseline, one request for each window."""
+    return tuple(Request(kind=DISTRIBUTIONS, tokens=window) for window in windows)
 
 
 def rows_differ(original: int, pruned: int) -> str:

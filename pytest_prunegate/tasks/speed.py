@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,6 +56,21 @@ class Speed:
     weights: tuple[int, int]
     place: str
 
+    @property
+    def total(self) -> Ratio:
+        """That of whole runs."""
+        return self.ratio(lambda run: run.seconds)
+
+    @property
+    def prefill(self) -> Ratio:
+        """That of reading the prompts."""
+        return self.ratio(lambda run: run.prefill)
+
+    @property
+    def decode(self) -> Ratio:
+        """That of generating."""
+        return self.ratio(lambda run: run.decode)
+
     def ratio(self, seconds: Callable[[TimedRun], float]) -> Ratio:
         """How many times as fast the pruned model is.
 
@@ -83,11 +97,6 @@ class Speed:
         beside = [pair[side].memory for pair in self.pairs]
         known = [one for one in beside if one is not None]
         return self.weights[side] + max(known) if len(known) == len(beside) else None
-
-
-def bounds(ratio: Ratio) -> tuple[Fraction, Fraction]:
-    """The bounds as exact numbers."""
-    return Fraction(ratio.low), Fraction(ratio.high)
 
 
 def _rank(pairs: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_prunegate.report.summary.values import Count, Share
+from pytest_prunegate.tasks.agreement import QUANTILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,9 @@ class AgreementSummary:
         kl, ratio = ("" if error is None else f" ± {error:.4g}" for error in (self.kl_error, self.ratio_error))
         percentile = "" if self.kl_p99 is None else f" (99th percentile {self.kl_p99:.4g})"
         sampled = (
-            f", of a baseline's sample: known within {1.96 * self.sampling_error:.2g}" if self.sampling_error else ""
+            f", of a baseline's sample: known within {QUANTILE * self.sampling_error:.2g}"
+            if self.sampling_error
+            else ""
         )
         return (
             f"top-1 agreement {self.top1:.2%}, KL divergence {self.kl:.4g}{kl} nats{percentile}{sampled}, "

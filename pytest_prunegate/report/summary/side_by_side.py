@@ -17,7 +17,6 @@ from pytest_prunegate.tasks.speed import Speed
 
 if TYPE_CHECKING:
     from pytest_prunegate.gate.gate import Gate
-    from pytest_prunegate.tasks.speed import TimedRun
 
 
 def agreement_summary(gate: Gate) -> AgreementSummary | None:
@@ -47,23 +46,11 @@ def speed_summary(gate: Gate) -> SpeedSummary | None:
     found = next((result for result in gate.runs.results.values() if isinstance(result, Speed)), None)
     if found is None:
         return None
-    total, prefill, decode = (SpeedRatio(**asdict(found.ratio(seconds))) for seconds in (_total, _prefill, _decode))
+    total, prefill, decode = (SpeedRatio(**asdict(ratio)) for ratio in (found.total, found.prefill, found.decode))
     return SpeedSummary(
         prompt=found.prompt, generate=found.generate, batch=found.batch, pairs=len(found.pairs), place=found.place,
         total=total, prefill=prefill, decode=decode, original=_model(found, 0), pruned=_model(found, 1), remark=_remark(gate, total),
     )  # fmt: skip
-
-
-def _total(run: TimedRun) -> float:
-    return run.seconds
-
-
-def _prefill(run: TimedRun) -> float:
-    return run.prefill
-
-
-def _decode(run: TimedRun) -> float:
-    return run.decode
 
 
 def _model(found: Speed, number: int) -> ModelSpeed:

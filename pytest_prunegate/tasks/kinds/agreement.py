@@ -14,9 +14,8 @@ from pytest_prunegate.errors import TaskError
 from pytest_prunegate.input.running_rules import MAX_KL, MAX_KL_P99, MAX_PERPLEXITY_RATIO, MIN_TOP1
 from pytest_prunegate.input.threshold_values import read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
-from pytest_prunegate.tasks.agreement import VERSION, Agreement, rows_differ
+from pytest_prunegate.tasks.agreement import VERSION, Agreement, kept_requests, rows_differ
 from pytest_prunegate.tasks.checks import Figure, FigureMetric, RunningKind
-from pytest_prunegate.tasks.requests import DISTRIBUTIONS, Request
 from pytest_prunegate.tasks.side_by_side import KeptForBaseline, Run
 from pytest_prunegate.tasks.texts import WINDOW_KEYS, load_text, window_readers, windows_of
 
@@ -35,7 +34,6 @@ KL_P99 = FigureMetric(key="kl_p99", unit="positions", form="number")
 RATIO = FigureMetric(key="perplexity_ratio", unit="positions", form="number")
 _METRICS: Mapping[Rule, FigureMetric] = {MIN_TOP1: TOP1, MAX_KL: KL, MAX_KL_P99: KL_P99, MAX_PERPLEXITY_RATIO: RATIO}
 _TEXT = "wikitext2"
-_QUANTILE = 1.96  # for 95%, of a normal distribution, as a mean over thousands of positions has
 _USUAL_SEQLEN, _USUAL_WINDOWS = 512, 16
 
 
@@ -109,8 +107,7 @@ class AgreementOnText(RunningKind):
         cut = windows_of(spec.name, text, seqlen, preparation.facts, preparation.conditions)
         windows = cut.windows[: spec.nsamples]
         kept = KeptForBaseline(
-            requests=tuple(Request(kind=DISTRIBUTIONS, tokens=window) for window in windows), version=VERSION, data=cut.fingerprint,
-            total=len(cut.windows), settings={"seqlen": seqlen},
+            requests=kept_requests(windows), version=VERSION, data=cut.fingerprint, total=len(cut.windows), settings={"seqlen": seqlen}
         )  # fmt: skip
         return AgreementRun(windows=windows, unit=f"windows of {seqlen} tokens", kept=kept)
 
@@ -134,8 +131,7 @@ class AgreementOnText(RunningKind):
         }
         interval = None
         if metric is KL and found.sampling_error:
-            reach = _QUANTILE * found.sampling_error
-            interval = Fraction(found.kl - reach), Fraction(found.kl + reach)
+            interval = Fraction(found.kl - found.sampling_reach), Fraction(found.kl + found.sampling_reach)
         return Figure(
             metric=metric, original=None, pruned=figures[metric], of=found.positions, looked_at=_told(found), interval=interval
         )  # fmt: skip
@@ -147,7 +143,7 @@ def _told(found: Agreement) -> str:
         "" if error is None else f" ± {error:.4g}" for error in (found.kl_error, found.ratio_error)
     )  # over windows
     sampled = (
-        f" From what the baseline kept of the original's distributions: KL is known within {_QUANTILE * found.sampling_error:.2g} (95%)."
+        f" From what the baseline kept of the original's distributions: KL is known within {found.sampling_reach:.2g} (95%)."
         if found.sampling_error
         else ""
     )

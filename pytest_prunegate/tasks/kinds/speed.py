@@ -12,7 +12,7 @@ from pytest_prunegate.input.threshold_values import read_marks, read_thresholds
 from pytest_prunegate.input.thresholds import Spec
 from pytest_prunegate.tasks.checks import Figure, FigureMetric, RunningKind
 from pytest_prunegate.tasks.side_by_side import Run
-from pytest_prunegate.tasks.speed import CONFIDENCE, LEAST_PAIRS, Ratio, Speed, bounds
+from pytest_prunegate.tasks.speed import CONFIDENCE, LEAST_PAIRS, Ratio, Speed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -103,12 +103,12 @@ class SpeedOnDevice(RunningKind):
     def figure(self, check: Check, found: Any) -> Figure:
         """The ratio of whole runs, with those of their parts beside it."""
         assert isinstance(found, Speed)
-        whole = found.ratio(lambda run: run.seconds)
-        prefill, decode = found.ratio(lambda run: run.prefill), found.ratio(lambda run: run.decode)
-        told = f"Speedup {_told(whole)}, of prefill {_told(prefill)}, of decoding {_told(decode)}; {CONFIDENCE:.0%} intervals of the median."
+        total = found.total
+        parts = f"of prefill {_told(found.prefill)}, of decoding {_told(found.decode)}"
+        told = f"Speedup {_told(total)}, {parts}; {CONFIDENCE:.0%} intervals of the median."
         return Figure(
-            metric=SPEEDUP, original=None, pruned=Fraction(whole.median), of=len(found.pairs), looked_at=told, interval=bounds(whole),
-            error_rate=1 - CONFIDENCE,
+            metric=SPEEDUP, original=None, pruned=Fraction(total.median), of=len(found.pairs), looked_at=told,
+            interval=(Fraction(total.low), Fraction(total.high)), error_rate=1 - CONFIDENCE,
         )  # fmt: skip
 
 
