@@ -1,4 +1,4 @@
-"""llm-compressor: half of the weights by magnitude, saved as they are, and then as int8 and as fp8; 2:4 by SparseGPT."""
+"""llm-compressor: half of the weights by magnitude, saved as they are, and then as int8 and as fp8; 2:4 by SparseGPT, and that packed as int4."""
 
 import sys
 from pathlib import Path
@@ -12,6 +12,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 base, folder = (Path(argument) for argument in sys.argv[1:3])
 tokenizer = AutoTokenizer.from_pretrained(base)
+# W4A16 with groups that fit this small model's rows.
+GROUPS_OF_32 = {
+    "targets": ["Linear"],
+    "weights": {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": 32},
+}
 
 
 def pruned() -> torch.nn.Module:
@@ -56,10 +61,16 @@ def tell(name: str, model: torch.nn.Module) -> None:
 
 for name, make, scheme in (
     ("sparse", pruned, None), ("two-four", by_sparsegpt, None), ("int8", pruned, "W8A8"), ("fp8", pruned, "FP8_DYNAMIC"),
+    ("packed", by_sparsegpt, GROUPS_OF_32),
 ):  # fmt: skip
     model = make()
     tell(name, model)
     if scheme:
-        oneshot(model=model, recipe=QuantizationModifier(targets="Linear", scheme=scheme, ignore=["lm_head"]))
+        asked = (
+            {"targets": "Linear", "scheme": scheme}
+            if isinstance(scheme, str)
+            else {"config_groups": {"group_0": scheme}}
+        )
+        oneshot(model=model, recipe=QuantizationModifier(**asked, ignore=["lm_head"]))
     model.save_pretrained(folder / name, save_compressed=True)
     tokenizer.save_pretrained(folder / name)

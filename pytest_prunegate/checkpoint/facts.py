@@ -34,12 +34,13 @@ from pytest_prunegate.checkpoint.layout import (
     refuse_misfit,
     refuse_not_finite,
 )
+from pytest_prunegate.checkpoint.packed import Weights, counted_weights, packed_format, quantised_on_loading
 from pytest_prunegate.checkpoint.scan import NO_MEMORY, Scan, ScanMemory, scan_files, scan_gguf
-from pytest_prunegate.checkpoint.sparsity import Sparsity, packed_format, sparsity, with_merged
+from pytest_prunegate.checkpoint.sparsity import Sparsity, sparsity, with_merged
 from pytest_prunegate.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from pytest_prunegate.checkpoint.layout import Inspector
@@ -212,8 +213,8 @@ def _checkpoint_facts(location: Location, memory: ScanMemory, inspector: Inspect
     refuse_redirects(folder)
     weights = tuple(weight_files(folder, argument.arguments))
     scan = scan_files(weights, memory)
-    packed = packed_format(config)
-    counted = _counted(weights, scan, inspector)
+    held = counted_weights(weights, scan, packed_format(config), inspector)
+    counted, packed = held.counted, held.packed
     layout = (
         inspector.layout_of(folder, counted.tensors, argument.arguments) if isinstance(counted, Counted) else counted
     )
@@ -221,7 +222,7 @@ def _checkpoint_facts(location: Location, memory: ScanMemory, inspector: Inspect
         refuse_misfit(folder, layout, _torn(layout, scan))
     if isinstance(counted, Counted) and isinstance(layout, Layout):
         refuse_not_finite(folder, counted, layout)
-    zeros = _sparsity(counted, layout, packed)
+    zeros = _sparsity(held, layout)
     return ModelFacts(
         side=argument.side,
         name=argument.name,
@@ -239,31 +240,9 @@ def _checkpoint_facts(location: Location, memory: ScanMemory, inspector: Inspect
         ignored=layout.ignored if isinstance(layout, Layout) else (),
         tokenizer=tokenizer_source(location.tokenizer or folder),
         vocab_size=(config.get("text_config") or config).get("vocab_size"),
-        quantised=packed or _quantised_on_loading(argument.arguments),
+        quantised=packed.name if packed else quantised_on_loading(argument.arguments),
         arguments=argument.arguments,
     )
-
-
-def _quantised_on_loading(arguments: Mapping[str, Any]) -> str | None:
-    """What the side's arguments ask transformers to quantise to."""
-    asked = arguments.get("quantization_config")
-    if not isinstance(asked, dict):
-        asked = {key: True for key in ("load_in_4bit", "load_in_8bit") if arguments.get(key)}
-    if not asked:
-        return None
-    return f"{packed_format({'quantization_config': {'quant_method': 'bitsandbytes', **asked}})}, on loading"
-
-
-def _counted(files: Sequence[Path], scan: Scan, inspector: Inspector) -> Counted | str:
-    """The tensors of the files and their zeros, or why they are not known."""
-    if all(path.suffix == ".safetensors" for path in files):
-        counted = Counted(tensors=scan.tensors, counts=scan.counts)
-        if any(tensor.name.endswith(".bitmask") for tensor in scan.tensors):
-            from pytest_prunegate.checkpoint.bitmask import with_bitmasks
-
-            return with_bitmasks(counted)
-        return counted
-    return inspector.unpickled(files, scan.digest)
 
 
 def _torn(layout: Layout, scan: Scan) -> Iterator[tuple[str, ...]]:
@@ -283,10 +262,10 @@ def _parameters(counted: Counted | str, layout: Layout | str) -> int | None:
     return sum(tensor.elements for tensor in taken) or None
 
 
-def _sparsity(counted: Counted | str, layout: Layout | str, packed: str | None) -> Sparsity:
-    if isinstance(counted, str):
-        return Sparsity(problem=f"its pickled weights cannot be read: {counted}")
-    return sparsity(counted, layout, packed)
+def _sparsity(held: Weights, layout: Layout | str) -> Sparsity:
+    if isinstance(held.counted, str):
+        return Sparsity(problem=f"its pickled weights cannot be read: {held.counted}")
+    return sparsity(held.counted, layout, held.packed)
 
 
 def _gguf_facts(location: Location, path: Path, memory: ScanMemory) -> ModelFacts:
@@ -344,7 +323,7 @@ def _adapter_facts(location: Location, base: ModelFacts, memory: ScanMemory, ins
         sparsity=_merged_sparsity(folder, base, fingerprint, inspector),
         base_sparsity=base.sparsity,
         tokenizer=tokenizer_source(folder) if has_tokenizer(folder) else base.tokenizer,
-        quantised=base.quantised or _quantised_on_loading(argument.arguments),
+        quantised=base.quantised or quantised_on_loading(argument.arguments),
         adapter=folder,
         base=base.path,
         arguments=argument.arguments,

@@ -99,6 +99,15 @@ class Inspector(Protocol):
             digest: of what is in them.
         """
 
+    def unpacked(self, files: Sequence[Path], declared: Mapping[str, Any], digest: str) -> Counted | str:
+        """The tensors of packed weights as the matrices that they stand for, or why they cannot be told.
+
+        Args:
+            files: of the weights.
+            declared: the ``quantization_config``.
+            digest: of what is in the files.
+        """
+
     def merged(self, adapter: Path, base: ModelParts, digest: str) -> Mapping[str, TensorCounts] | str:
         """What is counted in the base's matrices that an adapter changes, by name, after it is merged into them; or why that cannot be told.
 
@@ -136,6 +145,10 @@ class NoInspector:
         return self._REASON
 
     def unpickled(self, files: Sequence[Path], digest: str) -> str:  # noqa: ARG002
+        """Nothing is told."""
+        return self._REASON
+
+    def unpacked(self, files: Sequence[Path], declared: Mapping[str, Any], digest: str) -> str:  # noqa: ARG002
         """Nothing is told."""
         return self._REASON
 

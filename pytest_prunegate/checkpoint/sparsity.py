@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_prunegate.checkpoint.layout import Role
 from pytest_prunegate.checkpoint.overview import NOTHING, CountedTensor, Overview, overview_of
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_prunegate.checkpoint.layout import Counted, Layout
+    from pytest_prunegate.checkpoint.packed import PackedFormat
     from pytest_prunegate.checkpoint.structure import TensorCounts
 
 _SHIFTS = ("_zero_point", ".zero_point")  # beside a quantised weight whose zero is another integer
@@ -58,13 +59,13 @@ class Sparsity:
         return Fraction(self.zeros, self.elements) if self.zeros is not None and self.elements else None
 
 
-def sparsity(counted: Counted, layout: Layout | str, packed: str | None = None) -> Sparsity:
+def sparsity(counted: Counted, layout: Layout | str, packed: PackedFormat | None = None) -> Sparsity:
     """Sparsity of a checkpoint.
 
     Args:
         counted: all tensors of its files.
         layout: where they go in the model, or why that is not known.
-        packed: the name of a packed or quantised format that the checkpoint is in.
+        packed: the packed or quantised format that the checkpoint is in.
     """
     if isinstance(layout, str):
         return Sparsity(problem=f"which of its tensors the model multiplies with is not known: {layout}")
@@ -111,7 +112,7 @@ def _elements(tensors: Iterable[CountedTensor]) -> int:
 
 
 def _problem(
-    found: Iterable[TensorInfo], linear: Sequence[TensorInfo], layout: Layout, packed: str | None
+    found: Iterable[TensorInfo], linear: Sequence[TensorInfo], layout: Layout, packed: PackedFormat | None
 ) -> str | None:
     """Why the zeros of matrices cannot be told from their bytes."""
     if not layout.linear:
@@ -139,20 +140,3 @@ def _by_layer(linear: Iterable[CountedTensor]) -> tuple[LayerZeros, ...]:
     return tuple(
         LayerZeros(layer=layer, zeros=_zeros(own), elements=_elements(own)) for layer, own in sorted(layers.items())
     )
-
-
-def packed_format(config: dict[str, Any]) -> str | None:
-    """The quantised or packed format that a configuration declares; None where weights are stored as plain numbers."""
-    declared = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
-    if not isinstance(declared, dict):
-        return None
-    method = str(declared.get("quant_method") or "no method named")
-    if method == "compressed-tensors":
-        compressed = (declared.get("sparsity_config") or {}).get("format", "dense")
-        if compressed == "dense" and not declared.get("config_groups"):
-            return None
-        formats = dict.fromkeys(str(one) for one in (declared.get("format"), compressed) if one not in {None, "dense"})
-        return ", ".join([method, *formats])
-    if declared.get("load_in_4bit") or declared.get("load_in_8bit"):
-        method += ", 4 bits" if declared.get("load_in_4bit") else ", 8 bits"
-    return method

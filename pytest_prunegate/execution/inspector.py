@@ -62,6 +62,16 @@ class TorchInspector:
 
         return self._told(["pickled", digest], read, asdict, _counted)
 
+    def unpacked(self, files: Sequence[Path], declared: Mapping[str, Any], digest: str) -> Counted | str:
+        """The tensors of packed weights, which the package that packed them computes."""
+
+        def read() -> Counted:
+            from pytest_prunegate.execution.unpacked import count_unpacked
+
+            return count_unpacked(files, declared)
+
+        return self._told(["unpacked", digest, dict(declared)], read, asdict, _counted)
+
     def merged(self, adapter: Path, base: ModelParts, digest: str) -> Mapping[str, TensorCounts] | str:
         """What is counted in the base's matrices that an adapter changes, merged by peft one module after the other."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_prunegate.checkpoint.layout import Counted, Layout, Place, Role
+from pytest_prunegate.checkpoint.packed import PackedFormat
 from pytest_prunegate.checkpoint.safetensors_header import TensorInfo
 from pytest_prunegate.checkpoint.sparsity import LayerZeros, Sparsity, sparsity
 from pytest_prunegate.checkpoint.structure import TensorCounts
@@ -21,12 +22,16 @@ def tensor(name: str, dtype: str = "F32") -> TensorInfo:
     return TensorInfo(name=name, dtype=dtype, shape=(2, 5))
 
 
+def packed(name: str) -> PackedFormat:
+    return PackedFormat(name=name, declared={})
+
+
 def layout(linear: int = 30, tied: tuple[tuple[str, ...], ...] = ()) -> Layout:
     return Layout(architecture="X", places=PLACES, tied=tied, linear=linear, router=10)
 
 
 def counted(
-    found: Layout | str, *, dtype: str = "F32", packed: str | None = None, more: tuple[str, ...] = ()
+    found: Layout | str, *, dtype: str = "F32", packed: PackedFormat | None = None, more: tuple[str, ...] = ()
 ) -> Sparsity:
     tensors = [*(tensor(name, dtype) for name in PLACES), *(tensor(name) for name in more)]
     counts = tuple(TensorCounts(zeros=zeros) for zeros in [*ZEROS.values(), *(5 for _ in more)])
@@ -46,16 +51,16 @@ def test_a_tensor_that_is_stored_twice_or_is_not_the_models_does_not_count() -> 
 
 @pytest.mark.parametrize("dtype", ["I8", "F8_E4M3", "F8_E5M2", "BF16"])
 def test_plain_bytes_of_a_quantised_checkpoint_count(dtype: str) -> None:
-    assert counted(layout(), dtype=dtype, packed="compressed-tensors").share == counted(layout()).share
+    assert counted(layout(), dtype=dtype, packed=packed("compressed-tensors")).share == counted(layout()).share
 
 
 @pytest.mark.parametrize(
     ("found", "how", "said"),
     [
         ("KeyError: 'x'", {}, r"which of its tensors the model multiplies with is not known: KeyError: 'x'"),
-        (layout(), {"dtype": "U8", "packed": "awq"}, r"the weights are packed or quantised \(awq\)"),
-        (layout(linear=31), {"packed": "gptq"}, r"the weights are packed or quantised \(gptq\)"),
-        (layout(), {"dtype": "I8", "packed": "w8a8", "more": ("a_zero_point",)}, r"packed or quantised \(w8a8\)"),
+        (layout(), {"dtype": "U8", "packed": packed("awq")}, r"the weights are packed or quantised \(awq\)"),
+        (layout(linear=31), {"packed": packed("gptq")}, r"the weights are packed or quantised \(gptq\)"),
+        (layout(), {"dtype": "I8", "packed": packed("w8a8"), "more": ("a_zero_point",)}, r"packed or quantised \(w8a8\)"),
         (layout(), {"dtype": "C64"}, r"weights are stored as C64"),
         (layout(linear=31), {}, r"do not hold all of the weights"),
         (layout(linear=0), {}, r"X has no linear layers"),

@@ -845,7 +845,10 @@ class TestQuantised:
         project.thresholds(SPARSITY.format(least="50%"))
         result = run(project)
         if problem:
-            assert_error(result, f"*cannot be counted: the weights are packed or quantised ({problem}).")
+            assert_error(
+                result,
+                f"*cannot be counted: the weights are packed or quantised ({problem}; they cannot be unpacked: *).",
+            )
         else:
             result.assert_outcomes(passed=1)
 
