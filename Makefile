@@ -92,6 +92,8 @@ bench: $(VENV)/.installed
 	$(RUN) benchmarks/scan.py
 	$(RUN) benchmarks/loading.py
 	PYTHONPATH=tests $(RUN) benchmarks/report.py
+	PYTHONPATH=tests $(RUN) benchmarks/scale.py --most 20000
+	$(RUN) benchmarks/speed.py $(DATA) $(MODELS)
 
 # Runs that are killed and disturbed on purpose, hundreds of them: about a quarter of an hour.
 faults: $(VENV)/.installed

@@ -118,9 +118,9 @@ DTYPE = Flag(
 BACKEND = Flag(
     "--prunegate-backend",
     "NAME",
-    "lm-eval's model class: hf, vllm, ...; or an installed package's executor",
+    "fast (lm-eval's transformers backend with an engine of its own), lm-eval's model class (hf, vllm, ...), or an installed package's executor",
     ini="prunegate_backend",
-    default="hf",
+    default="fast",
 )
 DECIDE = Flag("--prunegate-decide", "RULE", "what decides every check: full (default), confident or early")
 ERROR_RATE = Flag("--prunegate-error-rate", "P", "largest probability of a verdict that the full run would not give (default: 1%%)")  # fmt: skip

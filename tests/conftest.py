@@ -132,7 +132,7 @@ def bench(real_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     def make(*given: Any) -> ScriptedModel:  # by the bench's executor of the moment
         return real_bench.executor(*given)
 
-    monkeypatch.setitem(EXECUTORS, "hf", make)
+    monkeypatch.setitem(EXECUTORS, "fast", make)
     monkeypatch.setattr(tokenizers, "_load", remembered_tokenizer)
     return real_bench
 

@@ -44,7 +44,7 @@ ROOMS = {
     "baseline": ("atomic_file", "checkpoint", "errors", "execution", "input", "resources", "store", "tasks"),
     "gate": ("baseline", "checkpoint", "errors", "execution", "input", "plain", "resources", "store", "tasks", "verdict"),
     "report.summary": ("atomic_file", "errors", "gate", "input", "plain", "resources", "tasks", "verdict"),
-    "report.screen": ("atomic_file", "checkpoint", "errors", "gate", "input", "plain", "report.summary", "verdict"),
+    "report.screen": ("atomic_file", "checkpoint", "errors", "gate", "input", "plain", "report.summary", "tasks", "verdict"),
     "report.page": ("atomic_file", "errors", "plain", "report.summary", "resources"),
     "report.history": ("atomic_file", "errors", "plain", "report.page", "report.summary", "tasks", "verdict"),
     "report.files": ("atomic_file", "checkpoint", "input", "report.page", "report.summary"),

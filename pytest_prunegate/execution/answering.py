@@ -114,6 +114,12 @@ class Answering:
         self.executed: Counter[tuple[str, Side]] = Counter()
         """Requests that a model had to answer in this run, by task and side."""
 
+    @property
+    def remarks(self) -> Iterator[str]:
+        """How the answers of this run were made, where that is worth a word."""
+        for side, remarks in self._models.remarks.items():
+            yield from (f"The {self.facts[side].title} {remark}." for remark in remarks)
+
     def cheapest_order(self) -> list[Side]:
         """The sides, the one whose model is in memory first."""
         sides = list(self.facts)

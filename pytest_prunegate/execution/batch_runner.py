@@ -42,6 +42,7 @@ _PATIENCE = 8  # batches that have to work before a larger one is tried again
 _CHARACTERS = 4  # of a token, about
 _USUAL_TOKENS = 256  # that a task generates where it does not say
 _SHARE = 0.8  # of what is free: other processes take some, and a measurement misses short peaks
+_EVERY_KIND = "every kind"
 _PAUSE = 0.01  # seconds between two looks at the process's memory
 
 
@@ -83,6 +84,14 @@ def _length(request: Request) -> int:
 @cache
 def _most_generated(gen_kwargs: str) -> int:
     return int(json.loads(gen_kwargs).get("max_gen_toks") or _USUAL_TOKENS)
+
+
+def by_prompt(requests: Iterable[Request]) -> list[Group]:
+    """Requests for a model that takes all kinds at once: those on one context together, and beside those that begin like them."""
+    found: dict[str, list[Request]] = {}
+    for request in sorted(requests, key=lambda request: request.context):
+        found.setdefault(request.context or f"\0{len(found)}", []).append(request)
+    return [tuple(group) for group in found.values()]
 
 
 def first_batch(groups: Sequence[Group], size: int) -> list[Group]:
@@ -239,17 +248,24 @@ class BatchRunner:
         """
         if unable := sorted({request.kind for request in requests} - self._executor.kinds):
             raise TaskError(f"{self._facts.title}: its backend does not answer requests of type {', '.join(unable)}.")
+        if self._executor.is_continuous:
+            self._run_groups(_EVERY_KIND, by_prompt(requests))
         for kind in KINDS:
-            left = deque(groups_of(request for request in requests if request.kind == kind))
-            while left:
-                self._next_batch(kind, left)
+            own = (request for request in requests if request.kind == kind and request not in self._answered)
+            self._run_groups(kind, groups_of(own))
+
+    def _run_groups(self, kind: str, groups: Iterable[Group]) -> None:
+        """Ask batch by batch, as long as the executor takes requests in that way."""
+        left, is_continuous = deque(groups), self._executor.is_continuous
+        while left and self._executor.is_continuous == is_continuous:
+            self._next_batch(kind, left)
 
     def _next_batch(self, kind: str, left: deque[Group]) -> None:
         """Ask for the next batch; what stays without an answer is the next one's."""
         size, bound = self._sizes.of(kind, self._executor), self._sizes.bound(kind, self._executor)
         longest = length_of(left[0])
         count = size.now if bound is None else bound.most(size.now, longest)
-        batch = first_batch(left, count)
+        batch = list(islice(left, count)) if kind == _EVERY_KIND else first_batch(left, count)
         measured = contextlib.nullcontext() if bound is None else bound.measured(len(batch), longest)
         with self._stop.batch_in_hand(), measured:
             fitted = self._attempt([request for group in batch for request in group])
@@ -314,3 +330,5 @@ class BatchRunner:
             self._is_checked = True
         self._keep(request, replace(response, truncated=True) if request in self._long else response)
         self._answered.add(request)
+        if self._executor.is_continuous:
+            self._stop.check()

@@ -10,7 +10,7 @@ from pytest_prunegate.checkpoint.facts import AS_SERVED
 from pytest_prunegate.errors import InputError, ModelError
 from pytest_prunegate.tasks.guarded import reason_of
 from pytest_prunegate.tasks.index import lm_eval_version
-from pytest_prunegate.tasks.requests import Conditions, canonical_json
+from pytest_prunegate.tasks.requests import TRANSFORMERS, Conditions, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,9 +31,9 @@ def refuse_unloadable(model: ModelFacts, backend: str) -> None:
         "made by a function": model.maker,
     }
     what = next((words for words, is_so in files.items() if is_so), None)
-    if backend != "hf" and what:
+    if backend not in TRANSFORMERS and what:
         raise InputError(
-            f"--prunegate-backend={backend}: the {model.title} is {what}, or use the transformers backend (hf)."
+            f"--prunegate-backend={backend}: the {model.title} is {what}, or use a transformers backend (fast, hf)."
         )
     if model.adapter and importlib.util.find_spec("peft") is None:
         raise InputError(f"{model.title}: an adapter needs the package peft: `pip install pytest-prunegate[peft]`.")

@@ -51,8 +51,15 @@ class Executor(ABC):
     kinds: ClassVar[frozenset[str]] = frozenset(KINDS)
     holds_weights: ClassVar[bool] = True
     where: str = "the device"
+    is_continuous: bool = False
+    """Whether it takes requests of all kinds at once, those that begin alike beside each other, and may be left after each answer."""
     measures_memory: bool = False
     """Whether memory has to be measured beforehand, because what does not fit ends the process."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of the answers may want to know of how they were made, as the end of a sentence about the model."""
+        return ()
 
     @abstractmethod
     def __init__(self, facts: ModelFacts, conditions: Conditions, settings: Settings) -> None: ...

@@ -74,7 +74,7 @@ class GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
         output = super()._model_generate(context=context, max_length=max_length, stop=stop, **kwargs)
         room = max_length - context.shape[1]
         rows = output[:, context.shape[1] :].tolist()  # (batch, generated tokens)
-        self._cuts = {tuple(row): self._is_cut(row, room, stop) for row in rows}
+        self._cuts = {tuple(row): self.is_cut(row, room, stop) for row in rows}
         return output
 
     def tok_decode(self, tokens: Any, *args: Any, **kwargs: Any) -> str:
@@ -88,7 +88,8 @@ class GateLM(HFLM):  # type: ignore[misc]  # lm-eval publishes no types
                 )
         return str(super().tok_decode(tokens, *args, **kwargs))
 
-    def _is_cut(self, row: list[int], room: int, stop: list[str]) -> bool:
+    def is_cut(self, row: list[int], room: int, stop: list[str]) -> bool:
+        """Whether a text of so many tokens at most ended for no other reason."""
         ends = {self.eot_token_id, *_as_list(self.model.generation_config.eos_token_id)}
         if len(row) < room or ends.intersection(row):
             return False

@@ -25,7 +25,7 @@ from pytest_prunegate.execution.next_tokens import logit_rows, window_loglikelih
 from pytest_prunegate.execution.timed import timed_run, weights_size
 from pytest_prunegate.store import Response
 from pytest_prunegate.tasks.guarded import needs_trust, reason_of
-from pytest_prunegate.tasks.requests import ROLLING, WINDOW, canonical_json
+from pytest_prunegate.tasks.requests import ROLLING, TRANSFORMERS, WINDOW, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -172,7 +172,7 @@ class LmEvalModel(Executor):
             wanted = getattr(torch, conditions.dtype)
             module.to(self._device) if module.dtype == wanted else module.to(self._device, wanted)
             return GateLM(weights=(), **own | {"pretrained": module, "tokenizer": tokenizer} | fixed)
-        if conditions.backend == "hf":
+        if conditions.backend in TRANSFORMERS:
             return GateLM(weights=facts.weights, **own | transformers_arguments(facts) | fixed)
         cls = backend_class(conditions.backend)
         takes = _parameters(cls)

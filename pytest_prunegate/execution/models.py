@@ -72,6 +72,7 @@ class Models:
         self._stop = stop
         self._executors: dict[Side, Executor] = {}
         self._sizes: dict[Side, Sizes] = {}
+        self._remarks: dict[Side, tuple[str, ...]] = {}
 
     @property
     def loaded_side(self) -> Side | None:
@@ -128,10 +129,18 @@ class Models:
         """What answers for a model that was loaded."""
         return self._executors[side]
 
+    @property
+    def remarks(self) -> dict[Side, tuple[str, ...]]:
+        """What the executors of the run said of themselves, each once."""
+        said = {side: executor.remarks for side, executor in self._executors.items()}
+        sides = self._remarks | said
+        return {side: tuple(dict.fromkeys((*self._remarks.get(side, ()), *said.get(side, ())))) for side in sides}
+
     def unload(self) -> None:
         """Free the memory of the models that hold weights."""
         while self.loaded_side:
             self._drop(self.loaded_side)
 
     def _drop(self, side: Side) -> None:
+        self._remarks = self.remarks
         self._executors.pop(side).close()

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from pytest_prunegate.checkpoint.files import read_json
 from pytest_prunegate.errors import InputError, ModelError
-from pytest_prunegate.execution.conditions import backend_class
+from pytest_prunegate.execution.conditions import SERVED, backend_class
 from pytest_prunegate.tasks.guarded import reason_of
+from pytest_prunegate.tasks.requests import FAST, TRANSFORMERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     Make = Callable[[ModelFacts, Conditions, Settings], Executor]
 
-TRANSFORMERS = ("hf", "hf-auto", "huggingface")
+_LM_EVALS = ("hf", "hf-auto", "huggingface")  # names of its transformers backend
 # What they answer with lies on a server: the checkpoint that was fingerprinted would say nothing about it.
 _SERVED = frozenset({
     "anthropic-chat", "anthropic-chat-completions", "anthropic-completions", "ggml", "gguf", "litellm", "litellm-chat",
@@ -32,16 +33,15 @@ _SERVED = frozenset({
     "sglang-generate", "textsynth", "watsonx_llm",
 })  # fmt: skip
 GROUP = "pytest_prunegate.executors"
+_OURS = frozenset({*_LM_EVALS, FAST, SERVED})
 EXECUTORS: dict[str, Make] = {}
 """Those that a process brings itself, by name; they come before all others."""
 
 
 def brought() -> tuple[str, ...]:
     """The names of executors that are not this package's own; nobody's entry point takes the place of ours."""
-    from pytest_prunegate.execution.conditions import SERVED
-
     names = (point.name for point in entry_points(group=GROUP))
-    return tuple(dict.fromkeys([*EXECUTORS, *(name for name in names if name not in {*TRANSFORMERS, SERVED})]))
+    return tuple(dict.fromkeys([*EXECUTORS, *(name for name in names if name not in _OURS)]))
 
 
 def executor_for(backend: str) -> Make:
@@ -50,11 +50,9 @@ def executor_for(backend: str) -> Make:
     Raises:
         ModelError: an installed package brings one that cannot be imported.
     """
-    from pytest_prunegate.execution.conditions import SERVED
-
     if backend in EXECUTORS:
         return EXECUTORS[backend]
-    if backend not in {*TRANSFORMERS, SERVED} and (found := [*entry_points(group=GROUP, name=backend)]):
+    if backend not in _OURS and (found := [*entry_points(group=GROUP, name=backend)]):
         try:
             made: Make = found[0].load()
         except Exception as error:  # a package of others may fail in any way
@@ -64,6 +62,10 @@ def executor_for(backend: str) -> Make:
         from pytest_prunegate.execution.served import ServedModel
 
         return ServedModel
+    if backend == FAST:
+        from pytest_prunegate.execution.fast.fast_model import FastModel
+
+        return FastModel
     from pytest_prunegate.execution.lm_eval_model import LmEvalModel
 
     return LmEvalModel
@@ -75,8 +77,10 @@ def canonical_backend(name: str) -> str:
     Raises:
         InputError: neither lm-eval nor an installed package has a backend of this name, or it asks a server.
     """
-    if name in TRANSFORMERS:
+    if name in _LM_EVALS:
         return "hf"
+    if name == FAST:
+        return name
     if name in (others := brought()):
         return name
     if name in _SERVED:
@@ -86,7 +90,7 @@ def canonical_backend(name: str) -> str:
     from lm_eval.api.registry import model_registry
     from lm_eval.models import MODEL_MAPPING
 
-    known = sorted({*MODEL_MAPPING, *model_registry, *others})
+    known = sorted({FAST, *MODEL_MAPPING, *model_registry, *others})
     if name in known:
         return name
     near = difflib.get_close_matches(name, known, n=3)
@@ -100,7 +104,7 @@ def refuse_missing(name: str) -> None:
     Raises:
         ModelError: what it needs is not installed.
     """
-    if name == "hf":
+    if name in TRANSFORMERS:
         return
     if name in brought():
         executor_for(name)
@@ -115,7 +119,7 @@ def missing_package(facts: ModelFacts, backend: str) -> str | None:
         facts: of the model.
         backend: that loads it; of others than transformers nothing is known.
     """
-    if backend != "hf" or facts.quantised is None or facts.gguf:
+    if backend not in TRANSFORMERS or facts.quantised is None or facts.gguf:
         return None
     from transformers.quantizers import AutoHfQuantizer
 

@@ -14,6 +14,7 @@ from pytest_prunegate.checkpoint.files import read_json
 from pytest_prunegate.checkpoint.location import download_size
 from pytest_prunegate.errors import InputError
 from pytest_prunegate.plain import size_text
+from pytest_prunegate.tasks.requests import TRANSFORMERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,7 +106,7 @@ def weights_estimate(facts: ModelFacts, conditions: Conditions) -> Estimate:
 
 def is_knowable(facts: ModelFacts, conditions: Conditions) -> bool:
     """Whether the weights are loaded whole, as estimated, onto one device."""
-    return conditions.backend == "hf" and not any(facts.arguments.get(key) for key in _SPREAD)
+    return conditions.backend in TRANSFORMERS and not any(facts.arguments.get(key) for key in _SPREAD)
 
 
 def cache_estimate(

@@ -199,6 +199,11 @@ class Gate(Pair):
         waiting = [name for name in self._runner.draws if name not in self.measurements]
         return {name: sides for name in waiting if (sides := self._runner.answered(name))}
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """How the answers of this run were made, where that is worth a word."""
+        return tuple(self._answering.remarks)
+
     def close(self) -> None:
         """Free the model."""
         self._answering.close()

@@ -12,6 +12,7 @@ from pytest_prunegate.baseline.run_baselines import file_notes
 from pytest_prunegate.checkpoint.files import read_json
 from pytest_prunegate.checkpoint.layout import named
 from pytest_prunegate.input.thresholds import Decide
+from pytest_prunegate.tasks.requests import TRANSFORMERS
 from pytest_prunegate.tasks.tokenizers import vocabulary_notes
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def _unverified(facts: ModelFacts, backend: str) -> str | None:
     """Why a loaded model cannot be held against its files."""
     if facts.served or facts.file or facts.maker:
         return None
-    if backend != "hf":
+    if backend not in TRANSFORMERS:
         return f"the backend {backend} loads them by itself"
     return "transformers unpacks a GGUF file" if facts.gguf else None
 

@@ -121,7 +121,7 @@ def read_options(config: pytest.Config, *, parse_arguments: Callable[[str], Mapp
     for_tasks = reader.for_tasks()
     record, noise_floor = (bool(config.getoption(flag.dest)) for flag in (flags.RECORD, flags.NOISE_FLOOR))
     time_budget, require = reader.duration(flags.TIME_BUDGET), reader.choice(flags.REQUIRE, tuple(Require))
-    device, backend = reader.text(flags.DEVICE) or "auto", reader.text(flags.BACKEND) or "hf"
+    device, backend = reader.text(flags.DEVICE) or "auto", reader.text(flags.BACKEND) or "fast"
     templates = () if baseline_only else reader.files(flags.TEMPLATE)
     thresholds_path = _thresholds_path(thresholds, reader)
     reader.check_junit_place()

@@ -18,6 +18,9 @@ GENERATION, LOGLIKELIHOOD, ROLLING = "generate_until", "loglikelihood", "loglike
 DISTRIBUTIONS = (
     "distributions"  # what a baseline keeps of the original on a window, for a pruned model's divergence from it
 )
+FAST = "fast"  # the default backend: lm-eval's transformers backend, with this package's engine
+TRANSFORMERS = frozenset({FAST, "hf"})
+"""The backends that load a checkpoint with transformers."""
 WINDOW = "window"  # this package's own kind: the log-likelihood of a window of tokens, each given those before it
 
 

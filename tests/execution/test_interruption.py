@@ -27,10 +27,11 @@ FILES = ("comparison_results.json", "comparison_report.md", "comparison_report.h
 
 
 @pytest.fixture
-def project(real_bench: Bench) -> Bench:
+def project(real_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     write_tiny_llama(real_bench.path / "original", seed=1)
     write_tiny_llama(real_bench.path / "pruned", seed=2)
     real_bench.thresholds(BOOLQ_AND_GSM8K)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--prunegate-backend=hf")
     return real_bench
 
 

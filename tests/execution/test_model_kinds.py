@@ -568,7 +568,9 @@ class TestBackends:
         run(project)
         run(project, "--prunegate-backend=by-rule")
         assert executed(project) == {"original": REQUESTS, "pruned": REQUESTS}
-        for name in ("by-rule", "huggingface"):
+        run(project, "--prunegate-backend=huggingface")
+        assert executed(project) == {"original": REQUESTS, "pruned": REQUESTS}, "whoever asks for lm-eval's own gets it"
+        for name in ("by-rule", "fast", "hf"):
             run(project, f"--prunegate-backend={name}")
             assert executed(project) == {"original": 0, "pruned": 0}, name
 

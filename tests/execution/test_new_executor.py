@@ -77,7 +77,7 @@ def project(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     (package / "broken_parrots.py").write_text(MODULE)
     (package / "parrots-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: parrots\nVersion: 1.0\n")
     (package / "parrots-1.0.dist-info" / "entry_points.txt").write_text(
-        "[pytest_prunegate.executors]\nparrot = parrots:Parrot\nhf = parrots:Parrot\nbroken = broken_parrots:Broken\n"
+        "[pytest_prunegate.executors]\nparrot = parrots:Parrot\nhf = parrots:Parrot\nfast = parrots:Parrot\nbroken = broken_parrots:Broken\n"
     )
     monkeypatch.syspath_prepend(package)
     bench.models()
@@ -123,9 +123,11 @@ def test_its_name_is_among_the_known_ones(project: Bench) -> None:
 
 def test_it_takes_nobody_elses_place(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another package's entry point of the default's name would answer in every run."""
+    from pytest_prunegate.execution.fast.fast_model import FastModel
     from pytest_prunegate.execution.lm_eval_model import LmEvalModel
 
-    monkeypatch.delitem(EXECUTORS, "hf")
+    monkeypatch.delitem(EXECUTORS, "fast")
     assert executor_for("hf") is LmEvalModel
-    assert "hf" not in brought()
+    assert executor_for("fast") is FastModel
+    assert not {"hf", "fast"} & set(brought())
     assert executor_for("parrot").__module__ == "parrots"

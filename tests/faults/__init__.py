@@ -14,10 +14,11 @@ lost
     Responses that were in the store right after a kill and at a later look were gone, or said something else.
 recomputed_requests, max_recomputed_per_kill
     Rows (a prompt with what is scored behind it, on one model) that a killed run had handed to the model and a later run of the
-    chain handed to it again. A row is counted before the model sees it. The probe of a freshly loaded model is no request.
+    chain handed to it again, on lm-eval's path. A row is counted before the model sees it. The probe of a freshly loaded model is no request.
 chains, chains_equal
     Series of kills and resumes up to an undisturbed end, and those of them that ended as a run that was left alone: at batch size 1 in
-    the same files, byte for byte but for times; at batch size 4 in the same texts, scores and verdicts, with log-probabilities within 1e-4.
+    the same files, byte for byte but for times; at batch size 4, and on the default executor (16: as many as it asks at once), in the same texts,
+    scores and verdicts, with log-probabilities within 1e-4.
 faults
     For each injected fault the number of runs, and what was seen. An outcome begins with ``kept``, ``BROKEN`` or ``skipped``.
 """

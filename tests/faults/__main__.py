@@ -16,6 +16,7 @@ from faults.every_fault import FAULTS
 from faults.injections import Fault
 from faults.kills import Chain, Tally
 from faults.processes import preload
+from faults.project import ENGINE
 from faults.workshop import Workshop, in_a_fork
 
 _CHAIN = 8  # kills in a chain
@@ -70,13 +71,13 @@ def _build_index(cache: Path) -> None:
 
 
 def _kill(folder: Path, cache: Path, kills: int, *, seed: int) -> Tally:
-    """Two chains at batch size 1, then one at 4, and so on."""
+    """A chain at batch size 1, one on the default executor, one at batch size 4, and so on."""
     tally, number = Tally(), 0
     if not kills:
         return tally
     workshop = Workshop(folder, cache, documents=20, windows=12)
     while tally.kills < kills:
-        batch_size = 4 if number % 3 == 2 else 1
+        batch_size = (1, ENGINE, 4)[number % 3]
         drawn = random.Random(f"{seed} {number}")  # noqa: S311 - points of a test
         Chain(workshop, batch_size, random=drawn, tally=tally).run(min(_CHAIN, kills - tally.kills))
         sys.stderr.write(

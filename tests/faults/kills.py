@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from faults.points import Point, Where
 from faults.processes import Timer, run
-from faults.project import differences, outcome_of
+from faults.project import ENGINE, differences, outcome_of
 from faults.watching import Watch
 
 if TYPE_CHECKING:
@@ -141,6 +141,8 @@ class Chain:
         return found
 
     def _count_recomputed(self) -> None:
+        if self._batch_size == ENGINE:  # a pass of its is no row of requests
+            return
         for number in self._killed:
             later: set[str] = set().union(*self._rows[number + 1 :])
             again = len(self._rows[number] & later)

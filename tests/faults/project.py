@@ -17,6 +17,7 @@ from support.scripted import BOOLQ_AND_GSM8K, write_data
 from support.tiny import write_tiny_llama
 
 TOLERANCE = 1e-4  # of log-probabilities, where batches are put together otherwise
+ENGINE = 16  # a batch size that stands for the default executor
 FILES = (
     "original_model_results.json", "pruned_model_results.json", "comparison_results.json", "comparison_report.md",
     "comparison_report.html", "changed.jsonl",
@@ -63,8 +64,9 @@ class Project:
 
     def arguments(self, *more: str, batch_size: int = 1, pruned: str = "pruned") -> list[str]:
         """The command line of a run."""
+        backend = "fast" if batch_size == ENGINE else "hf"
         return [
-            "--original=original", f"--pruned={pruned}", "--prunegate-store=store", f"--prunegate-cache-dir={self.cache}",
+            f"--prunegate-backend={backend}", "--original=original", f"--pruned={pruned}", "--prunegate-store=store", f"--prunegate-cache-dir={self.cache}",
             "--prunegate-device=cpu", f"--prunegate-batch-size={batch_size}", "-p", "no:cacheprovider", *more,
         ]  # fmt: skip
 

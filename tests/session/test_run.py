@@ -360,7 +360,7 @@ def test_quiet_and_without_capture(project: Bench) -> None:
 
 def test_the_executor_is_a_seam(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     other = ScriptedExecutor()
-    monkeypatch.setitem(EXECUTORS, "hf", other)
+    monkeypatch.setitem(EXECUTORS, "fast", other)
     project.run()
     assert other.loads
     assert not project.executor.loads

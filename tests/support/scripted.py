@@ -163,7 +163,7 @@ def answer_by_script(executor: ScriptedExecutor) -> None:
     def load(source: Any, _settings: Any) -> Any:
         return PreTrainedTokenizerFast.from_pretrained(str(source.folder))
 
-    EXECUTORS["hf"] = executor
+    EXECUTORS["fast"] = executor
     tokenizers._load = load
     rendering._drawn = lambda summary: {"plots": {}, "plots_problem": None}
 

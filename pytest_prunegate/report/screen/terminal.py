@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_prunegate.plain import one_line, plain, size_text
 from pytest_prunegate.report.screen.marked_lines import WIDTH, wrapped
 from pytest_prunegate.report.summary.wording import count_text, duration_text, percent_text
+from pytest_prunegate.tasks.requests import FAST
 from pytest_prunegate.verdict.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _model_line(facts: ModelFacts, plan: Plan, *, is_named: bool) -> str:
     name = f"{facts.name} = " if facts.name and (is_named or facts.side == "original") else ""
     base = f" on {facts.base}" if facts.base else ""
     dtype = f"{facts.quantised}, {conditions.dtype}" if facts.quantised else conditions.dtype
-    backend = "" if conditions.backend == "hf" else f", {conditions.backend}"
+    backend = "" if conditions.backend == FAST else f", {conditions.backend}"
     if facts.served:
         return f"{name}{facts.path} (served as {facts.served.model}, sparsity not counted, fingerprint {facts.fingerprint[:12]})"
     parameters = f"{count_of_parameters(facts.parameters)} parameters, " if facts.parameters else ""

@@ -170,6 +170,7 @@ def _notes(gate: Gate) -> Iterator[str]:
     if gate.plan.is_same_model:
         yield "Both models are the same: no comparison finds a loss, and none says anything about pruning."
     yield from gate.plan.notes
+    yield from gate.remarks
     for facts in gate.facts.values():
         if changed := facts.change():
             yield f"The {facts.title}: {changed} during the run; its figures are of the model as it was before."

@@ -47,7 +47,7 @@ def test_both_blocks(project: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for side in ("original", "pruned"):
         block = found["provenance"][side]
         assert block["fingerprint"] == found["models"][side]["fingerprint"]
-        assert (block["backend"], block["dtype"], block["max_length"], block["file"]) == ("hf", "float32", 2048, None)
+        assert (block["backend"], block["dtype"], block["max_length"], block["file"]) == ("fast", "float32", 2048, None)
         assert block["lm_eval"] == importlib.metadata.version("lm_eval")
         (place,) = block["environments"]
         assert place["answers"] == BOOLQ_REQUESTS + GSM8K_REQUESTS
