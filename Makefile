@@ -5,7 +5,7 @@ RUN    := $(VENV)/bin/python
 DATA   ?= ../shared/data
 MODELS ?= demo/models
 
-.PHONY: demo test test-slow lint wheel-test real-gate matrix browser evidence-identity evidence-validity evidence-architectures evidence-foreign evidence-early-stopping evidence-kl-divergence evidence-faults bench faults clean
+.PHONY: demo test test-slow lint wheel-test real-gate matrix browser evidence-identity evidence-validity evidence-architectures evidence-foreign evidence-early-stopping evidence-kl-divergence evidence-faults evidence-speed-identity evidence-gpu bench faults clean
 
 demo: $(VENV)/.installed
 	$(RUN) demo/run.py $(MODELS)
@@ -81,6 +81,15 @@ evidence-architectures: $(VENV)/.installed
 # Five tools, each in an environment of its own: about 15 minutes, and 6 GB in build/foreign.
 evidence-foreign: $(VENV)/.installed
 	$(RUN) evidence/foreign.py build/foreign evidence/foreign.json
+
+# Three paths, of which lm-eval's at batch size 8 is the slowest: about two hours.
+evidence-speed-identity: $(VENV)/.installed
+	$(RUN) demo/models.py $(MODELS)
+	$(RUN) evidence/speed_identity.py $(DATA) $(MODELS) evidence/speed_identity.json
+
+# On a machine with a graphics card: at most 8 minutes, without a network.
+evidence-gpu: $(VENV)/.installed
+	$(RUN) evidence/gpu.py evidence/gpu.json
 
 evidence-faults: $(VENV)/.installed
 	PYTHONPATH=tests $(RUN) -m faults --output evidence/faults.json

@@ -33,7 +33,7 @@ _log = logging.getLogger("pytest_prunegate")
 _AT_ONCE = 256  # prompts that the engine is given at once: what is left of them at their end fills fewer slots
 _CPU = Room(slots=16, tokens=512)
 _GPU = Room(slots=128, tokens=8192, together=True)
-_CHECKS = {GENERATION: 2, LOGLIKELIHOOD: 4}
+_CHECKS = {GENERATION: 2, LOGLIKELIHOOD: 2}  # prompts that are asked on both paths
 # How many of each kind of request were checked in this process, by model, conditions and device.
 _CHECKED: dict[tuple[str, Conditions, str], Counter[str]] = {}
 _SHARE = 0.6  # of the free memory for keys and values; a pass takes some, too
@@ -48,14 +48,17 @@ class FastModel(LmEvalModel):
 
     def __init__(self, facts: ModelFacts, conditions: Conditions, settings: Settings) -> None:
         super().__init__(facts, conditions, settings)
-        self._why_not: str | None = None
+        self._begin(conditions)
+
+    def _begin(self, conditions: Conditions) -> None:
+        """Have an engine for the model that was loaded, unless something speaks against it."""
         self._why_not_some: dict[str, None] = {}
         self._engine: Engine | None = None
         self._is_tried = False
         self._greedy: dict[str | None, Greedy | None] = {}
         self._conditions = conditions
         self._own_bound = self.measures_memory
-        self._why_not = why_not_model(self._lm, facts)
+        self._why_not = why_not_model(self._lm, self._facts)
         if self._why_not is None:
             room = _GPU if torch.device(self._lm.device).type == "cuda" else _CPU
             self._engine = Engine(self._lm.model, room, self._memory, precision=self._lm.softmax_dtype)
