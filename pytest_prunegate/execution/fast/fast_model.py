@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pytest_prunegate")
 _AT_ONCE = 256  # prompts that the engine is given at once: what is left of them at their end fills fewer slots
-_CPU = Room(slots=16, tokens=512)
+_CPU = Room(slots=32, tokens=512)
 _GPU = Room(slots=128, tokens=8192, together=True)
 _CHECKS = {GENERATION: 2, LOGLIKELIHOOD: 2}  # prompts that are asked on both paths
 # How many of each kind of request were checked in this process, by model, conditions and device.
