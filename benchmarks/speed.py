@@ -110,7 +110,7 @@ def measure(
     best = 1
     for pair in range(pairs):
         facts, fast = sides[pair % len(sides)]
-        fast_model._CHECKED.clear()  # noqa: SLF001 - each time as in a new process
+        fast_model._KNOWN.clear()  # noqa: SLF001 - each time as in a new process
         fast._engine.free()  # type: ignore[union-attr]  # noqa: SLF001 - nor has it read anything
         passes = Passes()
         passes.watch(fast._engine)  # noqa: SLF001

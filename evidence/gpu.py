@@ -232,7 +232,7 @@ def survived(lm: GateLM, size: Size, *, small: bool) -> list[dict[str, Any]]:
     for words in size.lengths:
         executor = Loaded(lm, f"{size.name} {words}")
         asked = texts(size, size.texts // 2, words)
-        fast_model._CHECKED.clear()  # noqa: SLF001
+        fast_model._KNOWN.clear()  # noqa: SLF001
         executor.ask(asked[:2], lambda *_: None)  # the trial and the check
         before = executor._engine._room.slots  # type: ignore[union-attr]  # noqa: SLF001
         with without_room(executor, small=small):

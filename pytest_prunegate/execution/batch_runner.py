@@ -21,7 +21,7 @@ import psutil
 
 from pytest_prunegate.errors import ModelError, PrunegateError, ResponseError, TaskError
 from pytest_prunegate.execution.devices import available_memory
-from pytest_prunegate.execution.executor import KINDS
+from pytest_prunegate.execution.executor import EVERY_KIND, KINDS
 from pytest_prunegate.tasks.guarded import reason_of
 from pytest_prunegate.tasks.requests import failure_of
 
@@ -42,7 +42,6 @@ _PATIENCE = 8  # batches that have to work before a larger one is tried again
 _CHARACTERS = 4  # of a token, about
 _USUAL_TOKENS = 256  # that a task generates where it does not say
 _SHARE = 0.8  # of what is free: other processes take some, and a measurement misses short peaks
-_EVERY_KIND = "every kind"
 _PAUSE = 0.01  # seconds between two looks at the process's memory
 
 
@@ -202,7 +201,7 @@ class Sizes:
 
     def bound(self, kind: str, executor: Executor) -> MemoryBound | None:
         """What memory allows, where it has to be measured, for more than one request at once."""
-        if not executor.measures_memory or self.of(kind, executor).now == 1:
+        if kind == EVERY_KIND or not executor.measures_memory or self.of(kind, executor).now == 1:
             return None
         return self._bounds.setdefault(kind, MemoryBound())
 
@@ -236,7 +235,7 @@ class BatchRunner:
         self._sizes = sizes
         self._stop = stop
         self._answered: set[Request] = set()
-        self._is_checked = False
+        self._is_checked = self._is_continuous = False
 
     def run(self, requests: Sequence[Request]) -> None:
         """Execute the requests.
@@ -248,24 +247,22 @@ class BatchRunner:
         """
         if unable := sorted({request.kind for request in requests} - self._executor.kinds):
             raise TaskError(f"{self._facts.title}: its backend does not answer requests of type {', '.join(unable)}.")
-        if self._executor.is_continuous:
-            self._run_groups(_EVERY_KIND, by_prompt(requests))
+        left = deque(by_prompt(self._executor.taken_continuously(requests)))
+        while left and self._executor.taken_continuously(left[0]):
+            self._next_batch(EVERY_KIND, left)
         for kind in KINDS:
             own = (request for request in requests if request.kind == kind and request not in self._answered)
-            self._run_groups(kind, groups_of(own))
-
-    def _run_groups(self, kind: str, groups: Iterable[Group]) -> None:
-        """Ask batch by batch, as long as the executor takes requests in that way."""
-        left, is_continuous = deque(groups), self._executor.is_continuous
-        while left and self._executor.is_continuous == is_continuous:
-            self._next_batch(kind, left)
+            left = deque(groups_of(own))
+            while left:
+                self._next_batch(kind, left)
 
     def _next_batch(self, kind: str, left: deque[Group]) -> None:
         """Ask for the next batch; what stays without an answer is the next one's."""
         size, bound = self._sizes.of(kind, self._executor), self._sizes.bound(kind, self._executor)
         longest = length_of(left[0])
         count = size.now if bound is None else bound.most(size.now, longest)
-        batch = list(islice(left, count)) if kind == _EVERY_KIND else first_batch(left, count)
+        batch = list(islice(left, count)) if kind == EVERY_KIND else first_batch(left, count)
+        self._is_continuous = kind == EVERY_KIND
         measured = contextlib.nullcontext() if bound is None else bound.measured(len(batch), longest)
         with self._stop.batch_in_hand(), measured:
             fitted = self._attempt([request for group in batch for request in group])
@@ -330,5 +327,5 @@ class BatchRunner:
             self._is_checked = True
         self._keep(request, replace(response, truncated=True) if request in self._long else response)
         self._answered.add(request)
-        if self._executor.is_continuous:
+        if self._is_continuous:
             self._stop.check()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     HandOn = Callable[[Request, Response], None]
 
+EVERY_KIND = "every kind"
 KINDS = (GENERATION, LOGLIKELIHOOD, ROLLING, WINDOW)
 """All kinds of requests, in the order in which they run."""
 
@@ -51,8 +52,6 @@ class Executor(ABC):
     kinds: ClassVar[frozenset[str]] = frozenset(KINDS)
     holds_weights: ClassVar[bool] = True
     where: str = "the device"
-    is_continuous: bool = False
-    """Whether it takes requests of all kinds at once, those that begin alike beside each other, and may be left after each answer."""
     measures_memory: bool = False
     """Whether memory has to be measured beforehand, because what does not fit ends the process."""
 
@@ -84,6 +83,13 @@ class Executor(ABC):
         Raises:
             ModelError: it cannot be found out.
         """
+
+    def taken_continuously(self, requests: Sequence[Request]) -> Sequence[Request]:
+        """Those of the requests that it takes whatever their kinds, many at once, those that begin alike beside each other.
+
+        They are asked in batches of all kinds (`EVERY_KIND`), in which a run may stop after each answer.
+        """
+        return ()
 
     def probe(self, first: Request) -> None:  # noqa: B027 - not every executor has to
         """See that the model answers before anything is counted on.

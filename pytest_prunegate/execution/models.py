@@ -98,6 +98,8 @@ class Models:
             make = executor_for(conditions.backend)
             if getattr(make, "holds_weights", True) and not beside:
                 self.unload()
+            for other in self._executors.values():
+                other.free_memory()
             self._executors[facts.side] = make(facts, conditions, self._settings)
         try:
             self._executors[facts.side].probe(first)

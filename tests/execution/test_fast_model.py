@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,17 @@ import torch
 from support.scripted import BOOLQ_AND_GSM8K
 from support.tiny import write_tiny_llama
 
+from pytest_prunegate.checkpoint.facts import read_facts
+from pytest_prunegate.checkpoint.location import locate
+from pytest_prunegate.execution.conditions import conditions_of
+from pytest_prunegate.execution.executor import Settings
 from pytest_prunegate.execution.fast import fast_model
 from pytest_prunegate.execution.fast.engine import Engine, Room
 from pytest_prunegate.execution.fast.jobs import Choices
 from pytest_prunegate.execution.gate_lm import GateLM
+from pytest_prunegate.input.model_argument import parse_model
 from pytest_prunegate.store import Store
+from pytest_prunegate.tasks.requests import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +41,7 @@ def project(real_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     write_tiny_llama(real_bench.path / "original", seed=1)
     write_tiny_llama(real_bench.path / "pruned", seed=2)
     real_bench.thresholds(BOOLQ_AND_GSM8K)
-    monkeypatch.setattr(fast_model, "_CHECKED", {})  # as in a process of its own
+    monkeypatch.setattr(fast_model, "_KNOWN", {})  # as in a process of its own
     return real_bench
 
 
@@ -148,12 +155,8 @@ def test_an_engine_that_disagrees_is_turned_off(
     result = project.run("--prunegate-batch-size=4")
     result.assert_outcomes(passed=2)
     assert answers(measured) == theirs
-    result.stdout.fnmatch_lines(
-        [
-            "*ran on lm-eval's own path: 2 of its first answers differ from lm-eval's, which differ from each other in 0 *"
-        ]
-    )
-    assert [rows for rows in texts_of_lm_eval if rows == 4], "and goes on in batches of the size that was asked for"
+    result.stdout.fnmatch_lines(["*ran on lm-eval's own path: one of its first texts ends elsewhere than lm-eval's*"])
+    assert len(texts_of_lm_eval) == 40, "every text is lm-eval's"
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
@@ -200,29 +203,88 @@ def test_memory_that_runs_out_costs_room_and_no_answer(project: Bench, passes: A
 def test_one_document_that_does_not_fit_is_an_error_with_a_way_on(
     project: Bench, passes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def behind_the_trial(number: int) -> None:
-        if number > 30:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+    def always(_: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(fast_model, "_CPU", Room(slots=4, tokens=128))
-    passes(behind_the_trial)
+    monkeypatch.setattr(fast_model, "trial", lambda *_: None)
+    passes(always)
     result = project.run()
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(["*out of memory on cpu with one document at a time. What was answered is kept.*"])
 
 
+def test_a_trial_without_memory_leaves_the_answers_to_lm_evals_path(project: Bench, passes: Any) -> None:
+    def always(_: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    passes(always)
+    project.run().assert_outcomes(passed=2)
+    told = "The original model original answered on lm-eval's own path where no memory was left for the engine."
+    assert told in results(project)["notes"]
+
+
+@pytest.fixture
+def fails_at_seven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that raises on the seventh question."""
+    usual = Engine.run
+
+    def raising(self: Engine, jobs: Any) -> Iterator[Any]:
+        asked = [job.key.context.rsplit("Question", 1)[-1] for job in jobs if getattr(job, "key", None)]
+        if any("number 7?" in question for question in asked):
+            raise RuntimeError("a kernel that has no such size")
+        return usual(self, jobs)
+
+    monkeypatch.setattr(Engine, "run", raising)
+
+
+@pytest.mark.usefixtures("fails_at_seven")
+def test_what_the_engine_fails_on_is_asked_on_lm_evals_path(project: Bench) -> None:
+    result = project.run("-m", "gsm8k")
+    result.assert_outcomes(passed=1)
+    told = "The pruned model pruned ran on lm-eval's own path: the engine failed: RuntimeError: a kernel that has no such size."
+    assert told in results(project)["notes"]
+
+
+@pytest.mark.usefixtures("fails_at_seven")
 def test_a_document_that_makes_the_model_raise_is_named_and_the_others_run(
     project: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = fast_model.FastModel._run
+    usual = GateLM._model_generate
 
-    def raising(self: Any, jobs: Any, hand_on: Any) -> None:
-        if any("number 7?" in request.context.rsplit("Question", 1)[-1] for request in jobs):
-            raise RuntimeError("a kernel that has no such size")
-        usual(self, jobs, hand_on)
+    def raising(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if "number 7?" in self.tok_decode(kwargs["context"][0].tolist()).rsplit("Question:", 1)[-1]:
+            raise RuntimeError("no such size here either")
+        return usual(self, *args, **kwargs)
 
-    monkeypatch.setattr(fast_model.FastModel, "_run", raising)
+    monkeypatch.setattr(GateLM, "_model_generate", raising)
     result = project.run("-m", "gsm8k")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*raised on document 7 (RuntimeError: a kernel that has no such size)*"])
+    result.stdout.fnmatch_lines(["*raised on document 7 (RuntimeError: no such size here either)*"])
     assert project.executed("gsm8k") == {"original": 19, "pruned": 19}
+
+
+def test_a_refuted_engine_does_not_come_back_and_a_closed_one_holds_nothing(project: Bench) -> None:
+    facts = read_facts(locate(parse_model("original", str(project.path / "original"), project.path), cache_dir=None))
+    conditions = conditions_of({"original": facts}, dtype="float32", backend="fast")["original"]
+    settings = Settings(batch_size="1", device="cpu")
+    one = fast_model.FastModel(facts, conditions, settings)
+    asked = [Request(kind="loglikelihood", context="What is", continuation=" it")]
+    assert one.taken_continuously(asked) == asked
+    one.ask(asked, lambda *_: None)
+    model = weakref.ref(one._lm.model)
+    one.close()
+    assert model() is None, "while the executor itself is still there"
+    fast_model._KNOWN[facts.fingerprint, conditions, "cpu"].refuted = "it was wrong"
+    again = fast_model.FastModel(facts, conditions, settings)
+    assert again.taken_continuously(asked) == []
+    assert again.remarks == ("ran on lm-eval's own path: it was wrong",)
+
+
+def test_texts_that_must_not_end_soon_are_lm_evals(project: Bench) -> None:
+    project.thresholds(
+        BOOLQ_AND_GSM8K.replace("max_gen_toks: 12", "max_gen_toks: 12\n    gen_kwargs: {min_new_tokens: 8}")
+    )
+    project.run("-m", "gsm8k").assert_outcomes(passed=1)
+    told = "answered on lm-eval's own path where the model's generation settings have min_new_tokens."
+    assert any(note.endswith(told) for note in results(project)["notes"]), results(project)["notes"]

@@ -268,7 +268,7 @@ class Engine:
             job = slot.job
             assert isinstance(job, Generation)
             slot.generated.append(token)
-            if len(slot.generated) == job.most or job.is_over(slot.generated):
+            if len(slot.generated) >= job.most or job.is_over(slot.generated):
                 yield Finished(job=job, generated=tuple(slot.generated))
                 slot.job, slot.generated = None, []
 

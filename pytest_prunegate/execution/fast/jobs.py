@@ -49,6 +49,8 @@ class Scored:
     input: tuple[int, ...]
     """All tokens that are read: context and continuation without its last token."""
     continuation: tuple[int, ...]
+    is_cut: bool = False
+    """Whether the context lost its beginning."""
 
     @property
     def first(self) -> int:

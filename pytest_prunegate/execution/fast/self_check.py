@@ -1,63 +1,48 @@
-"""The first documents of a model on both paths: where the engine disagrees with lm-eval more than lm-eval with itself, it is turned off."""
+"""The first documents of a model on both paths: whether the engine differs from lm-eval in more than the order of sums."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pytest_prunegate.tasks.requests import GENERATION
+from pytest_prunegate.execution.fast.jobs import Choices
+from pytest_prunegate.execution.fast.trial import allowed, unlikely
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
+    from pytest_prunegate.execution.fast.engine import Finished
     from pytest_prunegate.store import Response
     from pytest_prunegate.tasks.requests import Request
 
-    Answers = Mapping[Request, Response]
-    Ask = Callable[[Sequence[Request], int], Answers]
 
+def refuted(
+    model: Any, finished: Finished, ours: Mapping[Request, Response], usual: Mapping[Request, Response]
+) -> str | None:
+    """Why the engine is not to be trusted with a model; None where nothing speaks against it.
 
-def disagreements(one: Answers, other: Answers) -> int:
-    """Texts that differ, and contexts whose likeliest continuation, or what is greedy of them, does."""
-    texts = sum(response.text != other[request].text for request, response in one.items() if request.kind == GENERATION)
-    return texts + sum(_decision(one, group) != _decision(other, group) for group in _contexts(one))
-
-
-def _contexts(answers: Answers) -> list[list[Request]]:
-    found: dict[str, list[Request]] = defaultdict(list)
-    for request in answers:
-        if request.kind != GENERATION:
-            found[request.context].append(request)
-    return list(found.values())
-
-
-def _decision(answers: Answers, group: Sequence[Request]) -> tuple[Request, tuple[bool | None, ...]]:
-    likeliest = max(group, key=lambda request: answers[request].loglikelihood or 0.0)
-    return likeliest, tuple(answers[request].greedy for request in group)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checked:
-    """Answers to be kept, and why the engine is not to be trusted with a model; None where it is."""
-
-    answers: Answers
-    reason: str | None = None
-
-
-def checked(found: Answers, ask_lm_eval: Ask) -> Checked:
-    """Compare the engine's answers with lm-eval's, and those, where they differ, with lm-eval's at another batch size.
+    Log-likelihoods may differ by what sums in another order do. A text may differ where the model finds each of the engine's tokens as
+    likely as any other, or nearly: lm-eval's own texts do between two batch sizes.
 
     Args:
-        found: its answers.
-        ask_lm_eval: answers requests on lm-eval's path at a batch size.
+        model: of transformers.
+        finished: what the engine did.
+        ours: the engine's answers.
+        usual: lm-eval's.
     """
-    usual = ask_lm_eval(list(found), 1)
-    own = disagreements(found, usual)
-    if own == 0:
-        return Checked(answers=found)
-    stock = disagreements(ask_lm_eval(list(found), len(found)), usual)
-    if own <= stock:
-        return Checked(answers=found)
-    reason = f"{own} of its first answers differ from lm-eval's, which differ from each other in {stock} between two batch sizes"
-    return Checked(answers=usual, reason=reason)
+    if isinstance(finished.job, Choices):
+        off = {
+            one: abs((ours[one.key].loglikelihood or 0.0) - (usual[one.key].loglikelihood or 0.0))
+            for one in finished.job.scored
+        }
+        worst = max(
+            (distance for one, distance in off.items() if distance > allowed(model) * len(one.continuation)),
+            default=None,
+        )
+        return None if worst is None else f"one of its first log-likelihoods is {worst:.2g} off lm-eval's"
+    one, other = ours[finished.job.key], usual[finished.job.key]
+    if (one.text, one.cut) == (other.text, other.cut):
+        return None
+    short, long = sorted((one.text or "", other.text or ""), key=len)
+    if long.startswith(short):
+        return "one of its first texts ends elsewhere than lm-eval's"
+    return unlikely(model, finished.job.prompt.tolist(), finished.generated)

@@ -14,11 +14,8 @@ if TYPE_CHECKING:
 
 _LAYERS = frozenset({"full_attention", "sliding_attention"})
 _MOVING = frozenset({"dynamic", "longrope"})  # rotary positions that change with the longest sequence of a pass
-_SETTINGS = (
-    "max_new_tokens",
-    "max_time",
-    "stop_strings",
-)  # of a generation configuration: each ends a text in its own way
+# Of a generation configuration: they end a text in their own way, or keep its memory in another.
+_SETTINGS = ("max_new_tokens", "min_new_tokens", "min_length", "max_time", "stop_strings", "cache_implementation")
 
 
 def why_not_model(lm: Any, facts: ModelFacts) -> str | None:
@@ -32,6 +29,7 @@ def why_not_model(lm: Any, facts: ModelFacts) -> str | None:
     config = model.config.get_text_config()
     devices = {parameter.device for parameter in model.parameters()}
     ropes = _rope_types(config)
+    adapters = getattr(model, "peft_config", {}).values()
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     checks = {
         "it is not a decoder alone": lm.backend != "causal" or model.config.is_encoder_decoder,
@@ -41,6 +39,7 @@ def why_not_model(lm: Any, facts: ModelFacts) -> str | None:
         "its code is its own": not type(inner).__module__.startswith("transformers."),
         f"{type(inner).__name__} does not take transformers' attention interface": not inner._supports_attention_backend,  # noqa: SLF001
         "it has layers that are no attention": bool(set(getattr(config, "layer_types", None) or ()) - _LAYERS),
+        "its adapter waits for a word": any(getattr(one, "alora_invocation_tokens", None) for one in adapters),
         "its positions depend on the longest sequence": bool(ropes & _MOVING),
     }
     return next((reason for reason, is_so in checks.items() if is_so), None)
@@ -69,7 +68,7 @@ def why_not_generation(lm: Any, gen_kwargs: Mapping[str, Any]) -> str | None:
     if named := sorted({"max_length", "eos_token_id"} & kwargs.keys()):
         return f"a task generates with {', '.join(named)}"
     config, unknown = lm.model._prepare_generation_config(None, **kwargs)  # noqa: SLF001 - as `generate` does
-    own = [name for name in _SETTINGS if getattr(config, name, None) is not None]
+    own = [name for name in _SETTINGS if getattr(config, name, None)]
     processors = lm.model._get_logits_processor(config, 1, device="cpu")  # noqa: SLF001
     checks = {
         f"a task generates with {', '.join(sorted(unknown))}": bool(unknown),

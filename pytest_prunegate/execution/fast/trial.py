@@ -34,7 +34,6 @@ def trial(engine: Engine, model: Any) -> str | None:
     )
     one, fresh = tokens[:_PROMPT].tolist(), tokens[_PROMPT:].tolist()
     prompts = [one, [*one[:_SHARED], *fresh[:_CHOICE]]]
-    allowed = _ALLOWED[model.dtype.itemsize]
     jobs: list[Job] = [
         *(_choices(prompt, fresh[_SHARED:]) for prompt in prompts),
         *(_generation(prompt) for prompt in prompts),
@@ -44,10 +43,10 @@ def trial(engine: Engine, model: Any) -> str | None:
         if isinstance(job, Choices):
             expected = [_loglikelihood(model, scored) for scored in job.scored]
             off = max(abs(found - sure) for (found, _), sure in zip(finished.scores, expected, strict=True))
-            if not off <= allowed * _CHOICE:  # NaN compares as false
+            if not off <= allowed(model) * _CHOICE:  # NaN compares as false
                 return f"a continuation's log-likelihood is off by {off:.2g}"
-        elif unlikely := _unlikely(model, job.prompt.tolist(), finished.generated, allowed):
-            return unlikely
+        elif reason := unlikely(model, job.prompt.tolist(), finished.generated):
+            return reason
     return None
 
 
@@ -75,9 +74,14 @@ def _loglikelihood(model: Any, scored: Scored) -> float:
     return float(said.gather(1, tokens[:, None]).sum())
 
 
-def _unlikely(model: Any, prompt: list[int], generated: Sequence[int], allowed: float) -> str | None:
-    """What a text has that the model would not write: each of its tokens is the likeliest, or nearly."""
+def allowed(model: Any) -> float:
+    """Nats by which a token's log-probability may differ from that of a whole pass."""
+    return _ALLOWED[model.dtype.itemsize]
+
+
+def unlikely(model: Any, prompt: list[int], generated: Sequence[int]) -> str | None:
+    """What a text has that the model would not write: each of its tokens is to be the likeliest, or nearly."""
     said = _said(model, [*prompt, *generated[:-1]], len(generated))
     lacking = said.max(-1).values - said.gather(1, torch.tensor(generated, device=model.device)[:, None])[:, 0]
     worst = float(lacking.max())
-    return None if worst <= allowed else f"a generated token is {worst:.2g} nats less likely than the likeliest"
+    return None if worst <= allowed(model) else f"a generated token is {worst:.2g} nats less likely than the likeliest"
