@@ -13,6 +13,7 @@ __all__ = [
     "location",
     "mask_survival",
     "overview",
+    "packed",
     "safetensors_header",
     "scan",
     "sparsity",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_prunegate.checkpoint.scan import Scan
 
 # Ends of the names of tensors that say: the numbers beside them have to be computed before their zeros can be counted.
-_COMPUTED = {
+COMPUTED = {
     "compressed-tensors": (".weight_packed", ".weight_zero_point"),
     "bitsandbytes": (".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4"),
 }
@@ -68,9 +68,7 @@ class Weights:
     packed: PackedFormat | None
 
 
-def counted_weights(
-    files: Sequence[Path], scan: Scan, packed: PackedFormat | None, inspector: Inspector
-) -> Weights:  # fmt: skip
+def counted_weights(files: Sequence[Path], scan: Scan, packed: PackedFormat | None, inspector: Inspector) -> Weights:
     """What was counted in the tensors of weight files, those that are packed as the matrices that they stand for.
 
     Raises:
@@ -95,5 +93,5 @@ def counted_weights(
 
 
 def _is_computed(tensors: Iterable[TensorInfo], packed: PackedFormat) -> bool:
-    ends = _COMPUTED.get(str(packed.declared.get("quant_method")), ())
+    ends = COMPUTED.get(str(packed.declared.get("quant_method")), ())
     return bool(ends) and any(tensor.name.endswith(ends) for tensor in tensors)

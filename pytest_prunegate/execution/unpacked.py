@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from pytest_prunegate.checkpoint.layout import Counted
+from pytest_prunegate.checkpoint.packed import COMPUTED
 from pytest_prunegate.errors import ModelError
 from pytest_prunegate.execution.held_tensors import counts_of, info_of, load_tensors
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     import torch
 
     Unpack = Callable[[Mapping[str, torch.Tensor]], Iterator[tuple[str, torch.Tensor]]]
-
-_STATES = (".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4")
 
 
 def count_unpacked(files: Iterable[Path], declared: Mapping[str, Any]) -> Counted:
@@ -56,7 +55,7 @@ def _compressed_tensors(declared: Mapping[str, Any]) -> Unpack:
     def unpack(held: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
         for module, parts in _modules(held).items():
             prefix = f"{module}." if module else ""
-            if not {"weight_packed", "weight_zero_point"} & parts.keys():
+            if not any(f".{name}" in COMPUTED["compressed-tensors"] for name in parts):
                 yield from ((prefix + name, tensor) for name, tensor in parts.items())
                 continue
             scheme = scheme_of(module)
@@ -81,7 +80,7 @@ def _bitsandbytes(_: Mapping[str, Any]) -> Unpack:
     from bitsandbytes.functional import QuantState, dequantize_4bit
 
     def unpack(held: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
-        packed = {name.removesuffix(end) for name in held for end in _STATES if name.endswith(end)}
+        packed = {name.removesuffix(end) for name in held for end in COMPUTED["bitsandbytes"] if name.endswith(end)}
         states: dict[str, dict[str, torch.Tensor]] = {name: {} for name in packed}
         for name, tensor in held.items():
             owner = next((one for one in _prefixes(name) if one in packed), None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import weakref
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from support.figures import figures, results
 from support.scripted import BOOLQ_AND_GSM8K
 from support.tiny import write_tiny_llama
 
@@ -76,15 +76,6 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]],
         return counted
 
     return watch
-
-
-def results(project: Bench) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((project.results / "comparison_results.json").read_text())
-    return found
-
-
-def figures(project: Bench) -> list[Any]:
-    return [(check["name"], check["outcome"], check["exact"]) for check in results(project)["checks"]]
 
 
 def answers(measured: Mapping[str, Measurement]) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import select
@@ -11,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.figures import figures, results
 from support.scripted import BOOLQ_AND_GSM8K
 from support.tiny import write_tiny_llama
 
@@ -61,15 +61,6 @@ def at_generation(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int, s
         return prompts
 
     return watch
-
-
-def results(project: Bench) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((project.results / "comparison_results.json").read_text())
-    return found
-
-
-def figures(project: Bench) -> list[Any]:
-    return [(check["name"], check["outcome"], check["exact"]) for check in results(project)["checks"]]
 
 
 @pytest.mark.parametrize(

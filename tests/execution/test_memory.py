@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.figures import figures
 from support.scripted import BOOLQ_AND_GSM8K
 from support.tiny import write_tiny_llama
 
@@ -53,11 +53,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int, int], Non
         return rows
 
     return watch
-
-
-def figures(project: Bench) -> list[Any]:
-    found = json.loads((project.results / "comparison_results.json").read_text())
-    return [(check["name"], check["outcome"], check["exact"]) for check in found["checks"]]
 
 
 def out_of_memory() -> Exception:
